@@ -1,0 +1,1 @@
+"""Identity, tickets, trust, capabilities, configuration, state and wire codecs. No network code."""

@@ -1,0 +1,317 @@
+"""``config.toml``: what a person sets once. Typed, with defaults; unknown keys and wrong types are errors.
+
+::
+
+    [network]
+    relays = ["https://relay.example"]   # default: iroh's public relays; [] for none
+    bind = "0.0.0.0:0"                   # UDP address of the QUIC endpoint; port 0 is any
+    [relay_tokens]                       # the bearer token for a relay; the file must then have mode 0600
+    "https://relay.example" = "secret"
+    [host]
+    allow = ["shell", "exec"]            # what an invite grants
+    invite_uses = 1
+    invite_expires = "1h"
+    [tunnel]
+    udp_idle = "60s"                     # a UDP flow is forgotten after this long without a packet
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+from irosh.core.addresses import parse_ip
+from irosh.core.capability import DEFAULT_INVITE_CAPABILITIES, parse_capabilities
+from irosh.core.durations import format_duration, parse_duration
+from irosh.core.endpoint_address import check_relay_url
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.socket_spec import Fault, bracketed, parse_port, split_host_port
+from irosh.core.wording import did_you_mean, escape, quoted
+
+MAX_SIZE = 1024 * 1024
+"""Bytes of the largest file that is read."""
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """``[network]``."""
+
+    relays: tuple[str, ...] | None = None
+    """Relay URLs; None: iroh's public relays; empty: none."""
+    bind: str = "0.0.0.0:0"
+    """UDP address of the QUIC endpoint, ``ADDRESS:PORT``; port 0 is any free one."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostConfig:
+    """``[host]``."""
+
+    allow: tuple[str, ...] = DEFAULT_INVITE_CAPABILITIES
+    """Capabilities that an invite grants, in canonical text."""
+    invite_uses: int = 1
+    invite_expires: float = 3600.0
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelConfig:
+    """``[tunnel]``."""
+
+    udp_idle: float = 60.0
+    """Seconds without a packet after which a UDP flow is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    relay_tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Bearer tokens by relay URL. Secret; :meth:`relay_token` looks one up."""
+    host: HostConfig = field(default_factory=HostConfig)
+    tunnel: TunnelConfig = field(default_factory=TunnelConfig)
+
+    def relay_token(self, url: str) -> str | None:
+        """The bearer token for the relay at ``url``, in any case and with or without the final slash."""
+        wanted = _comparable(url)
+        return next(
+            (token for known, token in self.relay_tokens.items() if _comparable(known) == wanted), None
+        )
+
+
+def load_config(path: Path) -> Config:
+    """Read the configuration; a missing file means the defaults.
+
+    Raises ``IroshError(INVALID_CONFIG)`` with the file, the key and what was expected. A file that holds
+    relay tokens and is accessible to anyone but its owner is refused.
+    """
+    found = _read(path)
+    if found is None:
+        return Config()
+    text, mode = found
+    config = _config(_Table(path, "", _parse_toml(path, text)))
+    if config.relay_tokens and mode & 0o077:
+        raise IroshError(
+            ErrorCode.INVALID_CONFIG,
+            f"{path} holds relay tokens, but others may read it (mode {mode:04o})",
+            f"run: chmod 600 {path}",
+        )
+    return config
+
+
+def config_to_dict(config: Config) -> dict[str, object]:
+    """The configuration in the shape of the file, for people and ``--json``: secrets show as ``***``."""
+    relays = config.network.relays
+    return {
+        "network": {"relays": None if relays is None else list(relays), "bind": config.network.bind},
+        "relay_tokens": dict.fromkeys(config.relay_tokens, "***"),
+        "host": {
+            "allow": list(config.host.allow),
+            "invite_uses": config.host.invite_uses,
+            "invite_expires": format_duration(config.host.invite_expires),
+        },
+        "tunnel": {"udp_idle": format_duration(config.tunnel.udp_idle)},
+    }
+
+
+class _Table:
+    """One table of the file. Keys are taken out one by one; what is left over at the end is unknown."""
+
+    def __init__(self, path: Path, name: str, values: dict[str, object]) -> None:
+        self._path = path
+        self._name = name
+        self._values = dict(values)
+        self._known: list[str] = []
+
+    def take(self, key: str, read: Callable[[object], T], default: T) -> T:
+        """The value of ``key`` as ``read`` makes it of what the file says, or the default."""
+        self._known.append(key)
+        return self._convert(key, read, self._values.pop(key)) if key in self._values else default
+
+    def take_all(self, read_key: Callable[[object], str], read: Callable[[object], T]) -> dict[str, T]:
+        """All keys and values, of a table whose keys are data."""
+        return {
+            self._convert(key, read_key, key): self._convert(key, read, value)
+            for key, value in self._values.items()
+        }
+
+    def table(self, name: str) -> _Table:
+        """The table ``name`` in this one; empty if it is missing."""
+        none: dict[str, object] = {}
+        values = self.take(name, lambda value: _of_type(value, dict, f"a table, [{name}]"), none)
+        return _Table(self._path, self._full(name), values)
+
+    def end(self) -> None:
+        """Raise ``IroshError(INVALID_CONFIG)`` if a key is left."""
+        for key in self._values:
+            raise self._invalid(key, "there is no such key", did_you_mean(key, self._known))
+
+    def _convert(self, key: str, read: Callable[[object], T], value: object) -> T:
+        try:
+            return read(value)
+        except (Fault, IroshError) as error:
+            raise self._invalid(key, error.message, error.hint) from None
+
+    def _full(self, key: str) -> str:
+        shown = key if _BARE_KEY.fullmatch(key) else f'"{escape(key, 80)}"'
+        return f"{self._name}.{shown}" if self._name else shown
+
+    def _invalid(self, key: str, message: str, hint: str) -> IroshError:
+        return IroshError(ErrorCode.INVALID_CONFIG, f"{self._path}: {self._full(key)}: {message}", hint)
+
+
+def _config(root: _Table) -> Config:
+    config = Config(
+        network=_network(root.table("network")),
+        relay_tokens=MappingProxyType(root.table("relay_tokens").take_all(_relay_url, _token)),
+        host=_host(root.table("host")),
+        tunnel=_tunnel(root.table("tunnel")),
+    )
+    root.end()
+    return config
+
+
+def _network(table: _Table) -> NetworkConfig:
+    default = NetworkConfig()
+    network = NetworkConfig(
+        relays=table.take("relays", _relays, default.relays), bind=table.take("bind", _bind, default.bind)
+    )
+    table.end()
+    return network
+
+
+def _host(table: _Table) -> HostConfig:
+    default = HostConfig()
+    host = HostConfig(
+        allow=table.take("allow", _capabilities, default.allow),
+        invite_uses=table.take("invite_uses", _count, default.invite_uses),
+        invite_expires=table.take("invite_expires", _duration, default.invite_expires),
+    )
+    table.end()
+    return host
+
+
+def _tunnel(table: _Table) -> TunnelConfig:
+    tunnel = TunnelConfig(udp_idle=table.take("udp_idle", _duration, TunnelConfig().udp_idle))
+    table.end()
+    return tunnel
+
+
+# Readers: from what TOML has to what the configuration holds. They raise Fault or IroshError.
+
+
+def _relays(value: object) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_relay_url(item) for item in _of_type(value, list, "a list of URLs")))
+
+
+def _relay_url(value: object) -> str:
+    try:
+        return check_relay_url(_of_type(value, str, "a URL as text"))
+    except ValueError as error:
+        raise Fault(str(error), "write it like https://relay.example") from None
+
+
+def _token(value: object) -> str:
+    token = _of_type(value, str, "a token as text")
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        # It goes into an HTTP header. The message must not show it.
+        raise Fault("the token is not made of printable ASCII characters without spaces")
+    return token
+
+
+def _bind(value: object) -> str:
+    host, port = split_host_port(_of_type(value, str, 'an address as text, like "0.0.0.0:0"'))
+    address = parse_ip(host[1:-1] if host.startswith("[") else host)
+    if address is None:
+        raise Fault(
+            f"{quoted(host)} is not an IP address", "write 0.0.0.0:PORT or [::]:PORT for every interface"
+        )
+    return f"{bracketed(str(address))}:{0 if port == '0' else parse_port(port)}"
+
+
+def _capabilities(value: object) -> tuple[str, ...]:
+    texts = [_of_type(item, str, "text") for item in _of_type(value, list, "a list of capabilities")]
+    return tuple(str(capability) for capability in parse_capabilities(texts))
+
+
+def _count(value: object) -> int:
+    number = _of_type(value, int, "a whole number")
+    if number < 1:
+        raise Fault(f"{number} is too small", "at least 1")
+    return number
+
+
+def _duration(value: object) -> float:
+    return parse_duration(_of_type(value, str, 'a duration as text, like "90s" or "1h"'))
+
+
+def _of_type(value: object, kind: type[T], expected: str) -> T:
+    if isinstance(value, kind) and not isinstance(value, bool):
+        return value
+    raise Fault(f"expected {expected}, found {_TYPE_NAMES.get(type(value), 'a date or time')}")
+
+
+_TYPE_NAMES: dict[type, str] = {
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "a table",
+}
+
+
+def _comparable(url: str) -> str:
+    return url.lower().rstrip("/")
+
+
+def _read(path: Path) -> tuple[bytes, int] | None:
+    """The file's content and permission bits; None if there is no file."""
+    try:
+        # Not to wait for ever if someone put a FIFO there.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise IroshError(ErrorCode.INVALID_CONFIG, f"{path} is not a regular file")
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                content = file.read(MAX_SIZE + 1)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise IroshError(
+            ErrorCode.INVALID_CONFIG,
+            f"cannot read {path}: {error.strerror}",
+            "check who owns it and its mode",
+        ) from None
+    if len(content) > MAX_SIZE:
+        raise IroshError(ErrorCode.INVALID_CONFIG, f"{path} is larger than {MAX_SIZE} bytes")
+    return content, stat.S_IMODE(status.st_mode)
+
+
+def _parse_toml(path: Path, content: bytes) -> dict[str, object]:
+    import tomllib  # here, as most commands find no file
+
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise IroshError(ErrorCode.INVALID_CONFIG, f"{path}, line {line}: not UTF-8 text") from None
+    except (ValueError, RecursionError) as error:
+        raise IroshError(
+            ErrorCode.INVALID_CONFIG,
+            f"{path}: not valid TOML: {escape(str(error), 200)}",
+            "see https://toml.io",
+        ) from None

@@ -1,0 +1,241 @@
+"""The one place where capabilities are matched against what a peer asks. Whatever no rule permits is denied.
+
+The rules for addresses, all of which hold for every rule text alike:
+
+* A host name is resolved once, by the caller, before the question; the answer names the addresses to use, so
+  what was checked is what is connected to, and a second look-up cannot give another one (DNS rebinding).
+* An IPv4-mapped IPv6 address is the IPv4 address. ``0.0.0.0`` and ``::`` connect to the local host, so to
+  connect to them is to connect to loopback; to *listen* on them is to listen on every interface, which only a
+  rule for every address, or one that writes exactly this address, permits.
+* An IPv6 address that carries an IPv4 address for a translator or a tunnel (NAT64, 6to4, Teredo...) is
+  permitted only if the address itself and the one it carries both are.
+* A rule that names a host permits requests for exactly this name (any case, with or without the final dot),
+  not for its addresses. The host's owner wrote the name and the host's own resolver answers for it, so the
+  answer may be any address, private ones too, but for those which no remote name has a reason to mean:
+  loopback, link-local (cloud metadata), multicast and unspecified ones. Otherwise whoever runs the name's DNS
+  zone could turn the rule into access to the host itself. A rule for these addresses permits them as ever.
+  ``localhost`` and names that end in ``.localhost`` are the reverse: loopback addresses only (RFC 6761).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address
+from typing import ClassVar, Literal
+
+from irosh.core.addresses import (
+    IPAddress,
+    IPNetwork,
+    ScopedAddress,
+    carried_ipv4,
+    host_name,
+    loopback_for,
+    parse_ip,
+)
+from irosh.core.capability import Capability, SocketKind, is_user_name
+from irosh.core.socket_spec import LONGEST_PATH, Protocol, SocketSpec
+
+Resolver = Callable[[str, int, Protocol], list[str]]
+"""``(host name, port, protocol)`` → its IP addresses as text. Raises ``OSError`` when it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Simple:
+    """A request for something that takes no argument."""
+
+    name: Literal["shell", "exec", "files"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class AsUser:
+    """A request to run as the Unix user ``name``."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"user:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class _SocketRequest:
+    protocol: Protocol
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    kind: ClassVar[SocketKind]
+
+    @property
+    def spec(self) -> SocketSpec:
+        """The socket asked for."""
+        return SocketSpec(self.protocol, self.host, self.port, self.path)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.spec}"
+
+
+@dataclass(frozen=True, slots=True)
+class Forward(_SocketRequest):
+    """A request that the host connect to a socket."""
+
+    kind: ClassVar[SocketKind] = "forward"
+
+
+@dataclass(frozen=True, slots=True)
+class Listen(_SocketRequest):
+    """A request that the host listen on a socket."""
+
+    kind: ClassVar[SocketKind] = "listen"
+
+
+Request = Simple | AsUser | Forward | Listen
+"""What a peer may ask. ``str()`` of it is the text of the capability that permits just this."""
+
+
+def permits_request(
+    capabilities: Iterable[Capability], request: Request, resolved: Sequence[str] = ()
+) -> bool:
+    """Whether anything of ``request`` is permitted. ``resolved``: the addresses of its host name, if any.
+
+    The path of a request for a Unix socket must be the real one (:func:`permits_unix`). To connect or listen,
+    use the addresses that :func:`permitted_addresses` returns.
+    """
+    if isinstance(request, Simple):
+        return permits(capabilities, request.name)
+    if isinstance(request, AsUser):
+        return permits_user(capabilities, request.name)
+    if request.protocol == "unix":
+        return permits_unix(capabilities, request.kind, request.path)
+    return bool(permitted_addresses(capabilities, request.kind, request.spec, resolved))
+
+
+def permits(capabilities: Iterable[Capability], name: Literal["shell", "exec", "files"]) -> bool:
+    """Whether ``name`` is granted."""
+    return any(rule.kind in (name, "all") for rule in capabilities)
+
+
+def permits_user(capabilities: Iterable[Capability], user: str) -> bool:
+    """Whether the peer may ask for the Unix user ``user``; never for what cannot be a user's name."""
+    return is_user_name(user) and any(
+        rule.kind == "all" or (rule.kind == "user" and rule.user in (user, "*")) for rule in capabilities
+    )
+
+
+def permits_unix(capabilities: Iterable[Capability], kind: SocketKind, real_path: str) -> bool:
+    """Whether the Unix socket at ``real_path`` may be connected to or listened on.
+
+    ``real_path`` is absolute, with symbolic links resolved by the caller (``os.path.realpath``). A path that
+    is not in normal form is refused, as are the abstract names of Linux.
+    """
+    if not _is_normal_path(real_path):
+        return False
+    segments = real_path.split("/")
+    return any(
+        rule.kind == "all"
+        or (rule.kind == kind and rule.protocol == "unix" and _path_matches(rule.path, segments))
+        for rule in capabilities
+    )
+
+
+def permitted_addresses(
+    capabilities: Iterable[Capability], kind: SocketKind, spec: SocketSpec, resolved: Sequence[str]
+) -> list[str]:
+    """Those addresses of ``spec`` which the policy permits, in order, in the form to connect to or listen on.
+
+    ``resolved`` holds what the resolver answered for a host name. A host that is an IP address is its own
+    resolution, and ``resolved`` is not looked at. The addresses come back normalised (see the module), a
+    link-local one with its zone; text that is not an IP address is dropped. An empty list is a refusal.
+    """
+    if spec.protocol == "unix" or not 0 <= spec.port <= 65_535:
+        return []
+    rules = [rule for rule in capabilities if _applies(rule, kind, spec)]
+    literal = parse_ip(spec.host)
+    name = None if literal else host_name(spec.host)
+    candidates = [literal] if literal else [parse_ip(text) for text in resolved]
+    permitted: dict[str, None] = {}
+    for candidate in candidates:
+        if candidate is None:
+            continue
+        address = candidate
+        if kind == "forward":
+            address = replace(candidate, ip=loopback_for(candidate.ip))
+        if _is_permitted(rules, address, name):
+            permitted[str(address)] = None
+    return list(permitted)
+
+
+def _applies(rule: Capability, kind: SocketKind, spec: SocketSpec) -> bool:
+    if rule.kind == "all":
+        return True
+    first, last = rule.ports
+    return rule.kind == kind and rule.protocol == spec.protocol and first <= spec.port <= last
+
+
+def _is_permitted(rules: Sequence[Capability], address: ScopedAddress, name: str | None) -> bool:
+    """Every address that ``address`` stands for needs a rule; one rule need not permit them all."""
+    stands_for: list[IPAddress] = [address.ip, *carried_ipv4(address.ip)]
+    if address.ip == IPv6Address("::"):
+        # A socket listening there takes IPv4 connections too, unless the system says otherwise.
+        stands_for.append(IPv4Address(0))
+    return all(any(_covers(rule, ip, name) for rule in rules) for ip in stands_for)
+
+
+def _covers(rule: Capability, ip: IPAddress, name: str | None) -> bool:
+    if rule.kind == "all" or rule.host == "*":
+        return True
+    if not isinstance(rule.host, str):
+        return _every_interface(rule.host, ip) if ip.is_unspecified else ip in rule.host
+    if rule.host != name:
+        return False
+    if name == "localhost" or name.endswith(".localhost"):
+        return ip.is_loopback
+    return not (ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified)
+
+
+def _every_interface(network: IPNetwork, ip: IPAddress) -> bool:
+    """Whether a rule for ``network`` means every interface, which ``ip``, unspecified, stands for."""
+    if network.prefixlen == network.max_prefixlen:
+        # "[::]" written out permits what a socket there does, IPv4 included.
+        return network.network_address.is_unspecified and network.version >= ip.version
+    return network.prefixlen == 0 and network.version == ip.version
+
+
+def _is_normal_path(path: str) -> bool:
+    if not path.startswith("/") or len(path) > LONGEST_PATH or "\0" in path:
+        return False
+    return not any(segment in ("", ".", "..") for segment in path[1:].split("/"))
+
+
+def _path_matches(pattern: str, segments: Sequence[str]) -> bool:
+    return _glob(
+        pattern.split("/"), segments, "**", lambda part, segment: _glob(part, segment, "*", str.__eq__)
+    )
+
+
+def _glob(pattern: Sequence[str], items: Sequence[str], star: str, same: Callable[[str, str], bool]) -> bool:
+    """Whether ``items`` match ``pattern``, where ``star`` stands for any number of items.
+
+    Only the last star met is ever tried again, so the time is at most the product of the lengths: a path made
+    to be slow to match is not (a backtracking regular expression would be).
+    """
+    at = 0
+    retry_pattern = -1
+    retry_item = 0
+    position = 0
+    while position < len(items):
+        if at < len(pattern) and pattern[at] == star:
+            retry_pattern, retry_item = at, position
+            at += 1
+        elif at < len(pattern) and same(pattern[at], items[position]):
+            at += 1
+            position += 1
+        elif retry_pattern >= 0:
+            retry_item += 1
+            at, position = retry_pattern + 1, retry_item
+        else:
+            return False
+    return all(part == star for part in pattern[at:])

@@ -1,0 +1,92 @@
+"""``irosh connect``: a shell on a peer, or a command."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.faces.cli.options import Settings, common_options
+from irosh.faces.cli.running import control_client
+from irosh.faces.cli.terminal import LocalTerminal, SessionEnd, carry_session
+
+# As ssh_config(5) SendEnv on Debian, and what says how many colours there are.
+_SENT_ENVIRONMENT = ("LANG", "LC_", "COLORTERM")
+EXIT_LOST = 255
+
+
+class ConnectCommand(click.Command):
+    """Takes options before and, as ssh(1) does, right after TARGET; all behind belongs to the remote command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        before, rest = self._options(ctx, args)
+        if rest:
+            target, tail = rest[0], rest[1:]
+            after, command = self._options(ctx, tail)
+            args = [*before, *after, "--", target, *command]
+        return super().parse_args(ctx, args)
+
+    def _options(self, ctx: click.Context, args: list[str]) -> tuple[list[str], list[str]]:
+        """The leading options of ``args``, and the rest, without a ``--`` between."""
+        parser = self.make_parser(ctx)
+        parser.allow_interspersed_args = False
+        parser.ignore_unknown_options = False
+        _, rest, _ = parser.parse_args(list(args))
+        leading = args[: len(args) - len(rest)]
+        return (leading[:-1] if leading and leading[-1] == "--" else leading), rest
+
+
+@click.command(cls=ConnectCommand)
+@click.argument("target", metavar="[USER@]TARGET")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND...]")
+@click.option("-t", "force_tty", is_flag=True, help="Use a terminal, also for a command.")
+@click.option("-T", "no_tty", is_flag=True, help="Use no terminal, also for a shell.")
+@click.option("--name", metavar="NAME", help="Petname to remember the peer by (default: its host name).")
+@common_options
+def connect(
+    settings: Settings, target: str, command: tuple[str, ...], force_tty: bool, no_tty: bool, name: str | None
+) -> int:
+    """Open a shell on a peer, or run COMMAND there.
+
+    TARGET is a ticket, an endpoint id or the name of a peer you connected to before. Input, output, errors and the
+    exit status of COMMAND are passed on; 255 means that the connection failed.
+    """
+    user, target = _split_user(target)
+    terminal = LocalTerminal.find()
+    wants_terminal = (force_tty or not command) and not no_tty and not settings.json
+    request: dict[str, Any] = {
+        "target": target,
+        "name": name,
+        "user": user,
+        "command": " ".join(command) if command else None,
+        "env": {key: value for key, value in os.environ.items() if key.startswith(_SENT_ENVIRONMENT)},
+    }
+    if wants_terminal and (terminal is not None or force_tty):
+        request |= terminal.request() if terminal is not None else {"terminal": "dumb"}
+    else:
+        terminal = None
+    try:
+        with control_client(settings, settings.output) as client:
+            client.request("connect", request)
+            end = carry_session(client, settings.output, terminal)
+    except IroshError as error:
+        from irosh.faces.cli.output import report_error
+
+        report_error(error, as_json=settings.json)
+        return 2 if error.code is ErrorCode.USAGE else EXIT_LOST
+    return _finish(settings, end)
+
+
+def _split_user(target: str) -> tuple[str | None, str]:
+    user, at, rest = target.strip().rpartition("@")
+    return (user, rest) if at and user else (None, rest)
+
+
+def _finish(settings: Settings, end: SessionEnd) -> int:
+    fields: dict[str, Any] = {"status": end.status, "signal": end.signal}
+    settings.output.event("exit", fields, f"irosh: ended by signal {end.signal}" if end.signal else None)
+    return EXIT_LOST if end.status is None else end.status
+
+

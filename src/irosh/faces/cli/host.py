@@ -1,0 +1,98 @@
+"""``irosh host``: the node that lets peers in."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+import click
+
+from irosh.core.durations import parse_duration
+from irosh.faces.cli.options import Settings, common_options
+from irosh.faces.cli.output import style
+
+
+@click.command()
+@click.option("--relay", "relays", multiple=True, metavar="URL", help="Relay to be reachable through; repeatable.")
+@click.option("--no-relay", is_flag=True, help="Use no relay at all.")
+@click.option("--bind", metavar="ADDR:PORT", help="UDP address to listen on (default: any, a free port).")
+@click.option("--allow", "capabilities", multiple=True, metavar="CAP", help="What the invite grants; repeatable.")
+@click.option("--invite-uses", type=click.IntRange(1, 10_000), metavar="N", help="Peers that may use it (default 1).")
+@click.option("--invite-expires", metavar="TIME", help="How long it may be used, such as 10m (default 1h).")
+@click.option("--qr", is_flag=True, help="Show the ticket as a QR code too.")
+@common_options
+def host(
+    settings: Settings,
+    relays: tuple[str, ...],
+    no_relay: bool,
+    bind: str | None,
+    capabilities: tuple[str, ...],
+    invite_uses: int | None,
+    invite_expires: str | None,
+    qr: bool,
+) -> None:
+    """Let peers connect to this machine until interrupted.
+
+    Prints a ticket with a one-time invite. A peer that connects with it is pinned, and needs no ticket again.
+    Without --allow it may use a shell, run commands, move files and reach services on this machine.
+    """
+    if relays and no_relay:
+        raise click.UsageError("--relay and --no-relay exclude each other")
+    lifetime = parse_duration(invite_expires) if invite_expires else None
+    invite = {"capabilities": list(capabilities) or None, "uses": invite_uses, "lifetime": lifetime}
+    chosen = () if no_relay else relays or None
+    asyncio.run(_host(settings, chosen, bind, invite, qr))
+
+
+async def _host(
+    settings: Settings, relays: tuple[str, ...] | None, bind: str | None, invite: dict[str, Any], qr: bool
+) -> None:
+    from irosh.assembly import NodeOptions, assembled_node
+    from irosh.faces.cli.limits import raise_file_limit
+    from irosh.node.operations import make_invite
+
+    raise_file_limit()
+    output = settings.output
+    options = NodeOptions(state=settings.state_path, hosting=True, relays=relays, bind=bind)
+    async with assembled_node(options) as node:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, node.stop)
+
+        def ready() -> None:
+            made = make_invite(node, invite["capabilities"], uses=invite["uses"], lifetime=invite["lifetime"])
+            output.event("ready", made, _welcome(made, qr))
+
+        await node.run(ready)
+    output.event("stopped", {}, "irosh: stopped")
+
+
+def _welcome(made: dict[str, Any], qr: bool) -> str:
+    reach = ", ".join([*made["addresses"], *made["relays"]]) or "no address yet"
+    uses = "one peer" if made["uses"] == 1 else f"{made['uses']} peers"
+    lines = [
+        f"This machine is {style(made['id'][:16], 'bold')}…, reachable at {reach}",
+        f"The ticket lets {uses} in, with: {' '.join(made['capabilities'])}",
+        "",
+        "On the other machine:",
+        "",
+        f"    {style('irosh connect ' + made['ticket'], 'green')}",
+        "",
+    ]
+    if qr:
+        lines.append(_qr(made["ticket"]))
+    return "\n".join(lines)
+
+
+def _qr(ticket: str) -> str:
+    import io
+
+    import segno
+
+    buffer = io.StringIO()
+    # Upper case fits the compact alphanumeric mode; tickets are read in either.
+    segno.make(ticket.upper(), error="l").terminal(buffer, compact=True)
+    return buffer.getvalue()
+
+

@@ -1,0 +1,99 @@
+"""``irosh``: the group of commands. Each is imported only when it runs, so that every start is fast."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.faces.cli.options import Settings, common_options
+from irosh.faces.cli.output import report_error
+
+# name: (module, attribute, one line of help). The help stands here so that `irosh --help` imports none of them.
+COMMANDS = {
+    "host": ("host", "host", "Let peers connect to this machine; prints a ticket."),
+    "connect": ("connect", "connect", "Open a shell on a peer, or run a command there."),
+    "tunnel": ("tunnel", "tunnel", "Bring a TCP, UDP or Unix socket of a peer to this machine."),
+    "proxy": ("proxy", "proxy", "Carry SSH for other programs (ssh -o ProxyCommand='irosh proxy %h')."),
+    "invite": ("invite", "invite", "Make a new ticket for the running host."),
+    "peer": ("peer", "peer", "List, name, allow, revoke, block and remove peers."),
+    "identity": ("identity", "identity", "Show, export or rotate this machine's key."),
+    "status": ("status", "status", "Show the running node, its connections and their paths."),
+    "audit": ("audit", "audit", "Show who connected, what was used and what was refused."),
+    "relay": ("relay", "relay", "Run a relay for machines that cannot reach each other directly."),
+    "config": ("config", "config", "Show the configuration, or where it is."),
+    "ssh-config": ("ssh_config", "ssh_config", "Print ssh_config(5) for reaching peers with OpenSSH."),
+    "completion": ("completion", "completion", "Print shell completion for bash, zsh or fish."),
+    "demo": ("demo", "demo", "See it all work on this machine, in under a minute."),
+    "version": ("version", "version", "Print the version."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command = getattr(import_module(f"irosh.faces.cli.{module}"), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean `irosh {close[0]}`?" if close else "`irosh --help` lists the commands"
+            raise IroshError(ErrorCode.USAGE, f"there is no command {args[0]!r}", hint)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@common_options
+def cli(settings: Settings) -> None:
+    """Secure peer-to-peer access to your machines: no public address, no open port, no VPN, no account.
+
+    On one machine: irosh host. On another: irosh connect TICKET.
+    """
+
+
+def main() -> None:
+    """The program. Exit codes: 0 good, 1 an error, 2 wrong usage, 130 interrupted; ``connect`` passes on its command's."""
+    arguments = sys.argv[1:]
+    try:
+        status = cli.main(arguments, prog_name="irosh", standalone_mode=False)
+    except IroshError as error:
+        report_error(error, as_json="--json" in arguments)
+        sys.exit(2 if error.code is ErrorCode.USAGE else 1)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        report_error(_usage(error), as_json="--json" in arguments)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has left (`irosh audit | head`): not an error worth a message.
+        sys.stderr.close()
+        sys.exit(141)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _usage(error: click.ClickException) -> IroshError:
+    context = getattr(error, "ctx", None)
+    hint = f"`{context.command_path} --help` explains" if context is not None else ""
+    return IroshError(ErrorCode.USAGE, error.format_message(), hint)

@@ -1,0 +1,113 @@
+"""``irosh tunnel open``: sockets of a peer appear on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import click
+
+from irosh.core.durations import parse_duration
+from irosh.core.errors import IroshError
+from irosh.faces.cli.options import Settings, common_options
+from irosh.faces.cli.output import Output, style
+from irosh.faces.cli.running import control_client
+
+
+@click.group()
+def tunnel() -> None:
+    """Bring a TCP, UDP or Unix socket of a peer to this machine."""
+
+
+@tunnel.command("open")
+@click.argument("target")
+@click.option("--source", "sources", multiple=True, metavar="URL", help="tcp://HOST:PORT, udp://… or unix:///PATH there.")
+@click.option("--listen", "listens", multiple=True, metavar="ADDR", help="[HOST:]PORT or unix:///PATH here.")
+@click.option("--map", "maps", multiple=True, metavar="SOURCE=LISTEN", help="Both at once; repeatable.")
+@click.option("--udp-idle", metavar="TIME", help="End a UDP association after this long without a packet (60s).")
+@click.option("--name", metavar="NAME", help="Petname to remember the peer by.")
+@common_options
+def open_tunnel(
+    settings: Settings,
+    target: str,
+    sources: tuple[str, ...],
+    listens: tuple[str, ...],
+    maps: tuple[str, ...],
+    udp_idle: str | None,
+    name: str | None,
+) -> None:
+    """Listen here, and carry each connection to SOURCE as the peer reaches it, until interrupted.
+
+    The peer's owner decides what may be reached: irosh peer allow NAME 'forward:tcp://127.0.0.0/8:*'.
+    """
+    request: dict[str, Any] = {
+        "target": target,
+        "name": name,
+        "maps": _pairs(sources, listens, maps),
+        "udp_idle": parse_duration(udp_idle) if udp_idle else None,
+    }
+    from irosh.faces.cli.limits import raise_file_limit
+
+    raise_file_limit()
+    with _terminated_as_interrupted(), control_client(settings, settings.output) as client:
+        client.request("tunnel.open", request)
+        with contextlib.suppress(KeyboardInterrupt):
+            for message in client.messages():
+                _show(settings.output, message)
+
+
+def _pairs(sources: tuple[str, ...], listens: tuple[str, ...], maps: tuple[str, ...]) -> list[dict[str, str]]:
+    if len(sources) != len(listens):
+        raise click.UsageError("each --source needs one --listen, in the same order")
+    pairs = list(zip(sources, listens, strict=True))
+    for text in maps:
+        source, equals, listen = text.rpartition("=")
+        if not equals:
+            raise click.UsageError(f"--map takes SOURCE=LISTEN, not {text!r}")
+        pairs.append((source, listen))
+    if not pairs:
+        raise click.UsageError("what to open? Give --source and --listen, or --map")
+    return [{"source": source, "listen": listen} for source, listen in pairs]
+
+
+def _show(output: Output, message: dict[str, Any]) -> None:
+    fields = {key: value for key, value in message.items() if key != "event"}
+    match message.get("event"):
+        case "connected":
+            text = f"irosh: connected to {fields['peer']} ({fields['path']})"
+        case "listening":
+            text = f"  {style(fields['listen'], 'green')}  →  {fields['source']} there"
+        case "ready":
+            text = "irosh: ready; Ctrl-C ends it"
+        case "refused":
+            text = f"irosh: {fields.get('client', '')} → {fields['source']}: {_error_text(fields)}"
+        case "lost":
+            text = f"irosh: connection lost: {_error_text(fields)}; dialling again"
+        case "retry":
+            text = f"irosh: not yet: {_error_text(fields)}"
+        case "restored":
+            text = "irosh: connected again"
+        case _:
+            text = None
+    output.event(str(message.get("event")), fields, text)
+
+
+def _error_text(fields: dict[str, Any]) -> str:
+    return str(IroshError.from_dict(fields["error"]))
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends the command as Ctrl-C does: listeners closed, the node told."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

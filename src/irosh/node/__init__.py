@@ -1,0 +1,1 @@
+"""The running node: admission, authorization, connections to peers, services, control socket."""

@@ -1,0 +1,150 @@
+"""The one place where it is decided what a peer may do. Deny by default; every decision is audited."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from irosh.core.capability import Capability, SocketKind, SocketSpec
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.policy import (
+    permits,
+    permits_unix,
+    permits_user,
+    permitted_addresses,
+)
+from irosh.core.trust import TrustStore
+from irosh.node.audit import Auditor
+
+log = logging.getLogger(__name__)
+
+RESOLVE_DEADLINE = 10.0
+
+
+@dataclass(frozen=True)
+class Use:
+    """One of the plain capabilities; with several names any one of them is enough."""
+
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "|".join(self.names)
+
+
+@dataclass(frozen=True)
+class AsUser:
+    """Act as Unix user ``name`` on the host."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"user:{self.name}"
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Connect to (``forward``) or bind (``listen``) a socket on the host."""
+
+    kind: SocketKind
+    spec: SocketSpec
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.spec}"
+
+
+Action = Use | AsUser | Reach
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A granted action. ``addresses``: for :class:`Reach`, the only addresses that may be used; never resolve again."""
+
+    action: Action
+    addresses: tuple[str, ...] = ()
+
+
+class Authorizer:
+    """Decides by the trust store, looked up anew for every action, so that a change holds at once."""
+
+    def __init__(self, trust: TrustStore, auditor: Auditor) -> None:
+        self._trust = trust
+        self._auditor = auditor
+
+    async def authorize(self, peer_id: str, action: Action) -> Grant:
+        """Grant ``action`` to the peer, or raise ``IroshError`` (denied; target-unreachable for unknown names)."""
+        if not isinstance(action, Reach):
+            return self.authorize_now(peer_id, action)
+        with self._audited(peer_id, action):
+            return _decide_reach(self._capabilities(peer_id), action, await _where(action.spec))
+
+    def authorize_now(self, peer_id: str, action: Use | AsUser) -> Grant:
+        """As :meth:`authorize`, for actions that need no name resolved."""
+        with self._audited(peer_id, action):
+            capabilities = self._capabilities(peer_id)
+            if isinstance(action, Use):
+                permitted = any(permits(capabilities, name) for name in action.names)
+            else:
+                permitted = permits_user(capabilities, action.name)
+            if not permitted:
+                raise _denied(action)
+            return Grant(action)
+
+    def _capabilities(self, peer_id: str) -> Sequence[Capability]:
+        peer = self._trust.active(peer_id)
+        return peer.capabilities if peer else ()
+
+    @contextmanager
+    def _audited(self, peer_id: str, action: Action) -> Iterator[None]:
+        try:
+            yield
+        except IroshError as error:
+            self._auditor.record("use", peer_id, "refused", f"{action}: {error.message}")
+            raise
+        self._auditor.record("use", peer_id, "used", str(action))
+
+
+def _decide_reach(capabilities: Sequence[Capability], action: Reach, where: Sequence[str]) -> Grant:
+    spec = action.spec
+    if spec.protocol == "unix":
+        if permits_unix(capabilities, action.kind, where[0]):
+            return Grant(action, tuple(where))
+    elif addresses := permitted_addresses(capabilities, action.kind, spec, where):
+        return Grant(action, tuple(addresses))
+    raise _denied(action)
+
+
+def _denied(action: Action) -> IroshError:
+    wanted = action.names[0] if isinstance(action, Use) else str(action)
+    return IroshError(
+        ErrorCode.DENIED,
+        f"this peer may not use {wanted}",
+        f"the host's owner can allow it: irosh peer allow NAME '{wanted}'",
+    )
+
+
+async def _where(spec: SocketSpec) -> list[str]:
+    """The addresses, or the real path, behind ``spec``. The policy is about what is reached, not what it is called."""
+    if spec.protocol == "unix":
+        return [await asyncio.to_thread(os.path.realpath, spec.path)]
+    return await resolve(spec)
+
+
+async def resolve(spec: SocketSpec) -> list[str]:
+    """The addresses behind ``spec.host``, before any policy looks at them. ``IroshError`` (target-unreachable)."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(RESOLVE_DEADLINE):
+            infos = await loop.getaddrinfo(spec.host, spec.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError, TimeoutError) as error:
+        reason = (
+            "the name server did not answer"
+            if isinstance(error, TimeoutError)
+            else "the name is unknown there"
+        )
+        raise IroshError(ErrorCode.TARGET_UNREACHABLE, f"cannot resolve {spec.host}: {reason}") from None
+    return list(dict.fromkeys(str(info[4][0]) for info in infos))

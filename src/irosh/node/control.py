@@ -1,0 +1,219 @@
+"""The control socket: how commands and faces talk to the running node.
+
+A client connects, sends one request message ``{"op": NAME, …}`` and gets events and one final answer
+``{"ok": true, …}`` or ``{"ok": false, "error": {…}}``. Closing the connection cancels the operation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.node.control_wire import (
+    CONTROL_VERSION,
+    PREFIX,
+    Kind,
+    pack,
+    pack_message,
+    parse_message,
+    parse_prefix,
+)
+from irosh.transport.tasks import first_to_end, task_group
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+REQUEST_DEADLINE = 10.0
+_BACKLOG = 128
+
+
+class Gone(Exception):
+    """The client of an operation has closed its end."""
+
+
+class Channel:
+    """The node's end of one client connection."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self._loop = asyncio.get_running_loop()
+        self._writing = asyncio.Lock()
+
+    async def receive(self) -> tuple[Kind, bytes]:
+        """The next frame from the client. :class:`Gone` when it has left."""
+        prefix = await self._exactly(PREFIX.size)
+        length, kind = parse_prefix(prefix)
+        return kind, await self._exactly(length)
+
+    async def receive_message(self) -> dict[str, Any]:
+        """The next frame, which must be a message."""
+        kind, payload = await self.receive()
+        if kind is not Kind.MESSAGE:
+            raise IroshError(ErrorCode.PROTOCOL, f"expected a message, got {kind.name}")
+        return parse_message(payload)
+
+    async def send(self, kind: Kind, payload: bytes) -> None:
+        """Send one frame, waiting while the client is slow."""
+        await self._send_all(pack(kind, payload))
+
+    async def event(self, name: str, **fields: Any) -> None:
+        """Report progress."""
+        await self._send_all(pack_message({"event": name, **fields}))
+
+    async def answer(self, fields: Mapping[str, Any] | None = None) -> None:
+        """The final, good answer."""
+        await self._send_all(pack_message({"ok": True, **(fields or {})}))
+
+    async def fail(self, error: IroshError) -> None:
+        """The final, bad answer."""
+        await self._send_all(pack_message({"ok": False, "error": error.to_dict()}))
+
+    async def while_connected(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do ``work``, cancelled with :class:`Gone` when the client leaves. For operations that read nothing more."""
+        result: T = await first_to_end(work, self._wait_gone())
+        return result
+
+    async def _wait_gone(self) -> None:
+        with contextlib.suppress(OSError):
+            while await self._loop.sock_recv(self.socket, 4096):
+                pass
+        raise Gone
+
+    async def _exactly(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            try:
+                chunk = await self._loop.sock_recv(self.socket, size - len(data))
+            except OSError:
+                raise Gone from None
+            if not chunk:
+                raise Gone
+            data += chunk
+        return bytes(data)
+
+    async def _send_all(self, frame: bytes) -> None:
+        async with self._writing:
+            try:
+                await self._loop.sock_sendall(self.socket, frame)
+            except OSError:
+                raise Gone from None
+
+
+Operation = Callable[[Channel, dict[str, Any]], Awaitable[None]]
+
+
+class ControlServer:
+    """Serves the operations on a Unix socket that only this user can open."""
+
+    def __init__(self, path: Path, operations: Mapping[str, Operation]) -> None:
+        self._path = path
+        self._operations = operations
+        self.attached = 0
+        self._changed = asyncio.Event()
+
+    def bind(self) -> socket.socket:
+        """The listening socket. Only the holder of the node lock calls this, so a socket left behind is dead."""
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISSOCK(self._path.lstat().st_mode):
+                self._path.unlink()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.setblocking(False)
+        previous = os.umask(0o177)
+        try:
+            listener.bind(str(self._path))
+        except OSError as error:
+            listener.close()
+            code = ErrorCode.DISK_FULL if error.errno == errno.ENOSPC else ErrorCode.STATE_UNUSABLE
+            raise IroshError(
+                code, f"cannot make the control socket {self._path}: {error.strerror}"
+            ) from error
+        finally:
+            os.umask(previous)
+        listener.listen(_BACKLOG)
+        return listener
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Serve clients until cancelled."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with task_group() as group:
+                while True:
+                    try:
+                        client, _ = await loop.sock_accept(listener)
+                    except OSError as error:
+                        if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                            raise
+                        log.warning("control socket: %s", error.strerror)
+                        await asyncio.sleep(0.1)  # let other clients leave; there is no event to wait for
+                        continue
+                    client.setblocking(False)
+                    if _same_user(client):
+                        group.create_task(self._serve_client(client))
+                    else:
+                        client.close()
+        finally:
+            listener.close()
+            with contextlib.suppress(FileNotFoundError):
+                self._path.unlink()
+
+    async def wait_unused(self) -> None:
+        """Return once no client is attached."""
+        while self.attached:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _serve_client(self, client: socket.socket) -> None:
+        self.attached += 1
+        try:
+            await self._serve_request(Channel(client))
+        except Gone:
+            pass
+        finally:
+            client.close()
+            self.attached -= 1
+            self._changed.set()
+
+    async def _serve_request(self, channel: Channel) -> None:
+        try:
+            async with asyncio.timeout(REQUEST_DEADLINE):
+                request = await channel.receive_message()
+            operation = self._operations.get(str(request.get("op")))
+            if request.get("version") != CONTROL_VERSION or operation is None:
+                raise IroshError(
+                    ErrorCode.PROTOCOL,
+                    f"the running node does not know {request.get('op')!r}",
+                    "it runs another version of irosh: restart it",
+                )
+            await operation(channel, request)
+        except TimeoutError:
+            await channel.fail(IroshError(ErrorCode.TIMEOUT, "no request arrived"))
+        except IroshError as error:
+            await channel.fail(error)
+        except (Gone, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            log.exception("control operation failed")
+            await channel.fail(
+                IroshError(ErrorCode.INTERNAL, f"internal error: {error!r}", "see the node's log")
+            )
+
+
+def _same_user(client: socket.socket) -> bool:
+    """Whether the process at the other end runs as this user or root; the socket's mode says so too."""
+    if sys.platform != "linux":
+        return True
+    credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
+    return uid in (os.geteuid(), 0)

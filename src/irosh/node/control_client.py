@@ -1,0 +1,108 @@
+"""The client's end of the control socket, without an event loop: what a command needs to attach, and start fast."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.node.control_wire import CONTROL_VERSION, FrameParser, Kind, pack, pack_message, parse_message
+
+_RECEIVE = 256 * 1024
+
+
+class ControlClient:
+    """One operation on a running node. Context manager; closing ends the operation."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.socket.connect(str(path))
+        except OSError as error:
+            self.socket.close()
+            raise IroshError(
+                ErrorCode.NOT_RUNNING, f"no node answers at {path}: {error.strerror}", "start one with `irosh host`"
+            ) from None
+        self._parser = FrameParser()
+
+    def __enter__(self) -> ControlClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave; the node cancels what was under way."""
+        self.socket.close()
+
+    def request(self, op: str, arguments: Mapping[str, Any]) -> None:
+        """Ask for operation ``op``."""
+        self.send_frame(pack_message({"op": op, "version": CONTROL_VERSION, **arguments}))
+
+    def send(self, kind: Kind, payload: bytes) -> None:
+        """Send one frame of bytes."""
+        self.send_frame(pack(kind, payload))
+
+    def message(self, fields: Mapping[str, Any]) -> None:
+        """Send one message."""
+        self.send_frame(pack_message(dict(fields)))
+
+    def send_frame(self, frame: bytes) -> None:
+        """Send packed bytes. ``IroshError`` (connection-lost) when the node has gone."""
+        try:
+            self.socket.sendall(frame)
+        except OSError:
+            raise _node_gone() from None
+
+    def receive(self) -> list[tuple[Kind, bytes]]:
+        """The next frames, at least one. ``IroshError`` (connection-lost) when the node has gone."""
+        while True:
+            try:
+                data = self.socket.recv(_RECEIVE)
+            except OSError:
+                raise _node_gone() from None
+            if not data:
+                raise _node_gone()
+            if frames := self._parser.feed(data):
+                return frames
+
+    def messages(self) -> Iterator[dict[str, Any]]:
+        """The events, and last the final answer. Raises the ``IroshError`` of a bad answer."""
+        while True:
+            for kind, payload in self.receive():
+                if kind is not Kind.MESSAGE:
+                    continue
+                message = parse_message(payload)
+                if "ok" in message:
+                    yield checked(message)
+                    return
+                yield message
+
+    def call(self, op: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask and return the final answer, without ``ok``."""
+        self.request(op, arguments)
+        answer: dict[str, Any] = {}
+        for message in self.messages():
+            answer = message
+        return {name: value for name, value in answer.items() if name != "ok"}
+
+
+def checked(answer: dict[str, Any]) -> dict[str, Any]:
+    """The final ``answer`` if it is a good one; else raises its ``IroshError``."""
+    if answer.get("ok") is not True:
+        raise IroshError.from_dict(answer.get("error"))
+    return answer
+
+
+def attach(path: Path) -> ControlClient | None:
+    """A client of the node that serves ``path``; None when none does."""
+    with contextlib.suppress(IroshError):
+        return ControlClient(path)
+    return None
+
+
+def _node_gone() -> IroshError:
+    return IroshError(ErrorCode.CONNECTION_LOST, "the node has stopped")

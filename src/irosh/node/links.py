@@ -1,0 +1,161 @@
+"""Connections to peers: one for each peer, dialled once even when many ask, redialled with backoff when kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.trust import TrustStore
+from irosh.node.peer_connection import Doorway, PeerConnection
+from irosh.rendezvous.interfaces import Rendezvous
+from irosh.transport.interfaces import Route
+
+log = logging.getLogger(__name__)
+
+BACKOFF_FIRST, BACKOFF_MOST = 0.5, 30.0
+# Reasons that no redialling mends.
+FINAL = frozenset(
+    {
+        ErrorCode.UNKNOWN_PEER,
+        ErrorCode.BLOCKED,
+        ErrorCode.REVOKED,
+        ErrorCode.INVITE_INVALID,
+        ErrorCode.INVITE_EXPIRED,
+        ErrorCode.INVITE_USED,
+        ErrorCode.IDENTITY_MISMATCH,
+    }
+)
+
+LinkEvent = Callable[[str, IroshError | None], None]
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Whom to dial and how: the route and, the first time, an invite."""
+
+    route: Route
+    invite: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"Destination({self.route!r}, invite={'yes' if self.invite else 'no'})"
+
+    @property
+    def peer_id(self) -> str:
+        return self.route.endpoint_id
+
+
+class Links:
+    """All connections of a node. Their tasks belong to the group given to :meth:`attach`."""
+
+    def __init__(self, rendezvous: Rendezvous, doorway: Doorway, trust: TrustStore) -> None:
+        self._rendezvous = rendezvous
+        self._doorway = doorway
+        self._trust = trust
+        self._group: asyncio.TaskGroup | None = None
+        self._connections: dict[PeerConnection, None] = {}
+        self._dialling: dict[str, asyncio.Lock] = {}
+
+    def attach(self, group: asyncio.TaskGroup) -> None:
+        """The task group that owns the connections from now on."""
+        self._group = group
+
+    def connections(self, peer_id: str | None = None) -> list[PeerConnection]:
+        """The live connections, of one peer or of all; newest last."""
+        return [c for c in self._connections if peer_id in (None, c.peer_id) and not c.connection.is_closed]
+
+    async def accept_all(self) -> None:
+        """Admit and serve whoever dials this node, until the endpoint closes."""
+        assert self._group is not None
+        while (connection := await self._rendezvous.accept()) is not None:
+            peer = PeerConnection(self._doorway, connection, dialed=False)
+            self._group.create_task(self._admit_and_serve(peer))
+
+    async def get(self, destination: Destination) -> PeerConnection:
+        """A live connection to the peer: the one there is, or a new one."""
+        lock = self._dialling.setdefault(destination.peer_id, asyncio.Lock())
+        async with lock:
+            if live := self.connections(destination.peer_id):
+                return live[-1]
+            return await self._dial(destination)
+
+    @asynccontextmanager
+    async def keep(self, destination: Destination, on_event: LinkEvent) -> AsyncIterator[PeerConnection]:
+        """A connection that is dialled again, with growing pauses, whenever it is lost while the context lasts.
+
+        ``on_event`` hears ``lost``, ``retry`` and ``restored``. The first dial's failure is raised.
+        """
+        first = await self.get(destination)
+        keeper = asyncio.create_task(self._redial(destination, first, on_event))
+        try:
+            yield first
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+
+    def close_peer(self, peer_id: str, error: IroshError) -> int:
+        """Close all connections of a peer, telling it why; returns how many there were."""
+        live = self.connections(peer_id)
+        for connection in live:
+            connection.close(error)
+        return len(live)
+
+    async def _redial(
+        self, destination: Destination, connection: PeerConnection, on_event: LinkEvent
+    ) -> None:
+        while True:
+            reason = await connection.connection.wait_closed()
+            on_event("lost", reason)
+            pause = BACKOFF_FIRST
+            while True:
+                if reason.code in FINAL:
+                    return
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+                try:
+                    connection = await self.get(destination)
+                    break
+                except IroshError as error:
+                    on_event("retry", error)
+                    if error.code in FINAL:
+                        return
+                pause = min(pause * 2, BACKOFF_MOST)
+            on_event("restored", None)
+
+    async def _dial(self, destination: Destination) -> PeerConnection:
+        assert self._group is not None
+        connection = await self._rendezvous.dial(destination.route)
+        peer = PeerConnection(self._doorway, connection, dialed=True)
+        try:
+            await peer.greet(destination.invite)
+        except BaseException:
+            connection.close()
+            raise
+        self._group.create_task(self._serve(peer))
+        return peer
+
+    async def _admit_and_serve(self, peer: PeerConnection) -> None:
+        try:
+            await peer.admit()
+        except IroshError as error:
+            log.info("%s: not admitted: %s", peer.peer_id[:10], error.message)
+            return
+        log.info("%s: connected", peer.peer_id[:10])
+        await self._serve(peer)
+
+    async def _serve(self, peer: PeerConnection) -> None:
+        self._connections[peer] = None
+        try:
+            await peer.run()
+        finally:
+            self._connections.pop(peer, None)
+            self._remember(peer)
+
+    def _remember(self, peer: PeerConnection) -> None:
+        try:
+            self._trust.touch(peer.peer_id)
+        except IroshError as error:
+            log.warning("cannot note when %s was last seen: %s", peer.peer_id[:10], error)

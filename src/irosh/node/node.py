@@ -1,0 +1,159 @@
+"""The node: the one process that holds an identity and its state directory, and all that runs in it."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from irosh.core.config import Config
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.identity import Identity
+from irosh.core.state import StateDirectory
+from irosh.core.ticket import Ticket
+from irosh.core.trust import Peer, TrustStore
+from irosh.core.wire import PROTOCOL_VERSION, Welcome
+from irosh.node.audit import Auditor
+from irosh.node.authorization import Authorizer
+from irosh.node.control import ControlServer, Operation
+from irosh.node.links import Destination, Links
+from irosh.node.peer_connection import Doorway, PeerConnection
+from irosh.node.services import Registry, Service
+from irosh.node.targets import Target, resolve_target
+from irosh.rendezvous.interfaces import Rendezvous
+from irosh.transport.tasks import task_group
+
+log = logging.getLogger(__name__)
+
+WELCOME_DEADLINE = 15.0
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A peer with a live connection to it."""
+
+    peer: Peer
+    connection: PeerConnection
+    destination: Destination
+    newly_pinned: bool
+
+
+class Node:
+    """Runs from :meth:`run` until :meth:`stop`. ``hosting``: accept connections from peers."""
+
+    def __init__(
+        self,
+        *,
+        state: StateDirectory,
+        identity: Identity,
+        config: Config,
+        trust: TrustStore,
+        rendezvous: Rendezvous,
+        services: Sequence[Service],
+        hosting: bool,
+    ) -> None:
+        self.state = state
+        self.identity = identity
+        self.config = config
+        self.trust = trust
+        self.rendezvous = rendezvous
+        self.hosting = hosting
+        self.started_at = time.time()
+        self.auditor = Auditor(trust)
+        registry = Registry(services)
+        authorizer = Authorizer(trust, self.auditor)
+        welcome = Welcome(PROTOCOL_VERSION, socket.gethostname()[:255], own_user())
+        doorway = Doorway(trust, self.auditor, authorizer, registry, welcome)
+        self.links = Links(rendezvous, doorway, trust)
+        self._operations: dict[str, Operation] = {}
+        for service in services:
+            self._operations.update(service.operations(self))
+        self._stop = asyncio.Event()
+        self.control = ControlServer(state.control_socket_path, self._operations)
+
+    def add_operations(self, operations: dict[str, Operation]) -> None:
+        """Add to what the control socket offers."""
+        self._operations.update(operations)
+
+    def stop(self) -> None:
+        """Have :meth:`run` return."""
+        self._stop.set()
+
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Serve until stopped; ``on_ready`` is called once the control socket takes requests. Cancelling stops too."""
+        listener = self.control.bind()
+        try:
+            async with task_group() as group:
+                self.links.attach(group)
+                control = group.create_task(self.control.serve(listener))
+                accepting = group.create_task(self.links.accept_all()) if self.hosting else None
+                on_ready()
+                await self._stop.wait()
+                control.cancel()
+                if accepting is not None:
+                    accepting.cancel()
+                for connection in self.links.connections():
+                    connection.close(IroshError(ErrorCode.SHUTTING_DOWN, "the other node has stopped"))
+        finally:
+            listener.close()
+
+    def ticket(self, invite: bytes | None) -> Ticket:
+        """A ticket for this node as it can be reached now."""
+        route = self.rendezvous.route()
+        return Ticket.fitting(
+            route.endpoint_id, relays=route.relays, addresses=route.addresses, invite=invite
+        )
+
+    async def reach(self, text: str, *, name: str | None = None) -> Reached:
+        """Connect to TARGET ``text``, pinning it the first time as ``name`` or as its host calls itself.
+
+        ``IroshError``: what :func:`resolve_target` and dialling raise; name-taken, and identity-mismatch when ``name``
+        is pinned to another identity.
+        """
+        target = resolve_target(self.trust, self.identity.id, text)
+        self._check_name(target, name)
+        connection = await self.links.get(target.destination)
+        if target.peer is not None and target.destination.invite is None:
+            return Reached(target.peer, connection, target.destination, newly_pinned=False)
+        try:
+            async with asyncio.timeout(WELCOME_DEADLINE):
+                welcome = await asyncio.shield(connection.welcome)
+        except TimeoutError:
+            raise IroshError(ErrorCode.TIMEOUT, "the peer did not greet back") from None
+        peer = target.peer or self._pin(target, name, welcome)
+        # Once pinned, the invite is spent; a redial must not present it again.
+        route = target.destination.route
+        self.trust.remember_route(peer.id, route.addresses, route.relays, welcome.user or None)
+        return Reached(peer, connection, Destination(route), newly_pinned=target.peer is None)
+
+    def _check_name(self, target: Target, name: str | None) -> None:
+        if name is None:
+            return
+        holder = self.trust.find(name)
+        if holder is not None and holder.id != target.destination.peer_id:
+            raise IroshError(
+                ErrorCode.IDENTITY_MISMATCH,
+                f"{name!r} is pinned to identity {holder.id[:16]}…, but this target is {target.destination.peer_id[:16]}…",
+                f"if the machine has a new identity: irosh peer remove {name}; else choose another --name",
+            )
+
+    def _pin(self, target: Target, name: str | None, welcome: Welcome) -> Peer:
+        peer_id = target.destination.peer_id
+        if name is not None:
+            return self.trust.pin(peer_id, petname=name, origin="ticket")
+        # Two machines may call themselves alike; the ticket says which one this is.
+        name = self.trust.free_petname(welcome.hostname, peer_id)
+        return self.trust.pin(peer_id, petname=name, origin="ticket")
+
+
+def own_user() -> str:
+    """The Unix user this process runs as."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.geteuid())

@@ -1,0 +1,111 @@
+"""The control operations of the node itself; services add their own."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from irosh import __version__
+from irosh.core.capability import parse_capabilities
+from irosh.node.control import Channel, Operation
+from irosh.node.node import Node
+from irosh.node.peer_admin import PeerAdmin
+from irosh.node.peer_connection import PeerConnection
+
+
+def node_operations(node: Node) -> dict[str, Operation]:
+    """``status``, ``stop``, ``invite`` and ``peers``."""
+    admin = PeerAdmin(node.trust, node.links.close_peer)
+
+    async def status(channel: Channel, _request: dict[str, Any]) -> None:
+        await channel.answer(node_status(node))
+
+    async def stop(channel: Channel, _request: dict[str, Any]) -> None:
+        await channel.answer()
+        node.stop()
+
+    async def invite(channel: Channel, request: dict[str, Any]) -> None:
+        await channel.answer(
+            make_invite(node, request["capabilities"], uses=request["uses"], lifetime=request["lifetime"])
+        )
+
+    async def peers(channel: Channel, request: dict[str, Any]) -> None:
+        await channel.answer(admin.run(str(request["command"]), dict(request["arguments"])))
+
+    return {"status": status, "stop": stop, "invite": invite, "peers": peers}
+
+
+def make_invite(
+    node: Node, capabilities: list[str] | None, *, uses: int | None, lifetime: float | None
+) -> dict[str, Any]:
+    """A ticket with a fresh invite; what is None comes from the configuration."""
+    host = node.config.host
+    allowed = parse_capabilities(host.allow if capabilities is None else capabilities)
+    uses = host.invite_uses if uses is None else uses
+    lifetime = host.invite_expires if lifetime is None else lifetime
+    secret = node.trust.create_invite(allowed, uses=uses, lifetime=lifetime)
+    node.auditor.record("invite", None, "changed", f"{uses} use(s): {' '.join(map(str, allowed))}")
+    ticket = node.ticket(secret)
+    return {
+        "ticket": ticket.encode(),
+        "id": node.identity.id,
+        "addresses": list(ticket.addresses),
+        "relays": list(ticket.relays),
+        "capabilities": [str(capability) for capability in allowed],
+        "uses": uses,
+        "expires_at": time.time() + lifetime,
+    }
+
+
+def node_status(node: Node) -> dict[str, Any]:
+    """The node and its connections, for ``irosh status``."""
+    route = node.rendezvous.route()
+    return {
+        "running": True,
+        "version": __version__,
+        "pid": os.getpid(),
+        "id": node.identity.id,
+        "state": str(node.state.path),
+        "hosting": node.hosting,
+        "started_at": node.started_at,
+        "addresses": list(route.addresses),
+        "relays": list(route.relays),
+        "connections": [_connection_status(node, connection) for connection in node.links.connections()],
+        "audit_entries_lost": node.auditor.lost_entries,
+    }
+
+
+def _connection_status(node: Node, connection: PeerConnection) -> dict[str, Any]:
+    peer = node.trust.get(connection.peer_id)
+    return {
+        "peer": peer.petname if peer else None,
+        "id": connection.peer_id,
+        "direction": "outgoing" if connection.dialed else "incoming",
+        "since": connection.since,
+        "streams": connection.streams,
+        **path_summary(connection),
+    }
+
+
+def path_summary(connection: PeerConnection) -> dict[str, Any]:
+    """``path`` (direct, relayed or none), ``rtt_ms`` of the path in use, and all ``paths``."""
+    paths = connection.connection.paths()
+    selected = next((path for path in paths if path.selected), None)
+    return {
+        "path": "none" if selected is None else "relayed" if selected.relayed else "direct",
+        "rtt_ms": None if selected is None else round(selected.rtt * 1000, 3),
+        "paths": [
+            {
+                "remote": path.remote,
+                "relayed": path.relayed,
+                "selected": path.selected,
+                "rtt_ms": round(path.rtt * 1000, 3),
+                "bytes_sent": path.bytes_sent,
+                "bytes_received": path.bytes_received,
+                "lost_packets": path.lost_packets,
+                "mtu": path.mtu,
+            }
+            for path in paths
+        ],
+    }

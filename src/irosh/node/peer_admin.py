@@ -1,0 +1,142 @@
+"""What an owner does with peers, invites and the audit. Works on the trust store, with or without a running node."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from irosh.core.capability import parse_capabilities
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.identity import parse_endpoint_id
+from irosh.core.trust import Peer, TrustStore
+
+CloseConnections = Callable[[str, IroshError], int]
+
+
+class PeerAdmin:
+    """Each method is one command; its result goes to the user as it is. ``close`` ends a peer's live connections."""
+
+    def __init__(self, trust: TrustStore, close: CloseConnections) -> None:
+        self._trust = trust
+        self._close = close
+
+    def run(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Run the command of that name. ``IroshError`` (usage, unknown-target, and what the store raises)."""
+        commands: dict[str, Callable[..., dict[str, Any]]] = {
+            "list": self.list,
+            "show": self.show,
+            "add": self.add,
+            "rename": self.rename,
+            "allow": self.allow,
+            "revoke": self.revoke,
+            "block": self.block,
+            "unblock": self.unblock,
+            "remove": self.remove,
+            "invites": self.invites,
+            "audit": self.audit,
+        }
+        try:
+            return commands[command](**arguments)
+        except (KeyError, TypeError) as error:
+            raise IroshError(ErrorCode.PROTOCOL, f"malformed peer command {command!r}: {error}") from None
+
+    def list(self) -> dict[str, Any]:
+        """All peers."""
+        return {"peers": [peer.to_dict() for peer in self._trust.peers()]}
+
+    def show(self, name: str) -> dict[str, Any]:
+        """One peer."""
+        return {"peer": self._find(name).to_dict()}
+
+    def add(self, endpoint_id: str, name: str | None, capabilities: Sequence[str]) -> dict[str, Any]:
+        """Pin an identity by hand, without an invite."""
+        peer_id = parse_endpoint_id(endpoint_id)
+        peer = self._trust.pin(
+            peer_id, petname=name, origin="manual", capabilities=parse_capabilities(capabilities)
+        )
+        return self._changed("peer-add", peer.id)
+
+    def rename(self, name: str, new_name: str) -> dict[str, Any]:
+        """Give a peer another petname."""
+        peer = self._find(name)
+        self._trust.rename(peer.id, new_name)
+        return self._changed("peer-rename", peer.id)
+
+    def allow(
+        self, name: str, capabilities: Sequence[str], replace: bool, expires_in: float | None
+    ) -> dict[str, Any]:
+        """Grant capabilities, besides those there are or instead of them; a revoked peer is active again."""
+        peer = self._find(name)
+        if peer.status == "blocked":
+            raise IroshError(
+                ErrorCode.BLOCKED, f"{peer.petname} is blocked", f"first: irosh peer unblock {peer.petname}"
+            )
+        parsed = parse_capabilities(capabilities)
+        if replace:
+            self._trust.set_capabilities(peer.id, parsed)
+        else:
+            self._trust.pin(peer.id, petname=None, origin=peer.origin, capabilities=parsed)
+        if expires_in is not None:
+            self._trust.set_expiry(peer.id, time.time() + expires_in)
+        return self._changed("peer-allow", peer.id)
+
+    def revoke(self, name: str) -> dict[str, Any]:
+        """Take all access from a peer and close its connections at once."""
+        peer = self._find(name)
+        self._trust.revoke(peer.id)
+        return self._ended(
+            "peer-revoke", peer.id, IroshError(ErrorCode.REVOKED, "your access to this host was revoked")
+        )
+
+    def block(self, name: str) -> dict[str, Any]:
+        """Refuse a peer, or an identity never seen, for good."""
+        peer = self._trust.find(name)
+        peer_id = peer.id if peer else parse_endpoint_id(name)
+        self._trust.block(peer_id)
+        return self._ended(
+            "peer-block", peer_id, IroshError(ErrorCode.BLOCKED, "this host has blocked your identity")
+        )
+
+    def unblock(self, name: str) -> dict[str, Any]:
+        """Lift a block; the peer stays without access until allowed again."""
+        peer = self._find(name)
+        self._trust.unblock(peer.id)
+        return self._changed("peer-unblock", peer.id)
+
+    def remove(self, name: str) -> dict[str, Any]:
+        """Forget a peer and close its connections."""
+        peer = self._find(name)
+        self._trust.remove(peer.id)
+        self._trust.audit("peer-remove", peer.id, "changed", peer.petname)
+        closed = self._close(
+            peer.id, IroshError(ErrorCode.UNKNOWN_PEER, "this host has removed your identity")
+        )
+        return {"removed": peer.petname, "id": peer.id, "connections_closed": closed}
+
+    def invites(self) -> dict[str, Any]:
+        """The invites that may still be used, and those that were."""
+        return {"invites": [invite.to_dict() for invite in self._trust.invites()]}
+
+    def audit(self, limit: int, name: str | None, since: float | None) -> dict[str, Any]:
+        """The latest entries, oldest first."""
+        peer_id = self._find(name).id if name else None
+        entries = self._trust.audit_log(limit=limit, peer_id=peer_id, since=since)
+        return {"entries": [entry.to_dict() for entry in entries]}
+
+    def _find(self, name: str) -> Peer:
+        peer = self._trust.find(name)
+        if peer is None:
+            raise IroshError(
+                ErrorCode.UNKNOWN_TARGET, f"no peer is named {name[:80]!r}", "`irosh peer list` shows them"
+            )
+        return peer
+
+    def _changed(self, event: str, peer_id: str) -> dict[str, Any]:
+        peer = self._trust.get(peer_id)
+        assert peer is not None
+        self._trust.audit(event, peer_id, "changed", peer.petname)
+        return {"peer": peer.to_dict()}
+
+    def _ended(self, event: str, peer_id: str, reason: IroshError) -> dict[str, Any]:
+        return {**self._changed(event, peer_id), "connections_closed": self._close(peer_id, reason)}

@@ -1,0 +1,269 @@
+"""One connection to a peer as the node sees it: greeting, streams to and from services, datagram flows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+
+import msgspec
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.trust import TrustStore
+from irosh.core.wire import (
+    FLOW_HEADER_SIZE,
+    PROTOCOL_VERSION,
+    Hello,
+    StreamAnswer,
+    StreamHeader,
+    Welcome,
+    decode_body,
+    decode_datagram,
+    encode_datagram,
+    encode_request,
+    error_in,
+)
+from irosh.node.admission import admit
+from irosh.node.audit import Auditor
+from irosh.node.authorization import Authorizer
+from irosh.node.services import IncomingStream, Registry, Service, refuse_stream
+from irosh.transport.framing import read_frame, write_frame
+from irosh.transport.interfaces import Connection, ConnectionLost, Stream, StreamReset
+
+log = logging.getLogger(__name__)
+
+HELLO_DEADLINE = 10.0
+HEADER_DEADLINE = 10.0
+ANSWER_DEADLINE = 60.0
+# What a stranger may use before it is admitted, and a peer afterwards.
+STRANGER_STREAMS, STRANGER_WINDOW = 1, 64 * 1024
+PEER_STREAMS, PEER_WINDOW = 8192, 64 * 1024 * 1024
+PENDING_HEADERS = 256  # streams of one connection that may be between arrival and authorization
+MAX_VIOLATIONS = 100  # malformed streams after which a connection is closed
+
+PROTOCOL_VIOLATION = 1
+NOT_SERVED = 3
+
+
+@dataclass(frozen=True)
+class Doorway:
+    """What every connection of a node needs to decide and to serve."""
+
+    trust: TrustStore
+    auditor: Auditor
+    authorizer: Authorizer
+    registry: Registry
+    welcome: Welcome
+
+
+@dataclass(frozen=True)
+class OpenedStream:
+    """A stream we opened. Bytes may be written at once; :meth:`answer` tells whether the peer serves it."""
+
+    stream: Stream
+
+    async def answer(self) -> None:
+        """Wait for the peer's answer. ``IroshError`` with its reason when it refused."""
+        try:
+            error = error_in(await read_frame(self.stream, StreamAnswer, deadline=ANSWER_DEADLINE))
+        except StreamReset:
+            error = IroshError(ErrorCode.PROTOCOL, "the peer dropped the stream without an answer")
+        if error is not None:
+            await self.stream.abort()
+            raise error
+
+
+class PeerConnection:
+    """A connection that :meth:`run` serves until it ends. ``dialed``: we opened it."""
+
+    def __init__(self, doorway: Doorway, connection: Connection, *, dialed: bool) -> None:
+        self._doorway = doorway
+        self.connection = connection
+        self.dialed = dialed
+        self.peer_id = connection.peer_id
+        self.since = time.time()
+        self.streams = 0
+        self.welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
+        # Each side numbers its own flows: the dialling side even, the other odd.
+        self._next_flow = count(0 if dialed else 1, 2)
+        self._flows: dict[int, Callable[[bytes], None]] = {}
+        self._violations = 0
+
+    @property
+    def authorizer(self) -> Authorizer:
+        """Decides what this peer may do."""
+        return self._doorway.authorizer
+
+    @property
+    def petname(self) -> str:
+        """What this node calls the peer."""
+        peer = self._doorway.trust.get(self.peer_id)
+        return peer.petname if peer else self.peer_id[:10]
+
+    # -- greeting
+
+    async def greet(self, invite: bytes | None) -> None:
+        """As the dialling side: say hello. The peer's welcome arrives in ``self.welcome``, served by :meth:`run`."""
+        self._hello_stream = await self.connection.open_stream()
+        await write_frame(self._hello_stream, Hello(PROTOCOL_VERSION, invite))
+        self.connection.allow_streams(PEER_STREAMS, window=PEER_WINDOW)
+
+    async def admit(self) -> None:
+        """As the accepting side: hear the hello and admit the peer, or close the connection with the reason."""
+        self.connection.allow_streams(STRANGER_STREAMS, window=STRANGER_WINDOW)
+        try:
+            async with asyncio.timeout(HELLO_DEADLINE):
+                stream = await self.connection.accept_stream()
+            hello = await read_frame(stream, Hello, deadline=HELLO_DEADLINE)
+            admit(self._doorway.trust, self._doorway.auditor, self.peer_id, hello)
+        except TimeoutError:
+            error = IroshError(ErrorCode.TIMEOUT, "no hello arrived")
+            self.connection.close(error)
+            raise error from None
+        except IroshError as error:
+            self.connection.close(error)
+            raise
+        except StreamReset:
+            error = IroshError(ErrorCode.PROTOCOL, "the hello was broken off")
+            self.connection.close(error)
+            raise error from None
+        self.connection.allow_streams(PEER_STREAMS, window=PEER_WINDOW)
+        await write_frame(stream, self._doorway.welcome)
+        await stream.finish()
+
+    # -- our streams and flows
+
+    async def open(self, service: str, request: msgspec.Struct) -> OpenedStream:
+        """Open a stream for the peer's ``service``. ``ConnectionLost`` when the connection is gone."""
+        stream = await self.connection.open_stream()
+        try:
+            await write_frame(stream, StreamHeader(service, encode_request(request)))
+        except StreamReset as error:
+            raise IroshError(ErrorCode.PROTOCOL, f"the peer dropped the stream ({error})") from None
+        return OpenedStream(stream)
+
+    def new_flow(self) -> int:
+        """A flow number of our own."""
+        return next(self._next_flow) & 0xFFFF_FFFF
+
+    def receive_flow(self, flow: int, receiver: Callable[[bytes], None]) -> None:
+        """Have ``receiver`` called with each datagram of ``flow``. ``IroshError`` (protocol-error) if it is taken."""
+        if flow in self._flows:
+            raise IroshError(ErrorCode.PROTOCOL, f"flow {flow} is in use")
+        self._flows[flow] = receiver
+
+    def drop_flow(self, flow: int) -> None:
+        """End a flow."""
+        self._flows.pop(flow, None)
+
+    def send_flow(self, flow: int, payload: bytes) -> bool:
+        """Send one datagram of ``flow``; False when it is too large for the path or the buffer is full."""
+        if len(payload) + FLOW_HEADER_SIZE > self.connection.max_datagram_size:
+            return False
+        return self.connection.send_datagram(encode_datagram(flow, payload))
+
+    # -- serving
+
+    async def run(self) -> None:
+        """Serve the connection until it ends, then return. Cancelling closes it."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                if self.dialed:
+                    group.create_task(self._hear_welcome())
+                datagrams = group.create_task(self._receive_datagrams())
+                try:
+                    await self._accept_streams(group)
+                except ConnectionLost as reason:
+                    log.info("%s: %s", self.peer_id[:10], reason.message)
+                finally:
+                    datagrams.cancel()
+                raise _Ended
+        except* _Ended:
+            pass
+        finally:
+            if not self.connection.is_closed:
+                self.connection.close(IroshError(ErrorCode.SHUTTING_DOWN, "the other node has stopped"))
+            if not self.welcome.done():
+                self.welcome.set_exception(self.connection.close_reason())
+            self.welcome.exception()  # retrieved, whether or not somebody waited
+            self._doorway.auditor.record("connection", self.peer_id, "closed")
+
+    def close(self, error: IroshError | None = None) -> None:
+        """Close at once, telling the peer why."""
+        self.connection.close(error)
+
+    async def _hear_welcome(self) -> None:
+        try:
+            welcome = await read_frame(self._hello_stream, Welcome, deadline=HELLO_DEADLINE)
+            await self._hello_stream.finish()
+        except (StreamReset, IroshError) as error:
+            if not self.connection.is_closed:
+                self.connection.close(IroshError(ErrorCode.PROTOCOL, f"no welcome: {error}"))
+            return
+        if not self.welcome.done():
+            self.welcome.set_result(welcome)
+
+    async def _receive_datagrams(self) -> None:
+        with contextlib.suppress(ConnectionLost):
+            while True:
+                decoded = decode_datagram(await self.connection.receive_datagram())
+                if decoded is not None and (receiver := self._flows.get(decoded[0])):
+                    receiver(decoded[1])
+
+    async def _accept_streams(self, group: asyncio.TaskGroup) -> None:
+        places = asyncio.Semaphore(PENDING_HEADERS)
+        while True:
+            await places.acquire()
+            stream = await self.connection.accept_stream()
+            group.create_task(self._serve_stream(stream, places))
+
+    async def _serve_stream(self, stream: Stream, places: asyncio.Semaphore) -> None:
+        try:
+            try:
+                service, incoming = await self._authorize(stream)
+            finally:
+                places.release()
+            self.streams += 1
+            try:
+                await service.serve(incoming)
+            finally:
+                self.streams -= 1
+        except (IroshError, StreamReset, EOFError, OSError) as error:
+            log.info("%s: stream ended: %s", self.peer_id[:10], error)
+            await stream.abort(NOT_SERVED)
+        except Exception:
+            # A fault in one service must not take the peer's other streams with it.
+            log.exception("%s: a stream failed", self.peer_id[:10])
+            await stream.abort(NOT_SERVED)
+
+    async def _authorize(self, stream: Stream) -> tuple[Service, IncomingStream]:
+        """Read the header and check the capabilities: the one place where a stream gets to its service."""
+        try:
+            header = await read_frame(stream, StreamHeader, deadline=HEADER_DEADLINE)
+            service = self._doorway.registry.get(header.service)
+            request = decode_body(header.request, service.request_type)
+            actions = service.required(request)
+            grants = [await self._doorway.authorizer.authorize(self.peer_id, action) for action in actions]
+        except IroshError as error:
+            if not isinstance(error, ConnectionLost):
+                self._count_violation(error)
+                await refuse_stream(stream, error)
+            raise
+        return service, IncomingStream(self, stream, request, tuple(grants))
+
+    def _count_violation(self, error: IroshError) -> None:
+        if error.code not in (ErrorCode.PROTOCOL, ErrorCode.TIMEOUT):
+            return
+        self._violations += 1
+        if self._violations == MAX_VIOLATIONS:
+            error = IroshError(ErrorCode.PROTOCOL, f"{MAX_VIOLATIONS} malformed streams on one connection")
+            self._doorway.auditor.record("connection", self.peer_id, "refused", error.message)
+            self.connection.close(error)
+
+
+class _Ended(Exception):
+    """Ends the task group of a connection, and with it what still runs for the peer."""

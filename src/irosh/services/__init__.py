@@ -1,0 +1,1 @@
+"""What streams are for. Each service is a folder; none imports another."""

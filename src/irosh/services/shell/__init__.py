@@ -1,0 +1,1 @@
+"""Shells and commands: SSH (AsyncSSH at both ends, or a stock client through ``irosh proxy``) over a stream."""

@@ -1,0 +1,285 @@
+"""The client's side of SSH inside the node: one SSH connection for each peer and user, many sessions on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncssh
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.identity import Identity, openssh_public_key_of
+from irosh.node.control import Channel
+from irosh.node.control_wire import Kind
+from irosh.node.peer_connection import PeerConnection
+from irosh.services.shell.accounts import DEFAULT_USER
+from irosh.services.shell.messages import ShellRequest
+from irosh.transport.asyncio_transport import StreamTunnel
+
+log = logging.getLogger(__name__)
+
+LOGIN_DEADLINE = 30.0
+MAX_OUTPUT = 512 * 1024  # bytes of a session's output that may wait for the terminal
+# Inside an encrypted stream the quickest cipher is enough; measured, see docs.
+CIPHERS = ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-gcm@openssh.com")
+
+
+@dataclass
+class SSHClients:
+    """The SSH connections of a node's peers, made when first needed and shared afterwards."""
+
+    identity: Identity
+    _live: dict[tuple[PeerConnection, str], asyncio.Future[_Client]] = field(default_factory=dict)
+
+    async def get(self, connection: PeerConnection, user: str | None) -> asyncssh.SSHClientConnection:
+        """An SSH connection as ``user`` over ``connection``. ``IroshError`` (denied, timeout, …)."""
+        key = (connection, user or DEFAULT_USER)
+        made = self._live.get(key)
+        if made is None or (
+            made.done() and (made.cancelled() or made.exception() or not made.result().alive)
+        ):
+            made = asyncio.ensure_future(_log_in(self.identity, *key))
+            self._live[key] = made
+            made.add_done_callback(lambda done: self._forget_if_failed(key, done))
+        return (await asyncio.shield(made)).connection
+
+    async def aclose(self) -> None:
+        """Close all."""
+        live, self._live = dict(self._live), {}
+        for made in live.values():
+            made.cancel()
+            with suppress(asyncio.CancelledError, IroshError):
+                await (await made).aclose()
+
+    def _forget_if_failed(self, key: tuple[PeerConnection, str], made: asyncio.Future[_Client]) -> None:
+        if made.cancelled() or made.exception() is not None:
+            self._live.pop(key, None)
+            return
+        watcher = asyncio.ensure_future(self._forget_when_closed(key, made.result()))
+        made.result().watcher = watcher
+
+    async def _forget_when_closed(self, key: tuple[PeerConnection, str], client: _Client) -> None:
+        await client.connection.wait_closed()
+        if (made := self._live.get(key)) is not None and made.done() and made.result() is client:
+            del self._live[key]
+        await client.tunnel.aclose()
+
+
+@dataclass
+class _Client:
+    connection: asyncssh.SSHClientConnection
+    tunnel: StreamTunnel
+    watcher: asyncio.Future[None] | None = None
+
+    @property
+    def alive(self) -> bool:
+        return not self.connection.is_closed()
+
+    async def aclose(self) -> None:
+        self.connection.abort()
+        await self.tunnel.aclose()
+        if self.watcher is not None:
+            await self.watcher
+
+
+async def _log_in(identity: Identity, connection: PeerConnection, user: str) -> _Client:
+    opened = await connection.open("shell", ShellRequest(key_auth=True))
+    await opened.answer()
+    tunnel = StreamTunnel(opened.stream)
+    host_key = asyncssh.import_public_key(openssh_public_key_of(connection.peer_id))
+    try:
+        async with asyncio.timeout(LOGIN_DEADLINE):
+            ssh = await asyncssh.connect(
+                "peer",
+                tunnel=tunnel,
+                config=None,
+                username=user,
+                known_hosts=([host_key], [], []),
+                client_keys=[asyncssh.import_private_key(identity.openssh_private_key())],
+                agent_path=None,
+                preferred_auth=("none", "publickey"),
+                encryption_algs=CIPHERS,
+                compression_algs=("none",),
+                rekey_bytes=1 << 40,
+                keepalive_interval=0,
+            )
+    except TimeoutError:
+        await tunnel.aclose()
+        raise IroshError(ErrorCode.TIMEOUT, "the peer's shell service does not answer") from None
+    except asyncssh.PermissionDenied:
+        await tunnel.aclose()
+        raise _user_denied(user) from None
+    except asyncssh.HostKeyNotVerifiable:
+        await tunnel.aclose()
+        raise IroshError(
+            ErrorCode.IDENTITY_MISMATCH, "the peer's SSH host key is not its identity; nothing was sent to it"
+        ) from None
+    except (asyncssh.Error, OSError) as error:
+        await tunnel.aclose()
+        raise IroshError(ErrorCode.CONNECTION_LOST, f"the peer's shell service failed: {error}") from None
+    except BaseException:
+        await tunnel.aclose()
+        raise
+    return _Client(ssh, tunnel)
+
+
+def _user_denied(user: str) -> IroshError:
+    if user == DEFAULT_USER:
+        return IroshError(ErrorCode.DENIED, "the host refused the login")
+    return IroshError(
+        ErrorCode.DENIED,
+        f"the host does not let you be {user}",
+        f"it must run as root and allow you: irosh peer allow NAME user:{user}; or leave out {user}@",
+    )
+
+
+@dataclass(frozen=True)
+class SessionRequest:
+    """What an attached command wants: a shell (``command`` None) or a command, on a terminal or on pipes."""
+
+    command: str | None
+    terminal: str | None  # TERM, when a terminal is wanted
+    size: tuple[int, int, int, int]
+    modes: Mapping[int, int]
+    environment: Mapping[str, str]
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any]) -> SessionRequest:
+        """From the operation's request; ``IroshError`` (protocol-error) when malformed."""
+        try:
+            size = message.get("size") or (80, 24, 0, 0)
+            return cls(
+                command=message.get("command"),
+                terminal=message.get("terminal"),
+                size=(int(size[0]), int(size[1]), int(size[2]), int(size[3])),
+                modes={int(opcode): int(value) for opcode, value in (message.get("modes") or {}).items()},
+                environment={str(name): str(value) for name, value in (message.get("env") or {}).items()},
+            )
+        except (TypeError, ValueError, IndexError):
+            raise IroshError(ErrorCode.PROTOCOL, "malformed session request") from None
+
+
+async def run_session(
+    ssh: asyncssh.SSHClientConnection, request: SessionRequest, channel: Channel
+) -> dict[str, Any]:
+    """Carry one session between ``ssh`` and the attached command; returns ``exit_status`` or ``exit_signal``."""
+    session = _ClientSession()
+    try:
+        chan, _ = await ssh.create_session(
+            lambda: session,
+            request.command,
+            encoding=None,
+            env=dict(request.environment),
+            request_pty="force" if request.terminal else False,
+            term_type=request.terminal,
+            term_size=request.size,
+            term_modes=dict(request.modes),
+        )
+    except asyncssh.ChannelOpenError as error:
+        if ssh.is_closed():
+            raise IroshError(ErrorCode.CONNECTION_LOST, "the connection was lost") from None
+        wanted = "exec" if request.command is not None else "shell"
+        raise IroshError(
+            ErrorCode.DENIED,
+            f"the host does not let you use `{wanted}`: {error.reason}",
+            f"its owner can allow it: irosh peer allow NAME {wanted}",
+        ) from None
+    except asyncssh.Error as error:
+        raise IroshError(ErrorCode.CONNECTION_LOST, f"the connection was lost: {error}") from None
+    typing = asyncio.create_task(_carry_input(chan, session, channel))
+    try:
+        printing = asyncio.create_task(_carry_output(session, channel))
+        try:
+            await asyncio.wait((printing, typing), return_when=asyncio.FIRST_COMPLETED)
+            if typing.done() and not printing.done():
+                await typing  # the attached command has gone: Gone
+            await printing
+        finally:
+            printing.cancel()
+            await asyncio.gather(printing, return_exceptions=True)
+    finally:
+        typing.cancel()
+        await asyncio.gather(typing, return_exceptions=True)
+        chan.close()
+    if session.error is not None:
+        raise IroshError(ErrorCode.CONNECTION_LOST, f"the connection was lost: {session.error}")
+    if (exit_signal := chan.get_exit_signal()) is not None:
+        return {"exit_signal": exit_signal[0]}
+    status = chan.get_exit_status()
+    if status is None:
+        raise IroshError(ErrorCode.CONNECTION_LOST, "the connection was lost before the command ended")
+    return {"exit_status": status}
+
+
+async def _carry_input(chan: Any, session: _ClientSession, channel: Channel) -> None:
+    while True:
+        kind, payload = await channel.receive()
+        if kind is Kind.STDIN:
+            with suppress(BrokenPipeError, OSError):
+                if payload:
+                    chan.write(payload)
+                else:
+                    chan.write_eof()
+            await session.writable.wait()
+        elif kind is Kind.MESSAGE:
+            _control(chan, payload)
+
+
+def _control(chan: Any, payload: bytes) -> None:
+    from irosh.node.control_wire import parse_message
+
+    message = parse_message(payload)
+    with suppress(OSError):
+        if size := message.get("resize"):
+            chan.change_terminal_size(*(int(value) for value in size[:4]))
+        elif name := message.get("signal"):
+            chan.send_signal(str(name))
+
+
+async def _carry_output(session: _ClientSession, channel: Channel) -> None:
+    while (item := await session.output.get()) is not None:
+        kind, data = item
+        await channel.send(kind, data)
+        session.taken(len(data))
+
+
+class _ClientSession(asyncssh.SSHClientSession[bytes]):
+    """Queues a session's output, and pauses the channel while too much of it waits."""
+
+    def __init__(self) -> None:
+        self.output: asyncio.Queue[tuple[Kind, bytes] | None] = asyncio.Queue()
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self.error: Exception | None = None
+        self._waiting = 0
+
+    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        self._chan = chan
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        kind = Kind.STDERR if datatype == asyncssh.EXTENDED_DATA_STDERR else Kind.STDOUT
+        self._waiting += len(data)
+        self.output.put_nowait((kind, data))
+        if self._waiting > MAX_OUTPUT:
+            self._chan.pause_reading()
+
+    def taken(self, size: int) -> None:
+        """``size`` bytes have left the queue."""
+        self._waiting -= size
+        if self._waiting <= MAX_OUTPUT // 2:
+            self._chan.resume_reading()
+
+    def pause_writing(self) -> None:
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.error = exc
+        self.writable.set()
+        self.output.put_nowait(None)

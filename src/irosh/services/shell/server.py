@@ -1,0 +1,289 @@
+"""The host's side of SSH: authentication by identity, sessions and forwards under the peer's capabilities."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import asyncssh
+
+from irosh.core.capability import parse_source
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.socket_spec import SocketSpec
+from irosh.node.authorization import Action, AsUser, Grant, Reach, Use
+from irosh.services.shell.accounts import DEFAULT_USER, Account, find_account, is_own_account
+from irosh.services.shell.descriptors import read_descriptor, write_descriptor
+from irosh.services.shell.processes import SessionProcess, Terminal, start_process
+from irosh.transport.asyncio_transport import StreamTransport
+
+log = logging.getLogger(__name__)
+
+MAX_SESSIONS = 256  # of one SSH connection
+MAX_INPUT = 256 * 1024  # bytes of a session's input that may wait for its process
+# Environment variables that a peer may set, as in Debian's sshd_config(5).
+_ACCEPTED = ("LANG", "LC_", "COLORTERM", "TZ")
+_STARTED = 127
+
+
+@dataclass
+class SSHContext:
+    """What the SSH server of one stream knows of its peer."""
+
+    peer_id: str
+    petname: str
+    identity_key: asyncssh.SSHKey
+    authorize: Callable[[Action], Awaitable[Grant]]
+    authorize_now: Callable[[Action], Grant]
+    group: asyncio.TaskGroup
+    transport: Callable[[], StreamTransport | None]
+    environment: Mapping[str, str]
+    sessions: int = 0
+
+
+class IroshSSHServer(asyncssh.SSHServer):
+    """Authenticates the peer, whom QUIC has proven already, and opens its channels."""
+
+    def __init__(self, context: SSHContext, *, require_key: bool) -> None:
+        self._context = context
+        self._require_key = require_key
+        self._account: Account | None = None
+        self._connection: asyncssh.SSHServerConnection | None = None
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+
+    def begin_auth(self, username: str) -> bool:
+        """The transport has authenticated the peer; a stock client needs no key. irosh's own shows its key too."""
+        try:
+            if not is_own_account(username):
+                self._context.authorize_now(AsUser(username))
+            self._account = find_account(username)
+        except IroshError as error:
+            log.info("%s: user refused: %s", self._context.petname, error.message)
+            assert self._connection is not None
+            self._connection.send_auth_banner(f"irosh: {error}\r\n")
+            return True  # and no key is accepted
+        return self._require_key
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        """The peer's identity is its user key; no other is accepted."""
+        return self._account is not None and key == self._context.identity_key
+
+    def session_requested(self) -> asyncssh.SSHServerSession[bytes] | bool:
+        if self._account is None or self._context.sessions >= MAX_SESSIONS:
+            return False
+        return ServerSession(self._context, self._account)
+
+    async def connection_requested(  # type: ignore[override]
+        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> Any:
+        """``ssh -L`` and ``-W`` of a stock client, under the same capabilities as a tunnel."""
+        assert self._connection is not None
+        addresses = await self._granted(
+            SocketSpec("tcp", host=dest_host, port=dest_port), checked_by=parse_source
+        )
+        failure: asyncssh.ChannelOpenError | None = None
+        for address in addresses:
+            try:
+                return await self._connection.forward_connection(address, dest_port)
+            except asyncssh.ChannelOpenError as error:
+                failure = error
+        assert failure is not None
+        raise failure
+
+    async def unix_connection_requested(self, dest_path: str) -> Any:  # type: ignore[override]
+        assert self._connection is not None
+        (path,) = await self._granted(SocketSpec("unix", path=dest_path), checked_by=parse_source)
+        return await self._connection.forward_unix_connection(path)
+
+    async def _granted(self, spec: SocketSpec, *, checked_by: Callable[[str], SocketSpec]) -> tuple[str, ...]:
+        """The addresses the policy grants; the client's text goes through the same parser as everybody's."""
+        try:
+            return (await self._context.authorize(Reach("forward", checked_by(str(spec))))).addresses
+        except IroshError as error:
+            code = (
+                asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
+                if error.code is ErrorCode.DENIED
+                else asyncssh.OPEN_CONNECT_FAILED
+            )
+            raise asyncssh.ChannelOpenError(code, error.message) from None
+
+
+class ServerSession(asyncssh.SSHServerSession[bytes]):
+    """One session channel: a shell or a command, on a terminal or on pipes."""
+
+    def __init__(self, context: SSHContext, account: Account) -> None:
+        self._context = context
+        self._account = account
+        self._terminal: Terminal | None = None
+        self._command: str | None = None
+        self._process: SessionProcess | None = None
+        self._input: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._waiting = 0
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+        self._chan = chan
+
+    def pty_requested(
+        self, term_type: str, term_size: tuple[int, int, int, int], term_modes: Mapping[int, int]
+    ) -> bool:
+        self._terminal = Terminal(term_type[:64], term_size, dict(term_modes))
+        return True
+
+    def shell_requested(self) -> bool:
+        return self._allowed("shell")
+
+    def exec_requested(self, command: str) -> bool:
+        self._command = command
+        return self._allowed("exec")
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        return False
+
+    def _allowed(self, name: str) -> bool:
+        try:
+            self._context.authorize_now(Use((name,)))
+        except IroshError:
+            return False
+        return True
+
+    def session_started(self) -> None:
+        self._context.sessions += 1
+        self._task = self._context.group.create_task(self._run())
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        self._waiting += len(data)
+        self._input.put_nowait(data)
+        if self._waiting > MAX_INPUT:
+            self._chan.pause_reading()
+
+    def eof_received(self) -> bool:
+        self._input.put_nowait(None)
+        return True  # output may follow
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
+        if self._process is not None:
+            self._process.resize((width, height, pixwidth, pixheight))
+
+    def signal_received(self, signal: str) -> None:
+        number = _signal_number(signal)
+        if self._process is not None and number is not None:
+            self._process.send_signal(number)
+
+    def break_received(self, msec: int) -> bool:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._writable.set()
+        if self._task is not None:
+            self._task.cancel()
+
+    # -- the life of the process
+
+    async def _run(self) -> None:
+        try:
+            try:
+                process = await start_process(
+                    self._account, self._command, self._terminal, self._environment()
+                )
+            except IroshError as error:
+                self._chan.write_stderr(f"irosh: {error}\n".encode())
+                self._chan.exit(_STARTED)
+                return
+            self._process = process
+            feeder = asyncio.create_task(self._feed(process))
+            try:
+                await self._serve(process)
+            finally:
+                feeder.cancel()
+                await asyncio.gather(feeder, return_exceptions=True)
+                await asyncio.shield(process.end())
+        finally:
+            self._context.sessions -= 1
+
+    async def _serve(self, process: SessionProcess) -> None:
+        outputs = [asyncio.create_task(self._copy(process.stdout, None))]
+        if process.stderr is not None:
+            outputs.append(asyncio.create_task(self._copy(process.stderr, asyncssh.EXTENDED_DATA_STDERR)))
+        try:
+            status = await process.wait()
+            # As sshd: a command on pipes ends when all who hold them have; on a terminal with its shell.
+            await asyncio.wait(outputs, timeout=_TERMINAL_DRAIN if process.on_terminal else None)
+        finally:
+            for output in outputs:
+                output.cancel()
+            await asyncio.gather(*outputs, return_exceptions=True)
+        if status >= 0:
+            self._chan.exit(status)
+        else:
+            self._chan.exit_with_signal(_signal_name(-status))
+
+    async def _copy(self, descriptor: int, datatype: int | None) -> None:
+        while data := await read_descriptor(descriptor):
+            self._chan.write(data, datatype)
+            # The channel's window and the stream's buffer both hold back a process that writes faster.
+            await self._writable.wait()
+            if (transport := self._context.transport()) is not None:
+                await transport.drained()
+
+    async def _feed(self, process: SessionProcess) -> None:
+        while (data := await self._input.get()) is not None:
+            if process.stdin is None:
+                continue
+            try:
+                await write_descriptor(process.stdin, data)
+            except OSError:
+                process.close_stdin()  # the program does not read; what comes is dropped, as a pipe's would be
+            self._waiting -= len(data)
+            if self._waiting <= MAX_INPUT // 2:
+                self._chan.resume_reading()
+        process.close_stdin()
+
+    def _environment(self) -> dict[str, str]:
+        asked = self._chan.get_environment()
+        accepted = {
+            name: value
+            for name, value in asked.items()
+            if name.startswith(_ACCEPTED) and "\0" not in value and len(value) < 1024
+        }
+        return {**accepted, **self._context.environment}
+
+
+_TERMINAL_DRAIN = (
+    0.5  # seconds for what a shell printed last; background jobs may hold its terminal open for ever
+)
+
+
+def _signal_number(name: str) -> int | None:
+    try:
+        return signal.Signals[f"SIG{name}"]
+    except KeyError:
+        return None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name.removeprefix("SIG")
+    except ValueError:
+        return str(number)
+
+
+__all__ = ["DEFAULT_USER", "IroshSSHServer", "SSHContext"]

@@ -1,0 +1,138 @@
+"""The shell service: SSH on a stream, for irosh's own commands and, through ``irosh proxy``, for any SSH client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from irosh.core.capability import KINDS
+from irosh.core.identity import Identity, openssh_public_key_of
+from irosh.node.authorization import Action, Use
+from irosh.node.control import Channel, Operation
+from irosh.node.node import Node, Reached
+from irosh.node.operations import path_summary
+from irosh.node.services import IncomingStream
+from irosh.services.shell.messages import ShellRequest
+from irosh.transport.interfaces import SpliceCounters
+from irosh.transport.tasks import task_group
+
+if TYPE_CHECKING:
+    from irosh.services.shell.client import SSHClients
+
+log = logging.getLogger(__name__)
+
+LOGIN_DEADLINE = 30.0
+# Any of these lets a peer speak SSH to the host; each channel is then checked by itself.
+_ENTRY = tuple(kind for kind in KINDS if kind in ("shell", "exec", "files", "forward"))
+
+
+class ShellService:
+    """Service ``shell``; see :class:`irosh.node.services.Service`."""
+
+    name = "shell"
+    request_type = ShellRequest
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self._clients: SSHClients | None = None
+
+    def required(self, request: Any) -> Sequence[Action]:
+        return (Use(_ENTRY),)
+
+    async def serve(self, incoming: IncomingStream) -> None:
+        import asyncssh  # half a second to import: only nodes that serve or use shells pay for it
+
+        from irosh.services.shell.client import CIPHERS
+        from irosh.services.shell.server import IroshSSHServer, SSHContext
+        from irosh.transport.asyncio_transport import StreamTunnel
+
+        request: ShellRequest = incoming.request
+        peer_id = incoming.connection.peer_id
+        await incoming.accept()
+        tunnel = StreamTunnel(incoming.stream)
+        try:
+            async with task_group() as group:
+                context = SSHContext(
+                    peer_id=peer_id,
+                    petname=incoming.petname,
+                    identity_key=asyncssh.import_public_key(openssh_public_key_of(peer_id)),
+                    authorize=incoming.authorize,
+                    authorize_now=incoming.authorize_now,
+                    group=group,
+                    transport=lambda: tunnel.transport,
+                    environment={"IROSH_PEER": incoming.petname, "IROSH_PEER_ID": peer_id},
+                )
+                try:
+                    async with asyncio.timeout(LOGIN_DEADLINE):
+                        connection = await asyncssh.connect_reverse(
+                            "peer",
+                            tunnel=tunnel,
+                            config=None,
+                            server_factory=lambda: IroshSSHServer(context, require_key=request.key_auth),
+                            server_host_keys=[
+                                asyncssh.import_private_key(self._identity.openssh_private_key())
+                            ],
+                            encoding=None,
+                            line_editor=False,
+                            encryption_algs=CIPHERS,
+                            compression_algs=("none",),
+                            agent_forwarding=False,
+                            x11_forwarding=False,
+                            password_auth=False,
+                            kbdint_auth=False,
+                            gss_auth=False,
+                            allow_scp=False,
+                            rekey_bytes=1 << 40,
+                            keepalive_interval=0,
+                        )
+                except (asyncssh.Error, OSError, TimeoutError) as error:
+                    log.info("%s: ssh login failed: %s", incoming.petname, error)
+                    return
+                await connection.wait_closed()
+        finally:
+            await tunnel.aclose()
+
+    def operations(self, node: Node) -> dict[str, Operation]:
+        async def connect(channel: Channel, request: dict[str, Any]) -> None:
+            await self._connect(node, channel, request)
+
+        async def proxy(channel: Channel, request: dict[str, Any]) -> None:
+            await _proxy(node, channel, request)
+
+        return {"connect": connect, "proxy": proxy}
+
+    async def aclose(self) -> None:
+        """End the SSH connections to peers."""
+        if self._clients is not None:
+            await self._clients.aclose()
+
+    async def _connect(self, node: Node, channel: Channel, request: dict[str, Any]) -> None:
+        from irosh.services.shell.client import SessionRequest, SSHClients, run_session
+
+        if self._clients is None:
+            self._clients = SSHClients(self._identity)
+        session = SessionRequest.from_message(request)
+        reached = await node.reach(str(request["target"]), name=request.get("name"))
+        ssh = await self._clients.get(reached.connection, request.get("user"))
+        await channel.event("connected", **_reached(reached))
+        await channel.answer(await run_session(ssh, session, channel))
+
+
+async def _proxy(node: Node, channel: Channel, request: dict[str, Any]) -> None:
+    """Operation ``proxy``: after one answer the control connection carries the bytes of the stream itself."""
+    reached = await node.reach(str(request["target"]), name=request.get("name"))
+    opened = await reached.connection.open("shell", ShellRequest())
+    await opened.answer()
+    await channel.answer(_reached(reached))
+    await opened.stream.splice(channel.socket, SpliceCounters())
+
+
+def _reached(reached: Reached) -> dict[str, Any]:
+    return {
+        "peer": reached.peer.petname,
+        "id": reached.peer.id,
+        "new": reached.newly_pinned,
+        **path_summary(reached.connection),
+    }

@@ -1,0 +1,96 @@
+"""One UDP association: packets by QUIC datagram where they fit, else by the association's stream. Boundaries hold."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.node.peer_connection import PeerConnection
+from irosh.services.tunnel.messages import LENGTH_SIZE, MAX_PACKET, pack_packet, packet_length
+from irosh.transport.interfaces import Stream
+from irosh.transport.tasks import first_to_end
+
+# Packets waiting for the stream; further ones are dropped, as a full socket buffer would.
+MAX_QUEUED = 256
+
+
+class DatagramFlow:
+    """Both ends run one. ``deliver`` gets the peer's packets; :meth:`send` takes ours. Ends after ``idle`` seconds."""
+
+    def __init__(
+        self,
+        connection: PeerConnection,
+        stream: Stream,
+        flow: int,
+        deliver: Callable[[bytes], None],
+        *,
+        idle: float,
+    ) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._flow = flow
+        self._deliver = deliver
+        self._idle = idle
+        self._established = False
+        self._queue: deque[bytes] = deque()
+        self._wake = asyncio.Event()
+        self._last = time.monotonic()
+        self.dropped = 0
+
+    def send(self, packet: bytes) -> None:
+        """Send one packet of at most ``MAX_PACKET`` bytes; dropped when the stream is congested."""
+        self._last = time.monotonic()
+        # Before the peer's answer it may not know the flow yet, and a first packet is worth most: use the stream.
+        if self._established and self._connection.send_flow(self._flow, packet):
+            return
+        if len(self._queue) >= MAX_QUEUED or len(packet) > MAX_PACKET:
+            self.dropped += 1
+            return
+        self._queue.append(packet)
+        self._wake.set()
+
+    async def run(self, ready: Coroutine[Any, Any, None] | None = None) -> None:
+        """Carry packets until the flow has been idle, the peer ends it, or the connection is gone.
+
+        ``ready`` waits for the peer's answer, which comes before its first packet; what it raises is raised. Once the
+        peer knows the flow, datagrams are used.
+        """
+        self._connection.receive_flow(self._flow, self._received)
+        try:
+            await first_to_end(self._read_stream(ready), self._write_stream(), self._watch_idle())
+        finally:
+            self._connection.drop_flow(self._flow)
+            await self._stream.abort()
+
+    def _received(self, packet: bytes) -> None:
+        self._last = time.monotonic()
+        self._deliver(packet)
+
+    async def _write_stream(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                await self._stream.write(pack_packet(self._queue.popleft()))
+
+    async def _read_stream(self, ready: Coroutine[Any, Any, None] | None) -> None:
+        if ready is not None:
+            await ready
+        self._established = True
+        while True:
+            try:
+                length = packet_length(await self._stream.read_exactly(LENGTH_SIZE))
+            except EOFError:
+                return
+            try:
+                self._received(await self._stream.read_exactly(length) if length else b"")
+            except EOFError:
+                raise IroshError(ErrorCode.PROTOCOL, "the peer broke off inside a packet") from None
+
+    async def _watch_idle(self) -> None:
+        while (left := self._last + self._idle - time.monotonic()) > 0:
+            await asyncio.sleep(left)

@@ -1,0 +1,186 @@
+"""The receiver's side of tunnels: listens for local programs and carries each connection to the source it named."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from irosh.core.capability import parse_source
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.socket_spec import SocketSpec
+from irosh.node.control import Channel
+from irosh.node.links import Destination
+from irosh.node.node import Node
+from irosh.node.operations import path_summary
+from irosh.node.peer_connection import PeerConnection
+from irosh.services.tunnel.messages import TunnelRequest
+from irosh.services.tunnel.sockets import bind_listener, bound_spec, client_name, tune
+from irosh.services.tunnel.udp_listener import UdpListener
+from irosh.transport.interfaces import SpliceCounters, StreamReset
+from irosh.transport.tasks import task_group
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[str, dict[str, Any]], None]
+MAX_EVENTS = 1024  # waiting for a client that does not read; further ones are dropped
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """One ``SOURCE=LISTEN``: ``source`` on the peer's side appears at ``listen`` on ours."""
+
+    source: SocketSpec
+    listen: SocketSpec
+
+
+def parse_mapping(source: str, listen: str) -> Mapping:
+    """``IroshError`` (invalid-address) for a pair that cannot be joined."""
+    parsed_source = parse_source(source)
+    scheme = "udp" if parsed_source.protocol == "udp" else "tcp"
+    parsed_listen = parse_source(listen if "://" in listen else f"{scheme}://{_with_host(listen)}")
+    if (parsed_listen.protocol == "udp") != (parsed_source.protocol == "udp"):
+        raise IroshError(
+            ErrorCode.INVALID_ADDRESS,
+            f"{parsed_source} cannot appear at {parsed_listen}",
+            "datagrams (udp) and byte streams (tcp, unix) cannot be joined",
+        )
+    return Mapping(parsed_source, parsed_listen)
+
+
+def _with_host(listen: str) -> str:
+    """``2222`` and ``:2222`` mean the loopback address, as with ``ssh -L``."""
+    return f"127.0.0.1:{listen.lstrip(':')}" if listen.lstrip(":").isdecimal() else listen
+
+
+async def serve_open_request(
+    node: Node, channel: Channel, request: dict[str, Any], *, udp_idle: float
+) -> None:
+    """Operation ``tunnel.open``: tunnels that live as long as the client stays attached."""
+    mappings = [parse_mapping(str(pair["source"]), str(pair["listen"])) for pair in request["maps"]]
+    idle = float(request.get("udp_idle") or udp_idle)
+    await channel.while_connected(
+        _open(node, channel, str(request["target"]), request.get("name"), mappings, idle)
+    )
+
+
+async def _open(
+    node: Node, channel: Channel, target: str, name: str | None, mappings: Sequence[Mapping], udp_idle: float
+) -> None:
+    reached = await node.reach(target, name=name)
+    events: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(MAX_EVENTS)
+
+    def report(event: str, fields: dict[str, Any]) -> None:
+        with contextlib.suppress(asyncio.QueueFull):
+            events.put_nowait((event, fields))
+
+    def link_changed(event: str, error: IroshError | None) -> None:
+        report(event, {"error": error.to_dict()} if error else {})
+
+    await channel.event(
+        "connected", peer=reached.peer.petname, id=reached.peer.id, **path_summary(reached.connection)
+    )
+    async with (
+        node.links.keep(reached.destination, link_changed) as connection,
+        _listeners(mappings) as listeners,
+    ):
+        for mapping in mappings:
+            await _probe(connection, mapping.source)
+        tunnels = Tunnels(node, reached.destination, report, udp_idle)
+        async with task_group() as group:
+            for mapping, listener in listeners:
+                group.create_task(tunnels.listen(mapping, listener))
+                await channel.event("listening", source=str(mapping.source), listen=str(mapping.listen))
+            await channel.event("ready")
+            while True:
+                event, fields = await events.get()
+                await channel.event(event, **fields)
+
+
+async def _probe(connection: PeerConnection, source: SocketSpec) -> None:
+    """Whether the peer's policy allows ``source``, asked before anything relies on it. ``IroshError`` (denied, …)."""
+    opened = await connection.open("tunnel", TunnelRequest(str(source), probe=True))
+    await opened.answer()
+    await opened.stream.finish()
+
+
+@asynccontextmanager
+async def _listeners(mappings: Sequence[Mapping]) -> AsyncIterator[list[tuple[Mapping, socket.socket]]]:
+    bound: list[tuple[Mapping, socket.socket]] = []
+    try:
+        for mapping in mappings:
+            sock = await bind_listener(mapping.listen)
+            bound.append((Mapping(mapping.source, bound_spec(mapping.listen, sock)), sock))
+        yield bound
+    finally:
+        for mapping, sock in bound:
+            sock.close()
+            if mapping.listen.protocol == "unix":
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(mapping.listen.path)
+
+
+@dataclass
+class Tunnels:
+    """The listeners of one ``tunnel.open``, all to one peer. A lost connection is dialled again when needed."""
+
+    node: Node
+    destination: Destination
+    report: Report
+    udp_idle: float
+    active: int = field(default=0)
+
+    async def listen(self, mapping: Mapping, listener: socket.socket) -> None:
+        """Serve one listener until cancelled."""
+        if mapping.listen.protocol == "udp":
+            await UdpListener(listener, mapping.source, self._connection, self._refused, self.udp_idle).run()
+        else:
+            await self._accept(mapping, listener)
+
+    async def _accept(self, mapping: Mapping, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        async with task_group() as group:
+            while True:
+                try:
+                    client, address = await loop.sock_accept(listener)
+                except OSError as error:
+                    if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                        raise
+                    self.report(
+                        "refused", {"source": str(mapping.source), "error": _too_many(error).to_dict()}
+                    )
+                    await asyncio.sleep(0.2)  # until connections end there is nothing to accept with
+                    continue
+                group.create_task(self._carry(mapping.source, client, client_name(address)))
+
+    async def _carry(self, source: SocketSpec, client: socket.socket, name: str) -> None:
+        self.active += 1
+        try:
+            tune(client)
+            connection = await self._connection()
+            opened = await connection.open("tunnel", TunnelRequest(str(source)))
+            await opened.stream.splice(client, SpliceCounters(), opened.answer())
+        except IroshError as error:
+            self._refused(source, name, error)
+        except (StreamReset, OSError) as error:
+            log.debug("tunnel from %s: %s", name, error)
+        finally:
+            client.close()
+            self.active -= 1
+
+    async def _connection(self) -> PeerConnection:
+        return await self.node.links.get(self.destination)
+
+    def _refused(self, source: SocketSpec, name: str, error: IroshError) -> None:
+        self.report("refused", {"source": str(source), "client": name, "error": error.to_dict()})
+
+
+def _too_many(error: OSError) -> IroshError:
+    return IroshError(ErrorCode.BUSY, f"cannot take more connections: {error.strerror}", "raise `ulimit -n`")

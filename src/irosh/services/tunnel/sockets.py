@@ -1,0 +1,152 @@
+"""The sockets at the ends of a tunnel: connecting to a source, listening for local programs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.socket_spec import SocketSpec
+
+CONNECT_DEADLINE = 10.0
+BACKLOG = 4096
+
+
+async def connect_source(spec: SocketSpec, addresses: Sequence[str]) -> socket.socket:
+    """A non-blocking socket connected to the first of the granted ``addresses`` that answers.
+
+    ``IroshError``: target-refused when something there says no, target-unreachable otherwise.
+    """
+    failure: IroshError | None = None
+    for address in addresses:
+        try:
+            return await _connect(spec, address)
+        except IroshError as error:
+            failure = error
+    assert failure is not None
+    raise failure
+
+
+async def _connect(spec: SocketSpec, address: str) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    if spec.protocol == "unix":
+        family, target = socket.AF_UNIX, address
+    else:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        # An address literal with its zone becomes a socket address here; nothing is looked up.
+        infos = await loop.getaddrinfo(address, spec.port, family=family, flags=socket.AI_NUMERICHOST)
+        target = infos[0][4]  # type: ignore[assignment]
+    sock = socket.socket(family, socket.SOCK_DGRAM if spec.protocol == "udp" else socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        async with asyncio.timeout(CONNECT_DEADLINE):
+            await loop.sock_connect(sock, target)
+        tune(sock)
+    except (ConnectionRefusedError, FileNotFoundError) as error:
+        sock.close()
+        raise IroshError(
+            ErrorCode.TARGET_REFUSED, f"{spec}: {error.strerror}", "is the program running there?"
+        ) from None
+    except (OSError, TimeoutError) as error:
+        sock.close()
+        reason = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        raise IroshError(ErrorCode.TARGET_UNREACHABLE, f"{spec}: {reason}") from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def tune(sock: socket.socket) -> None:
+    """Socket options of tunnelled connections: no Nagle delay; a vanished TCP peer is noticed within minutes."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+            if hasattr(socket, option):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+async def bind_listener(spec: SocketSpec) -> socket.socket:
+    """A non-blocking socket bound to ``spec`` (listening, unless UDP). ``IroshError``: port-taken, bind-failed."""
+    if spec.protocol == "unix":
+        return _bind_unix(Path(spec.path))
+    loop = asyncio.get_running_loop()
+    kind = socket.SOCK_DGRAM if spec.protocol == "udp" else socket.SOCK_STREAM
+    try:
+        infos = await loop.getaddrinfo(spec.host, spec.port, type=kind, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise IroshError(ErrorCode.BIND_FAILED, f"cannot resolve the listen address {spec.host}") from error
+    family, kind, protocol, _, address = infos[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        if kind == socket.SOCK_STREAM:
+            sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise _bind_error(error, spec) from error
+    return sock
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    previous = os.umask(0o177)
+    try:
+        sock.setblocking(False)
+        _remove_dead_socket(path)
+        sock.bind(str(path))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise _bind_error(error, SocketSpec("unix", path=str(path))) from error
+    finally:
+        os.umask(previous)
+    return sock
+
+
+def _remove_dead_socket(path: Path) -> None:
+    """A socket file that nobody listens on is left over from a killed process; anything else is not ours to remove."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            return
+        probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        finally:
+            probe.close()
+
+
+def _bind_error(error: OSError, spec: SocketSpec) -> IroshError:
+    if error.errno == errno.EADDRINUSE:
+        return IroshError(
+            ErrorCode.PORT_TAKEN, f"{spec} is taken", "choose another --listen, or port 0 for any free one"
+        )
+    hint = "ports below 1024 need root" if error.errno == errno.EACCES else ""
+    return IroshError(ErrorCode.BIND_FAILED, f"cannot listen on {spec}: {error.strerror}", hint)
+
+
+def bound_spec(spec: SocketSpec, sock: socket.socket) -> SocketSpec:
+    """``spec`` with the port that was chosen for port 0."""
+    if spec.protocol == "unix":
+        return spec
+    return SocketSpec(spec.protocol, host=spec.host, port=int(sock.getsockname()[1]))
+
+
+def client_name(address: object) -> str:
+    """A local client's address for messages."""
+    if isinstance(address, tuple) and len(address) >= 2:
+        host = f"[{address[0]}]" if ":" in str(address[0]) else address[0]
+        return f"{host}:{address[1]}"
+    return "a local program"

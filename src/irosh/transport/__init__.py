@@ -1,0 +1,1 @@
+"""Endpoints, connections and streams. The only layer that imports the iroh wheel."""

@@ -1,0 +1,61 @@
+"""How a connection's end is told to the peer: an application error code of QUIC and a short reason text.
+
+The reason is compact JSON of an :class:`IroshError`, small enough for one CONNECTION_CLOSE frame (RFC 9000, 19.19).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.transport.interfaces import ConnectionLost
+
+CLOSE_NORMAL = 0
+CLOSE_ERROR = 1
+_MAX_TEXT = 320  # characters of message and of hint; both and the code must fit one packet
+
+# noq's texts for the end of a connection
+_BY_PEER = re.compile(r"closed by peer: (?P<reason>.*) \(code (?P<code>\d+)\)\Z", re.DOTALL)
+_BY_PEER_BARE = re.compile(r"closed by peer: (?P<code>\d+)\Z")
+
+
+def encode_reason(error: IroshError | None) -> tuple[int, bytes]:
+    """The QUIC error code and reason phrase for ``error`` (None: an ordinary end)."""
+    if error is None:
+        return CLOSE_NORMAL, b""
+    fields = {"c": str(error.code), "m": error.message[:_MAX_TEXT], "h": error.hint[:_MAX_TEXT]}
+    return CLOSE_ERROR, json.dumps(fields, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def decode_reason(text: str | None) -> ConnectionLost:
+    """The error behind the engine's text for a closed connection. Hostile or foreign reasons are shown escaped."""
+    if not text:
+        return ConnectionLost(ErrorCode.CONNECTION_LOST, "the connection is closed")
+    if _BY_PEER_BARE.match(text):
+        return ConnectionLost(ErrorCode.CONNECTION_LOST, "the peer ended the connection")
+    match = _BY_PEER.match(text)
+    if match is None:
+        if "timed out" in text:
+            return ConnectionLost(
+                ErrorCode.CONNECTION_LOST,
+                "the connection timed out",
+                "is the other machine still on the network?",
+            )
+        return ConnectionLost(ErrorCode.CONNECTION_LOST, f"the connection ended: {printable(text)}")
+    reason = match["reason"]
+    if not reason:
+        return ConnectionLost(ErrorCode.CONNECTION_LOST, "the peer ended the connection")
+    try:
+        fields = json.loads(reason)
+        error = IroshError.from_dict({"code": fields["c"], "message": fields["m"], "hint": fields["h"]})
+    except (ValueError, KeyError, TypeError):
+        return ConnectionLost(
+            ErrorCode.CONNECTION_LOST, f"the peer ended the connection: {printable(reason)}"
+        )
+    return ConnectionLost(error.code, printable(error.message), printable(error.hint))
+
+
+def printable(text: str, limit: int = 400) -> str:
+    """``text`` from a peer, made safe to show on a terminal: control characters escaped, length bounded."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:limit])

@@ -1,0 +1,109 @@
+"""The embedded relay: listens, and shuts down in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from contextlib import AsyncExitStack
+from types import TracebackType
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.transport.relay.config import RelayConfig
+from irosh.transport.relay.connection import RelayConnection
+from irosh.transport.relay.hub import Hub, logger
+from irosh.transport.relay.metrics import RelayCounters
+
+_BACKLOG = 1024
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+
+class RelayServer:
+    """A relay for iroh endpoints, running inside ``async with``::
+
+        async with RelayServer(RelayConfig(host="0.0.0.0", tokens=frozenset({"..."}))) as relay:
+            print(relay.url)
+            await stop.wait()
+
+    Leaving the block tells the clients that the relay restarts and closes them, within
+    :attr:`RelayConfig.close_timeout`. What happens is logged to ``irosh.transport.relay``: clients coming
+    and going at INFO, with the first 10 digits of their ids; strangers at DEBUG."""
+
+    def __init__(self, config: RelayConfig) -> None:
+        self._config = config
+        self._stack = AsyncExitStack()
+        self._listener: asyncio.Server
+        self._hub: Hub
+
+    async def __aenter__(self) -> RelayServer:
+        """Starts to listen.
+
+        Raises:
+            IroshError: ``INVALID_CONFIG`` if the TLS files cannot be used, ``PORT_TAKEN`` or ``BIND_FAILED``.
+        """
+        tls = self._config.ssl_context()
+        async with AsyncExitStack() as stack:
+            hub = Hub(self._config, tls, await stack.enter_async_context(asyncio.TaskGroup()))
+            self._listener = await self._listen(hub)
+            stack.push_async_callback(self._shut_down)
+            self._hub = hub
+            self._stack = stack.pop_all()
+        logger.info("relay listening on %s", self.url)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stops listening, says good-bye to all clients, and returns when no connection is left."""
+        await self._stack.__aexit__(kind, error, trace)
+        logger.info("relay on port %d stopped", self.port)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; with a host name of several addresses, that of the first."""
+        return self.addresses[0][1]
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """All addresses it listens on."""
+        return self._addresses
+
+    @property
+    def url(self) -> str:
+        """The URL for endpoints that can reach the configured host; a wildcard address becomes loopback."""
+        host = _LOOPBACK.get(self._config.host, self._config.host)
+        scheme = "http" if self._config.tls_cert is None else "https"
+        return f"{scheme}://[{host}]:{self.port}" if ":" in host else f"{scheme}://{host}:{self.port}"
+
+    @property
+    def counters(self) -> RelayCounters:
+        """What the relay has counted so far; updated while it runs."""
+        return self._hub.snapshot()
+
+    async def _listen(self, hub: Hub) -> asyncio.Server:
+        host, port = self._config.host, self._config.port
+        try:
+            listener = await hub.loop.create_server(
+                lambda: RelayConnection(hub), host, port, backlog=_BACKLOG, start_serving=True
+            )
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise IroshError(
+                    ErrorCode.PORT_TAKEN,
+                    f"another program listens on {host} port {port}",
+                    "choose another port, or 0 for any free one",
+                ) from None
+            raise IroshError(
+                ErrorCode.BIND_FAILED, f"cannot listen on {host} port {port}: {error.strerror or error}"
+            ) from None
+        self._addresses = [sock.getsockname()[:2] for sock in listener.sockets]
+        return listener
+
+    async def _shut_down(self) -> None:
+        self._listener.close()
+        try:
+            self._hub.shut_down()
+            await self._hub.deserted.wait()  # every connection has its own deadline
+        finally:
+            self._hub.abort_all()
+            await self._hub.deserted.wait()
+            await self._listener.wait_closed()

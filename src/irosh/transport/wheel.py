@@ -1,0 +1,351 @@
+"""The first engine: the official ``iroh`` bindings, with the byte path of :mod:`irosh.transport.fastpath`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+from collections.abc import Awaitable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import iroh
+from iroh import iroh_ffi
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.transport import fastpath
+from irosh.transport.close_reason import decode_reason, encode_reason
+from irosh.transport.interfaces import ALPN, ConnectionLost, Path, Route, SpliceCounters, StreamReset
+from irosh.transport.splice import splice
+
+fastpath.install(iroh_ffi)
+
+T = TypeVar("T")
+
+HANDSHAKE_DEADLINE = 10.0
+CLOSE_DEADLINE = 3.0  # for the peers to hear of it
+MAX_HANDSHAKES = 128  # under way at once; more wait in the engine's own queue
+_RESET = re.compile(r"(?:Reset|Stopped)\((\d+)\)\Z")
+
+
+@dataclass(frozen=True)
+class EndpointSettings:
+    """How to bind an endpoint. ``relays`` None: iroh's public relays and discovery; empty: no relay.
+
+    ``accepts``: others may connect to it.
+    """
+
+    secret: bytes = field(repr=False)
+    bind: tuple[str, ...] = ()
+    relays: tuple[str, ...] | None = None
+    relay_tokens: dict[str, str] = field(default_factory=dict, repr=False)
+    accepts: bool = True
+
+
+async def bind_endpoint(settings: EndpointSettings) -> WheelEndpoint:
+    """Bind a UDP socket with an identity. Raises ``IroshError`` (bind-failed, invalid-address)."""
+    options = iroh.EndpointOptions(preset=_Preset(settings))
+    try:
+        endpoint = await iroh.Endpoint.bind(options)
+    except iroh.IrohError as error:
+        text = _text(error)
+        where = ", ".join(settings.bind) or "any address"
+        if "in use" in text:
+            raise IroshError(
+                ErrorCode.PORT_TAKEN,
+                f"UDP {where} is taken",
+                "another node may use it; choose another --bind",
+            ) from error
+        raise IroshError(ErrorCode.BIND_FAILED, f"cannot bind UDP {where}: {_first_line(text)}") from error
+    return WheelEndpoint(endpoint)
+
+
+class _Preset(iroh.Preset):  # type: ignore[misc]
+    """Builds the endpoint; the options record alone can name only one address to bind."""
+
+    def __init__(self, settings: EndpointSettings) -> None:
+        self.settings = settings
+
+    def apply(self, builder: Any) -> None:
+        settings = self.settings
+        if settings.relays is None:
+            builder.apply_n0()
+        else:
+            builder.apply_minimal()
+            relay_map = iroh.RelayMap.empty()
+            for url in settings.relays:
+                relay_map.insert(_relay_config(url, settings.relay_tokens.get(url)))
+            builder.relay_mode(iroh.RelayMode.custom(relay_map))
+        if settings.accepts:
+            builder.alpns([ALPN])
+        builder.secret_key(settings.secret)
+        for address in settings.bind:
+            builder.bind_addr(address)
+
+
+def _relay_config(url: str, token: str | None) -> Any:
+    return iroh.RelayConfig(url=url, quic_port=None, auth_token=token)
+
+
+class WheelStream:
+    """A bidirectional QUIC stream of the wheel."""
+
+    def __init__(self, connection: WheelConnection, stream: Any) -> None:
+        self._connection = connection
+        self._send = stream.send()
+        self._recv = stream.recv()
+
+    async def read(self, limit: int = 65536) -> bytes:
+        try:
+            data: bytes = await self._recv.read(limit)
+        except iroh.IrohError as error:
+            raise self._error(error) from None
+        return data
+
+    async def read_exactly(self, size: int) -> bytes:
+        try:
+            data: bytes = await self._recv.read_exact(size)
+        except iroh.IrohError as error:
+            if "FinishedEarly" in _text(error):
+                raise EOFError("the stream ended early") from None
+            raise self._error(error) from None
+        return data
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        try:
+            await self._send.write_all(data)
+        except iroh.IrohError as error:
+            raise self._error(error) from None
+
+    async def finish(self) -> None:
+        try:
+            await self._send.finish()
+        except iroh.IrohError as error:
+            raise self._error(error) from None
+
+    async def abort(self, code: int = 0) -> None:
+        with contextlib.suppress(iroh.IrohError):
+            await self._send.reset(code)
+        with contextlib.suppress(iroh.IrohError):
+            await self._recv.stop(code)
+
+    async def splice(
+        self,
+        sock: socket.socket,
+        counters: SpliceCounters,
+        ready: Coroutine[Any, Any, None] | None = None,
+    ) -> None:
+        await splice(self, sock, counters, ready)
+
+    def _error(self, error: Any) -> Exception:
+        text = _text(error)
+        if match := _RESET.search(text.strip()):
+            return StreamReset(int(match[1]))
+        if "ClosedStream" in text:
+            return StreamReset(0)
+        return self._connection.close_reason()
+
+
+class WheelConnection:
+    """A QUIC connection of the wheel."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.peer_id: str = connection.remote_id().to_bytes().hex()
+
+    async def open_stream(self) -> WheelStream:
+        return WheelStream(self, await self._ask(self._connection.open_bi()))
+
+    async def accept_stream(self) -> WheelStream:
+        return WheelStream(self, await self._ask(self._connection.accept_bi()))
+
+    @property
+    def max_datagram_size(self) -> int:
+        return self._connection.max_datagram_size() or 0
+
+    def send_datagram(self, data: bytes) -> bool:
+        try:
+            self._connection.send_datagram(data)
+        except iroh.IrohError:
+            return False
+        return True
+
+    async def receive_datagram(self) -> bytes:
+        data: bytes = await self._ask(self._connection.read_datagram())
+        return data
+
+    def allow_streams(self, count: int, *, window: int) -> None:
+        self._connection.set_max_concurrent_bi_streams(count)
+        self._connection.set_receive_window(window)
+
+    def paths(self) -> list[Path]:
+        return [
+            Path(
+                remote=path.remote_addr,
+                relayed=path.is_relay,
+                selected=path.is_selected,
+                rtt=path.rtt_ms / 1000,
+                bytes_sent=path.stats.udp_tx_bytes,
+                bytes_received=path.stats.udp_rx_bytes,
+                lost_packets=path.stats.lost_packets,
+                mtu=path.stats.current_mtu,
+            )
+            for path in self._connection.paths()
+        ]
+
+    @property
+    def is_closed(self) -> bool:
+        return self._connection.close_reason() is not None
+
+    def close_reason(self) -> ConnectionLost:
+        return decode_reason(self._connection.close_reason())
+
+    async def wait_closed(self) -> ConnectionLost:
+        return decode_reason(await self._connection.closed())
+
+    def close(self, error: IroshError | None = None) -> None:
+        code, reason = encode_reason(error)
+        self._connection.close(code, reason)
+
+    async def _ask(self, call: Awaitable[T]) -> T:
+        try:
+            return await call
+        except iroh.IrohError:
+            raise self.close_reason() from None
+
+
+class WheelEndpoint:
+    """An endpoint of the wheel. Handshakes of incoming connections run side by side, each with a deadline."""
+
+    def __init__(self, endpoint: Any) -> None:
+        self._endpoint = endpoint
+        self.id: str = endpoint.id().to_bytes().hex()
+        self._ready: asyncio.Queue[WheelConnection | None] = asyncio.Queue()
+        self._acceptor: asyncio.Task[None] | None = None
+
+    def route(self) -> Route:
+        addr = self._endpoint.addr()
+        relay = addr.relay_url()
+        addresses = tuple(dict.fromkeys([*addr.direct_addresses(), *self._bound_loopback()]))
+        return Route(self.id, (relay.rstrip("/"),) if relay else (), addresses)
+
+    def _bound_loopback(self) -> Iterable[str]:
+        """Sockets bound to one address; the engine's own list may be empty at first, or leave loopback out."""
+        for bound in self._endpoint.bound_sockets():
+            host = bound.rpartition(":")[0].strip("[]")
+            if host not in ("0.0.0.0", "::"):  # noqa: S104 - a comparison, nothing is bound
+                yield bound
+
+    async def wait_addresses(self, timeout: float) -> None:
+        """Return once a direct address is known, or after ``timeout`` seconds."""
+        known = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        class Watch(iroh.AddrChangeCallback):  # type: ignore[misc]
+            async def on_change(self, addr: Any) -> None:
+                if addr.direct_addresses():
+                    loop.call_soon_threadsafe(known.set)
+
+        iroh_ffi.uniffi_set_event_loop(loop)
+        handle = self._endpoint.watch_addr(Watch())
+        try:
+            if not self.route().addresses:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(timeout):
+                        await known.wait()
+        finally:
+            await handle.stop()
+
+    async def wait_relay(self, timeout: float) -> bool:
+        """True once a relay answers, False when none did within ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._endpoint.online()
+        except TimeoutError:
+            return False
+        return True
+
+    async def add_relay(self, url: str, token: str | None) -> None:
+        await self._endpoint.insert_relay(_relay_config(url, token))
+
+    async def connect(self, route: Route) -> WheelConnection:
+        try:
+            peer = iroh.EndpointId.from_bytes(bytes.fromhex(route.endpoint_id))
+            relay = route.relays[0] if route.relays else None
+            addr = iroh.EndpointAddr(peer, relay, list(route.addresses))
+        except iroh.IrohError as error:
+            raise IroshError(
+                ErrorCode.INVALID_ADDRESS, f"cannot dial: {_first_line(_text(error))}"
+            ) from error
+        try:
+            return WheelConnection(await self._endpoint.connect(addr, ALPN))
+        except iroh.IrohError as error:
+            raise _dial_error(_text(error)) from error
+
+    async def accept(self) -> WheelConnection | None:
+        if self._acceptor is None:
+            self._acceptor = asyncio.create_task(self._accept_all(), name="accept")
+        return await self._ready.get()
+
+    async def _accept_all(self) -> None:
+        places = asyncio.Semaphore(MAX_HANDSHAKES)
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    await places.acquire()
+                    incoming = await self._endpoint.accept_next()
+                    if incoming is None:
+                        break
+                    group.create_task(self._handshake(incoming, places))
+        finally:
+            self._ready.put_nowait(None)
+
+    async def _handshake(self, incoming: Any, places: asyncio.Semaphore) -> None:
+        try:
+            async with asyncio.timeout(HANDSHAKE_DEADLINE):
+                accepting = await incoming.accept()
+                connection = await accepting.connect()
+        except (iroh.IrohError, TimeoutError):
+            return  # a stranger that cannot finish TLS is none of ours
+        finally:
+            places.release()
+        self._ready.put_nowait(WheelConnection(connection))
+
+    async def close(self) -> None:
+        if self._acceptor is not None:
+            self._acceptor.cancel()
+            await asyncio.gather(self._acceptor, return_exceptions=True)
+        with contextlib.suppress(iroh.IrohError, TimeoutError):
+            async with asyncio.timeout(CLOSE_DEADLINE):
+                await self._endpoint.close()
+
+
+def _text(error: Any) -> str:
+    return str(error.message())
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[-1].strip() if text.strip() else "unknown error"
+
+
+def _dial_error(text: str) -> IroshError:
+    if (
+        "InvalidCertificate" in text
+        or "invalid peer certificate" in text
+        or "the cryptographic handshake failed" in text
+    ):
+        return IroshError(
+            ErrorCode.IDENTITY_MISMATCH,
+            "the machine that answered does not have the expected identity",
+            "its key changed, or something stands between: compare `irosh identity show` on the host",
+        )
+    if "timed out" in text:
+        return IroshError(
+            ErrorCode.UNREACHABLE,
+            "the peer did not answer",
+            "is `irosh host` running there, and can both machines reach a common network or relay?",
+        )
+    if "closed by peer" in text:
+        return decode_reason(_first_line(text))
+    return IroshError(ErrorCode.UNREACHABLE, f"cannot connect: {_first_line(text)}")
