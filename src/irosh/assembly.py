@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from irosh.core.config import Config, NetworkConfig, load_config
+from irosh.core.config import Config, load_config
 from irosh.core.identity import load_or_create_identity
 from irosh.core.state import StateDirectory
 from irosh.core.trust import TrustStore
@@ -21,6 +21,8 @@ from irosh.services.tunnel.service import TunnelService
 from irosh.transport.wheel import EndpointSettings
 
 log = logging.getLogger(__name__)
+
+ANY_ADDRESS = "0.0.0.0:0"  # the engine's own default, for both IP families
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,11 @@ def _endpoint_settings(options: NodeOptions, config: Config, secret: bytes) -> E
     )
 
 
-def _bind_addresses(bind: str | None) -> tuple[str, ...]:
+def _bind_addresses(bind: str) -> tuple[str, ...]:
     """``bind`` and, for the other IP family, an address just as private: the engine would bind all interfaces."""
-    if bind == NetworkConfig.bind:
+    if bind == ANY_ADDRESS:
         return ()
-    host, _, port = bind.rpartition(":")
+    host = bind.rpartition(":")[0]
     if host.startswith("127."):
         return (bind, "[::1]:0")
     if host == "[::1]":

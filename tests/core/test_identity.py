@@ -102,9 +102,7 @@ def refused(path: Path) -> IroshError:
 
 
 @pytest.mark.parametrize(("secret", "public", "message", "signature"), RFC_8032)
-def test_keys_and_signatures_are_those_of_rfc_8032(
-    secret: str, public: str, message: str, signature: str
-) -> None:
+def test_keys_and_signatures_are_those_of_rfc_8032(secret: str, public: str, message: str, signature: str) -> None:
     identity = Identity.from_secret(bytes.fromhex(secret))
     assert identity.id == public
     assert identity.public == bytes.fromhex(public)
@@ -323,9 +321,7 @@ def test_an_existing_key_is_never_overwritten(key_path: Path) -> None:
     assert key_path.read_bytes() == content
 
 
-def test_without_hard_links_creation_is_still_exclusive(
-    key_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_hard_links_creation_is_still_exclusive(key_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_links(*_: object, **__: object) -> None:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 

@@ -251,6 +251,29 @@ def test_a_private_file_is_replaced_whole(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.parametrize("umask", [0, 0o077, 0o777])
+def test_a_private_file_is_private_from_the_first_instant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int
+) -> None:
+    opened: list[int] = []
+    real_open = os.open
+
+    def watching_open(path: Path, flags: int, mode: int = 0o777) -> int:
+        descriptor = real_open(path, flags, mode)
+        opened.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        return descriptor
+
+    before = os.umask(umask)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "open", watching_open)
+            write_private_file(tmp_path / "file", b"secret")
+    finally:
+        os.umask(before)
+    assert opened[0] & ~0o600 == 0
+    assert mode_of(tmp_path / "file") == 0o600
+
+
 def test_a_private_file_does_not_follow_a_symbolic_link(tmp_path: Path) -> None:
     (tmp_path / "target").write_text("precious")
     (tmp_path / "link").symlink_to("target")
@@ -451,16 +474,15 @@ def test_a_long_path_has_one_short_path_of_its_own(short_base: Path, tmp_path: P
     assert len(path.name) == len("0123456789abcdef.sock")
 
 
-def test_the_real_short_path_can_be_bound(tmp_path: Path) -> None:
-    path = control_socket_path(deep(tmp_path, 200))
-    assert path.parent == Path(f"/tmp/irosh-{os.geteuid()}")
-    assert bindable(path)
+def test_the_short_path_can_be_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Path("/tmp") == state_module._SHORT_SOCKET_BASE
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        monkeypatch.setattr(state_module, "_SHORT_SOCKET_BASE", Path(base))
+        assert bindable(control_socket_path(deep(tmp_path, 200)))
 
 
 @pytest.mark.parametrize("trick", ["open", "link", "file"])
-def test_a_short_directory_that_is_not_ours_alone_is_refused(
-    short_base: Path, tmp_path: Path, trick: str
-) -> None:
+def test_a_short_directory_that_is_not_ours_alone_is_refused(short_base: Path, tmp_path: Path, trick: str) -> None:
     directory = short_base / f"irosh-{os.geteuid()}"
     if trick == "open":
         directory.mkdir()

@@ -93,7 +93,7 @@ def test_every_base32_text_is_refused_or_the_only_spelling(text: str) -> None:
 # --- the text form
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(tickets)
 def test_tickets_round_trip(ticket: Ticket) -> None:
     text = ticket.encode()
@@ -103,18 +103,14 @@ def test_tickets_round_trip(ticket: Ticket) -> None:
     assert parse_target(text) == ticket
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(tickets, st.randoms(use_true_random=False))
 def test_case_white_space_and_wrapping_do_not_matter(ticket: Ticket, random: Random) -> None:
     characters = [random.choice([c.lower(), c.upper()]) for c in ticket.encode()]
     for _ in range(random.randrange(10)):
-        characters.insert(
-            random.randrange(len(characters)), random.choice([" ", "\n", "\r\n\t", "\u200b", "\u00a0"])
-        )
+        characters.insert(random.randrange(len(characters)), random.choice([" ", "\n", "\r\n\t", "\u200b", "\u00a0"]))
     text = "".join(characters)
-    before, after = random.choice(
-        [("", ""), ('"', '"'), ("<", ">"), ("'", "'"), ("\n `", "` \n"), ("“", "”")]
-    )
+    before, after = random.choice([("", ""), ('"', '"'), ("<", ">"), ("'", "'"), ("\n `", "` \n"), ("“", "”")])
     assert parse_ticket(before + text + after) == ticket
 
 
@@ -273,11 +269,12 @@ def test_each_altered_character_is_noticed() -> None:
             except IroshError as error:
                 assert error.code in (ErrorCode.INVALID_TICKET, ErrorCode.TICKET_VERSION)
             else:
+                assert character.isascii()  # the Kelvin sign is no k
                 assert character.lower() == original
                 assert ticket == FULL
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(tickets, st.data())
 def test_swapped_lost_and_doubled_characters_are_noticed(ticket: Ticket, data: st.DataObject) -> None:
     text = ticket.encode()
@@ -387,7 +384,7 @@ def test_what_is_no_ticket_at_all_is_refused(text: str) -> None:
     assert caught.value.code == ErrorCode.INVALID_TICKET
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(
     st.one_of(
         st.text(),
@@ -496,11 +493,9 @@ def test_every_kind_of_iroh_ticket_is_read(relay: str | None, count: int) -> Non
             assert ticket.invite is None
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(identities, st.none() | relays, st.lists(addresses, max_size=MAX_ADDRESSES))
-def test_iroh_tickets_agree_with_the_bindings(
-    identity: Identity, relay: str | None, addresses: list[str]
-) -> None:
+def test_iroh_tickets_agree_with_the_bindings(identity: Identity, relay: str | None, addresses: list[str]) -> None:
     text = iroh_ticket(identity.id, relay, addresses)
     theirs = iroh.EndpointTicket.from_string(text).endpoint_addr()
     url = theirs.relay_url()

@@ -228,7 +228,7 @@ def test_what_is_done_to_nobody_says_so(store: TrustStore) -> None:
         lambda: store.set_expiry(ALICE, None),
         lambda: store.revoke(ALICE),
         lambda: store.unblock(ALICE),
-        lambda: store.remove(ALICE),  # type: ignore[func-returns-value]
+        lambda: store.remove(ALICE),
     ]
     for act in acts:
         with fails(ErrorCode.UNKNOWN_TARGET, ALICE):

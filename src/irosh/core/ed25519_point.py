@@ -24,8 +24,7 @@ def is_public_key(encoding: bytes) -> bool:
         return False
     # -x^2 + y^2 = 1 + d x^2 y^2, so x^2 = u/v; that is a square if and only if u*v is one.
     y2 = y * y % _P
-    u, v = (y2 - 1) % _P, (_D * y2 + 1) % _P
-    if u == 0:  # x = 0: orders 1 and 2; "negative zero" is no encoding either
-        return False
+    u, v = y2 - 1, _D * y2 + 1
     small_order = y == 0 or (2 * y2 - 1 + _D * y2 * y2) % _P == 0  # orders 4 and 8, by the doubling formula
+    # Euler's criterion, which is 0 for x = 0: the points of orders 1 and 2.
     return not small_order and pow(u * v, (_P - 1) // 2, _P) == 1

@@ -113,8 +113,8 @@ def permits_request(
     return bool(permitted_addresses(capabilities, request.kind, request.spec, resolved))
 
 
-def permits(capabilities: Iterable[Capability], name: Literal["shell", "exec", "files"]) -> bool:
-    """Whether ``name`` is granted."""
+def permits(capabilities: Iterable[Capability], name: Literal["shell", "exec", "files", "forward"]) -> bool:
+    """Whether ``name`` is granted; for ``forward``, whether anything is."""
     return any(rule.kind in (name, "all") for rule in capabilities)
 
 

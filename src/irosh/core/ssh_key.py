@@ -96,9 +96,7 @@ def _decode_blob(blob: bytes) -> tuple[bytes, bytes]:
         raise SshKeyError("is damaged: its check numbers differ")
     key_type = inner.string()
     if key_type != KEY_TYPE:
-        raise SshKeyError(
-            f"holds a key of type {key_type[:40].decode('ascii', 'replace')!a}, not ssh-ed25519"
-        )
+        raise SshKeyError(f"holds a key of type {key_type[:40].decode('ascii', 'replace')!a}, not ssh-ed25519")
     public, pair = inner.string(), inner.string()
     inner.string()  # comment
     padding = inner.rest()

@@ -43,13 +43,9 @@ def _admit(trust: TrustStore, peer_id: str, hello: Hello) -> Peer:
         else:
             trust.pin(peer_id, petname=None, origin="invite", capabilities=capabilities)
     elif standing == "revoked":
-        raise IroshError(
-            ErrorCode.REVOKED, "your access to this host was revoked", "ask its owner for a new ticket"
-        )
+        raise IroshError(ErrorCode.REVOKED, "your access to this host was revoked", "ask its owner for a new ticket")
     elif standing == "expired":
-        raise IroshError(
-            ErrorCode.REVOKED, "your access to this host has expired", "ask its owner for a new ticket"
-        )
+        raise IroshError(ErrorCode.REVOKED, "your access to this host has expired", "ask its owner for a new ticket")
     peer = trust.active(peer_id)
     if peer is None:
         raise IroshError(

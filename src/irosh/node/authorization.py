@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from irosh.core.capability import Capability, SocketKind, SocketSpec
 from irosh.core.errors import ErrorCode, IroshError
@@ -25,12 +26,14 @@ log = logging.getLogger(__name__)
 
 RESOLVE_DEADLINE = 10.0
 
+PlainCapability = Literal["shell", "exec", "files", "forward"]
+
 
 @dataclass(frozen=True)
 class Use:
     """One of the plain capabilities; with several names any one of them is enough."""
 
-    names: tuple[str, ...]
+    names: tuple[PlainCapability, ...]
 
     def __str__(self) -> str:
         return "|".join(self.names)
@@ -141,10 +144,6 @@ async def resolve(spec: SocketSpec) -> list[str]:
         async with asyncio.timeout(RESOLVE_DEADLINE):
             infos = await loop.getaddrinfo(spec.host, spec.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError, TimeoutError) as error:
-        reason = (
-            "the name server did not answer"
-            if isinstance(error, TimeoutError)
-            else "the name is unknown there"
-        )
+        reason = "the name server did not answer" if isinstance(error, TimeoutError) else "the name is unknown there"
         raise IroshError(ErrorCode.TARGET_UNREACHABLE, f"cannot resolve {spec.host}: {reason}") from None
     return list(dict.fromkeys(str(info[4][0]) for info in infos))

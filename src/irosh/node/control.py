@@ -136,9 +136,7 @@ class ControlServer:
         except OSError as error:
             listener.close()
             code = ErrorCode.DISK_FULL if error.errno == errno.ENOSPC else ErrorCode.STATE_UNUSABLE
-            raise IroshError(
-                code, f"cannot make the control socket {self._path}: {error.strerror}"
-            ) from error
+            raise IroshError(code, f"cannot make the control socket {self._path}: {error.strerror}") from error
         finally:
             os.umask(previous)
         listener.listen(_BACKLOG)
@@ -205,9 +203,7 @@ class ControlServer:
             raise
         except Exception as error:
             log.exception("control operation failed")
-            await channel.fail(
-                IroshError(ErrorCode.INTERNAL, f"internal error: {error!r}", "see the node's log")
-            )
+            await channel.fail(IroshError(ErrorCode.INTERNAL, f"internal error: {error!r}", "see the node's log"))
 
 
 def _same_user(client: socket.socket) -> bool:

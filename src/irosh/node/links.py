@@ -17,6 +17,8 @@ from irosh.transport.interfaces import Route
 
 log = logging.getLogger(__name__)
 
+MAX_STRANGERS = 256  # connections between handshake and admission; each has a deadline
+MAX_CONNECTIONS_OF_ONE = 32  # of one admitted peer
 BACKOFF_FIRST, BACKOFF_MOST = 0.5, 30.0
 # Reasons that no redialling mends.
 FINAL = frozenset(
@@ -71,9 +73,11 @@ class Links:
     async def accept_all(self) -> None:
         """Admit and serve whoever dials this node, until the endpoint closes."""
         assert self._group is not None
+        places = asyncio.Semaphore(MAX_STRANGERS)
         while (connection := await self._rendezvous.accept()) is not None:
+            await places.acquire()
             peer = PeerConnection(self._doorway, connection, dialed=False)
-            self._group.create_task(self._admit_and_serve(peer))
+            self._group.create_task(self._admit_and_serve(peer, places))
 
     async def get(self, destination: Destination) -> PeerConnection:
         """A live connection to the peer: the one there is, or a new one."""
@@ -104,9 +108,7 @@ class Links:
             connection.close(error)
         return len(live)
 
-    async def _redial(
-        self, destination: Destination, connection: PeerConnection, on_event: LinkEvent
-    ) -> None:
+    async def _redial(self, destination: Destination, connection: PeerConnection, on_event: LinkEvent) -> None:
         while True:
             reason = await connection.connection.wait_closed()
             on_event("lost", reason)
@@ -137,12 +139,18 @@ class Links:
         self._group.create_task(self._serve(peer))
         return peer
 
-    async def _admit_and_serve(self, peer: PeerConnection) -> None:
+    async def _admit_and_serve(self, peer: PeerConnection, places: asyncio.Semaphore) -> None:
         try:
             await peer.admit()
+            if len(self.connections(peer.peer_id)) >= MAX_CONNECTIONS_OF_ONE:
+                error = IroshError(ErrorCode.BUSY, f"{MAX_CONNECTIONS_OF_ONE} connections of one peer are enough")
+                peer.close(error)
+                raise error
         except IroshError as error:
             log.info("%s: not admitted: %s", peer.peer_id[:10], error.message)
             return
+        finally:
+            places.release()
         log.info("%s: connected", peer.peer_id[:10])
         await self._serve(peer)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from irosh.core.config import Config
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.identity import Identity
+from irosh.core.identity import Identity, short_id
 from irosh.core.state import StateDirectory
 from irosh.core.ticket import Ticket
 from irosh.core.trust import Peer, TrustStore
@@ -105,9 +105,7 @@ class Node:
     def ticket(self, invite: bytes | None) -> Ticket:
         """A ticket for this node as it can be reached now."""
         route = self.rendezvous.route()
-        return Ticket.fitting(
-            route.endpoint_id, relays=route.relays, addresses=route.addresses, invite=invite
-        )
+        return Ticket.fitting(route.endpoint_id, relays=route.relays, addresses=route.addresses, invite=invite)
 
     async def reach(self, text: str, *, name: str | None = None) -> Reached:
         """Connect to TARGET ``text``, pinning it the first time as ``name`` or as its host calls itself.
@@ -138,7 +136,8 @@ class Node:
         if holder is not None and holder.id != target.destination.peer_id:
             raise IroshError(
                 ErrorCode.IDENTITY_MISMATCH,
-                f"{name!r} is pinned to identity {holder.id[:16]}…, but this target is {target.destination.peer_id[:16]}…",
+                f"{name!r} is pinned to identity {short_id(holder.id)}…, but this target is "
+                f"{short_id(target.destination.peer_id)}…",
                 f"if the machine has a new identity: irosh peer remove {name}; else choose another --name",
             )
 

@@ -52,9 +52,7 @@ class PeerAdmin:
     def add(self, endpoint_id: str, name: str | None, capabilities: Sequence[str]) -> dict[str, Any]:
         """Pin an identity by hand, without an invite."""
         peer_id = parse_endpoint_id(endpoint_id)
-        peer = self._trust.pin(
-            peer_id, petname=name, origin="manual", capabilities=parse_capabilities(capabilities)
-        )
+        peer = self._trust.pin(peer_id, petname=name, origin="manual", capabilities=parse_capabilities(capabilities))
         return self._changed("peer-add", peer.id)
 
     def rename(self, name: str, new_name: str) -> dict[str, Any]:
@@ -63,9 +61,7 @@ class PeerAdmin:
         self._trust.rename(peer.id, new_name)
         return self._changed("peer-rename", peer.id)
 
-    def allow(
-        self, name: str, capabilities: Sequence[str], replace: bool, expires_in: float | None
-    ) -> dict[str, Any]:
+    def allow(self, name: str, capabilities: Sequence[str], replace: bool, expires_in: float | None) -> dict[str, Any]:
         """Grant capabilities, besides those there are or instead of them; a revoked peer is active again."""
         peer = self._find(name)
         if peer.status == "blocked":
@@ -94,9 +90,7 @@ class PeerAdmin:
         peer = self._trust.find(name)
         peer_id = peer.id if peer else parse_endpoint_id(name)
         self._trust.block(peer_id)
-        return self._ended(
-            "peer-block", peer_id, IroshError(ErrorCode.BLOCKED, "this host has blocked your identity")
-        )
+        return self._ended("peer-block", peer_id, IroshError(ErrorCode.BLOCKED, "this host has blocked your identity"))
 
     def unblock(self, name: str) -> dict[str, Any]:
         """Lift a block; the peer stays without access until allowed again."""
@@ -109,9 +103,7 @@ class PeerAdmin:
         peer = self._find(name)
         self._trust.remove(peer.id)
         self._trust.audit("peer-remove", peer.id, "changed", peer.petname)
-        closed = self._close(
-            peer.id, IroshError(ErrorCode.UNKNOWN_PEER, "this host has removed your identity")
-        )
+        closed = self._close(peer.id, IroshError(ErrorCode.UNKNOWN_PEER, "this host has removed your identity"))
         return {"removed": peer.petname, "id": peer.id, "connections_closed": closed}
 
     def invites(self) -> dict[str, Any]:

@@ -120,15 +120,8 @@ class PeerConnection:
                 stream = await self.connection.accept_stream()
             hello = await read_frame(stream, Hello, deadline=HELLO_DEADLINE)
             admit(self._doorway.trust, self._doorway.auditor, self.peer_id, hello)
-        except TimeoutError:
-            error = IroshError(ErrorCode.TIMEOUT, "no hello arrived")
-            self.connection.close(error)
-            raise error from None
-        except IroshError as error:
-            self.connection.close(error)
-            raise
-        except StreamReset:
-            error = IroshError(ErrorCode.PROTOCOL, "the hello was broken off")
+        except (IroshError, StreamReset, TimeoutError) as failure:
+            error = failure if isinstance(failure, IroshError) else IroshError(ErrorCode.PROTOCOL, "no hello came")
             self.connection.close(error)
             raise error from None
         self.connection.allow_streams(PEER_STREAMS, window=PEER_WINDOW)

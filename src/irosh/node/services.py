@@ -60,8 +60,11 @@ async def refuse_stream(stream: Stream, error: IroshError) -> None:
 class Service(Protocol):
     """A service of the node. Stateless towards peers: all it needs comes with the stream."""
 
-    name: str
-    request_type: type[msgspec.Struct]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def request_type(self) -> type[msgspec.Struct]: ...
 
     def required(self, request: Any) -> Sequence[Action]:
         """The actions the peer must be allowed before the service sees a byte; each must be granted."""

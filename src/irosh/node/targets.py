@@ -30,9 +30,7 @@ def resolve_target(trust: TrustStore, own_id: str, text: str) -> Target:
             raise _unknown(trust, text)
         return Target(Destination(Route(peer.id, peer.relays, peer.addresses)), peer)
     if ticket.endpoint_id == own_id:
-        raise IroshError(
-            ErrorCode.UNKNOWN_TARGET, "that is this node's own ticket", "use it on another machine"
-        )
+        raise IroshError(ErrorCode.UNKNOWN_TARGET, "that is this node's own ticket", "use it on another machine")
     peer = trust.get(ticket.endpoint_id)
     relays, addresses = ticket.relays, ticket.addresses
     if peer is not None and not addresses and not relays:
@@ -50,9 +48,5 @@ def _unknown(trust: TrustStore, text: str) -> IroshError:
         )
     names = [peer.petname for peer in trust.peers()]
     close = difflib.get_close_matches(text, names, n=1)
-    hint = (
-        f"did you mean {close[0]!r}?"
-        if close
-        else "connect with a ticket once; `irosh peer list` shows known peers"
-    )
+    hint = f"did you mean {close[0]!r}?" if close else "connect with a ticket once; `irosh peer list` shows known peers"
     return IroshError(ErrorCode.UNKNOWN_TARGET, f"no peer is named {shown!r}", hint)

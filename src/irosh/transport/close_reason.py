@@ -50,9 +50,7 @@ def decode_reason(text: str | None) -> ConnectionLost:
         fields = json.loads(reason)
         error = IroshError.from_dict({"code": fields["c"], "message": fields["m"], "hint": fields["h"]})
     except (ValueError, KeyError, TypeError):
-        return ConnectionLost(
-            ErrorCode.CONNECTION_LOST, f"the peer ended the connection: {printable(reason)}"
-        )
+        return ConnectionLost(ErrorCode.CONNECTION_LOST, f"the peer ended the connection: {printable(reason)}")
     return ConnectionLost(error.code, printable(error.message), printable(error.hint))
 
 

@@ -10,8 +10,7 @@ from collections.abc import Awaitable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import iroh
-from iroh import iroh_ffi
+from iroh import iroh_ffi as iroh
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.transport import fastpath
@@ -19,7 +18,7 @@ from irosh.transport.close_reason import decode_reason, encode_reason
 from irosh.transport.interfaces import ALPN, ConnectionLost, Path, Route, SpliceCounters, StreamReset
 from irosh.transport.splice import splice
 
-fastpath.install(iroh_ffi)
+fastpath.install(iroh)
 
 T = TypeVar("T")
 
@@ -221,7 +220,8 @@ class WheelEndpoint:
     def __init__(self, endpoint: Any) -> None:
         self._endpoint = endpoint
         self.id: str = endpoint.id().to_bytes().hex()
-        self._ready: asyncio.Queue[WheelConnection | None] = asyncio.Queue()
+        # Bounded: who dials faster than the node admits waits in the engine.
+        self._ready: asyncio.Queue[WheelConnection | None] = asyncio.Queue(MAX_HANDSHAKES)
         self._acceptor: asyncio.Task[None] | None = None
 
     def route(self) -> Route:
@@ -247,7 +247,7 @@ class WheelEndpoint:
                 if addr.direct_addresses():
                     loop.call_soon_threadsafe(known.set)
 
-        iroh_ffi.uniffi_set_event_loop(loop)
+        iroh.uniffi_set_event_loop(loop)
         handle = self._endpoint.watch_addr(Watch())
         try:
             if not self.route().addresses:
@@ -275,9 +275,7 @@ class WheelEndpoint:
             relay = route.relays[0] if route.relays else None
             addr = iroh.EndpointAddr(peer, relay, list(route.addresses))
         except iroh.IrohError as error:
-            raise IroshError(
-                ErrorCode.INVALID_ADDRESS, f"cannot dial: {_first_line(_text(error))}"
-            ) from error
+            raise IroshError(ErrorCode.INVALID_ADDRESS, f"cannot dial: {_first_line(_text(error))}") from error
         try:
             return WheelConnection(await self._endpoint.connect(addr, ALPN))
         except iroh.IrohError as error:
@@ -299,6 +297,8 @@ class WheelEndpoint:
                         break
                     group.create_task(self._handshake(incoming, places))
         finally:
+            if self._ready.full():
+                self._ready.get_nowait()  # nobody will want it any more
             self._ready.put_nowait(None)
 
     async def _handshake(self, incoming: Any, places: asyncio.Semaphore) -> None:
@@ -310,7 +310,7 @@ class WheelEndpoint:
             return  # a stranger that cannot finish TLS is none of ours
         finally:
             places.release()
-        self._ready.put_nowait(WheelConnection(connection))
+        await self._ready.put(WheelConnection(connection))
 
     async def close(self) -> None:
         if self._acceptor is not None:

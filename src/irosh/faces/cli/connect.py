@@ -88,5 +88,3 @@ def _finish(settings: Settings, end: SessionEnd) -> int:
     fields: dict[str, Any] = {"status": end.status, "signal": end.signal}
     settings.output.event("exit", fields, f"irosh: ended by signal {end.signal}" if end.signal else None)
     return EXIT_LOST if end.status is None else end.status
-
-

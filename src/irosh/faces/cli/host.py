@@ -94,5 +94,3 @@ def _qr(ticket: str) -> str:
     # Upper case fits the compact alphanumeric mode; tickets are read in either.
     segno.make(ticket.upper(), error="l").terminal(buffer, compact=True)
     return buffer.getvalue()
-
-

@@ -73,7 +73,11 @@ class _NodeThread:
         try:
             unused.result(timeout=0.5)
         except TimeoutError:
-            self._output.event("waiting", {"attached": node.control.attached}, "irosh: other commands use this connection; waiting for them")
+            self._output.event(
+                "waiting",
+                {"attached": node.control.attached},
+                "irosh: other commands use this connection; waiting for them",
+            )
             unused.result()
 
     def _call_stop(self) -> None:

@@ -104,13 +104,15 @@ def _until_connected(client: ControlClient, parser: FrameParser, output: Output)
                 checked(message)
             elif message.get("event") == "connected":
                 name = style(str(message["peer"]), "bold", sys.stderr)
-                text = f"irosh: {name} is pinned; from now on: irosh connect {message['peer']}" if message["new"] else None
+                text = (
+                    f"irosh: {name} is pinned; from now on: irosh connect {message['peer']}" if message["new"] else None
+                )
                 output.event("connected", {key: value for key, value in message.items() if key != "event"}, text)
                 return frames[position + 1 :]
 
 
 class _Carrier:
-    """Moves bytes between the standard streams and the control socket. Both sides may be slow; neither is buffered much."""
+    """Moves bytes between the standard streams and the control socket; either may be slow, little is buffered."""
 
     def __init__(
         self, client: ControlClient, parser: FrameParser, output: Output, terminal: LocalTerminal | None

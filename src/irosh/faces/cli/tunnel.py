@@ -24,7 +24,9 @@ def tunnel() -> None:
 
 @tunnel.command("open")
 @click.argument("target")
-@click.option("--source", "sources", multiple=True, metavar="URL", help="tcp://HOST:PORT, udp://… or unix:///PATH there.")
+@click.option(
+    "--source", "sources", multiple=True, metavar="URL", help="tcp://HOST:PORT, udp://… or unix:///PATH there."
+)
 @click.option("--listen", "listens", multiple=True, metavar="ADDR", help="[HOST:]PORT or unix:///PATH here.")
 @click.option("--map", "maps", multiple=True, metavar="SOURCE=LISTEN", help="Both at once; repeatable.")
 @click.option("--udp-idle", metavar="TIME", help="End a UDP association after this long without a packet (60s).")
@@ -75,6 +77,7 @@ def _pairs(sources: tuple[str, ...], listens: tuple[str, ...], maps: tuple[str, 
 
 def _show(output: Output, message: dict[str, Any]) -> None:
     fields = {key: value for key, value in message.items() if key != "event"}
+    text: str | None
     match message.get("event"):
         case "connected":
             text = f"irosh: connected to {fields['peer']} ({fields['path']})"

@@ -78,9 +78,7 @@ def _own_account() -> Account:
     except KeyError:  # a container may run as a number only
         home, shell = os.environ.get("HOME", "/"), os.environ.get("SHELL", "/bin/sh")
         return Account(own_user(), uid, os.getegid(), (), home, shell, switch=False)
-    return Account(
-        entry.pw_name, uid, entry.pw_gid, (), entry.pw_dir or "/", entry.pw_shell or "/bin/sh", switch=False
-    )
+    return Account(entry.pw_name, uid, entry.pw_gid, (), entry.pw_dir or "/", entry.pw_shell or "/bin/sh", switch=False)
 
 
 def tty_group(account: Account) -> int:

@@ -39,9 +39,7 @@ class SSHClients:
         """An SSH connection as ``user`` over ``connection``. ``IroshError`` (denied, timeout, …)."""
         key = (connection, user or DEFAULT_USER)
         made = self._live.get(key)
-        if made is None or (
-            made.done() and (made.cancelled() or made.exception() or not made.result().alive)
-        ):
+        if made is None or (made.done() and (made.cancelled() or made.exception() or not made.result().alive)):
             made = asyncio.ensure_future(_log_in(self.identity, *key))
             self._live[key] = made
             made.add_done_callback(lambda done: self._forget_if_failed(key, done))
@@ -145,7 +143,7 @@ class SessionRequest:
     terminal: str | None  # TERM, when a terminal is wanted
     size: tuple[int, int, int, int]
     modes: Mapping[int, int]
-    environment: Mapping[str, str]
+    environment: Mapping[bytes | str, bytes | str]
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> SessionRequest:
@@ -163,9 +161,7 @@ class SessionRequest:
             raise IroshError(ErrorCode.PROTOCOL, "malformed session request") from None
 
 
-async def run_session(
-    ssh: asyncssh.SSHClientConnection, request: SessionRequest, channel: Channel
-) -> dict[str, Any]:
+async def run_session(ssh: asyncssh.SSHClientConnection, request: SessionRequest, channel: Channel) -> dict[str, Any]:
     """Carry one session between ``ssh`` and the attached command; returns ``exit_status`` or ``exit_signal``."""
     session = _ClientSession()
     try:

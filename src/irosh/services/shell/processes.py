@@ -11,6 +11,7 @@ import struct
 import termios
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
@@ -108,12 +109,12 @@ async def start_process(
 ) -> SessionProcess:
     """Start the account's login shell, or ``command`` by that shell. ``IroshError`` when it cannot be started."""
     shell = account.shell
-    name = os.path.basename(shell)
+    name = Path(shell).name
     arguments = [f"-{name}"] if command is None else [name, "-c", command]
     options: dict[str, Any] = {
         "executable": shell,
         "env": {**account.environment(), **environment},
-        "cwd": account.home if os.path.isdir(account.home) else "/",
+        "cwd": _existing(account.home),
         "start_new_session": True,
     }
     if account.switch:
@@ -126,6 +127,10 @@ async def start_process(
         raise IroshError(
             ErrorCode.TARGET_UNREACHABLE, f"cannot start {shell} as {account.name}: {error.strerror or error}"
         ) from error
+
+
+def _existing(home: str) -> str:
+    return home if Path(home).is_dir() else "/"
 
 
 async def _start_on_terminal(

@@ -37,7 +37,7 @@ class SSHContext:
     petname: str
     identity_key: asyncssh.SSHKey
     authorize: Callable[[Action], Awaitable[Grant]]
-    authorize_now: Callable[[Action], Grant]
+    authorize_now: Callable[[Use | AsUser], Grant]
     group: asyncio.TaskGroup
     transport: Callable[[], StreamTransport | None]
     environment: Mapping[str, str]
@@ -81,14 +81,10 @@ class IroshSSHServer(asyncssh.SSHServer):
             return False
         return ServerSession(self._context, self._account)
 
-    async def connection_requested(  # type: ignore[override]
-        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
-    ) -> Any:
+    async def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
         """``ssh -L`` and ``-W`` of a stock client, under the same capabilities as a tunnel."""
         assert self._connection is not None
-        addresses = await self._granted(
-            SocketSpec("tcp", host=dest_host, port=dest_port), checked_by=parse_source
-        )
+        addresses = await self._granted(SocketSpec("tcp", host=dest_host, port=dest_port), checked_by=parse_source)
         failure: asyncssh.ChannelOpenError | None = None
         for address in addresses:
             try:
@@ -98,7 +94,7 @@ class IroshSSHServer(asyncssh.SSHServer):
         assert failure is not None
         raise failure
 
-    async def unix_connection_requested(self, dest_path: str) -> Any:  # type: ignore[override]
+    async def unix_connection_requested(self, dest_path: str) -> Any:
         assert self._connection is not None
         (path,) = await self._granted(SocketSpec("unix", path=dest_path), checked_by=parse_source)
         return await self._connection.forward_unix_connection(path)
@@ -141,18 +137,18 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         return True
 
     def shell_requested(self) -> bool:
-        return self._allowed("shell")
+        return self._allowed(Use(("shell",)))
 
     def exec_requested(self, command: str) -> bool:
         self._command = command
-        return self._allowed("exec")
+        return self._allowed(Use(("exec",)))
 
     def subsystem_requested(self, subsystem: str) -> bool:
         return False
 
-    def _allowed(self, name: str) -> bool:
+    def _allowed(self, use: Use) -> bool:
         try:
-            self._context.authorize_now(Use((name,)))
+            self._context.authorize_now(use)
         except IroshError:
             return False
         return True
@@ -201,9 +197,7 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
     async def _run(self) -> None:
         try:
             try:
-                process = await start_process(
-                    self._account, self._command, self._terminal, self._environment()
-                )
+                process = await start_process(self._account, self._command, self._terminal, self._environment())
             except IroshError as error:
                 self._chan.write_stderr(f"irosh: {error}\n".encode())
                 self._chan.exit(_STARTED)
@@ -267,9 +261,7 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         return {**accepted, **self._context.environment}
 
 
-_TERMINAL_DRAIN = (
-    0.5  # seconds for what a shell printed last; background jobs may hold its terminal open for ever
-)
+_TERMINAL_DRAIN = 0.5  # seconds for what a shell printed last; background jobs may hold its terminal open for ever
 
 
 def _signal_number(name: str) -> int | None:

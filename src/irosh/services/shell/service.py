@@ -7,7 +7,6 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from irosh.core.capability import KINDS
 from irosh.core.identity import Identity, openssh_public_key_of
 from irosh.node.authorization import Action, Use
 from irosh.node.control import Channel, Operation
@@ -25,7 +24,7 @@ log = logging.getLogger(__name__)
 
 LOGIN_DEADLINE = 30.0
 # Any of these lets a peer speak SSH to the host; each channel is then checked by itself.
-_ENTRY = tuple(kind for kind in KINDS if kind in ("shell", "exec", "files", "forward"))
+_ENTRY = Use(("shell", "exec", "files", "forward"))
 
 
 class ShellService:
@@ -39,7 +38,7 @@ class ShellService:
         self._clients: SSHClients | None = None
 
     def required(self, request: Any) -> Sequence[Action]:
-        return (Use(_ENTRY),)
+        return (_ENTRY,)
 
     async def serve(self, incoming: IncomingStream) -> None:
         import asyncssh  # half a second to import: only nodes that serve or use shells pay for it
@@ -71,9 +70,7 @@ class ShellService:
                             tunnel=tunnel,
                             config=None,
                             server_factory=lambda: IroshSSHServer(context, require_key=request.key_auth),
-                            server_host_keys=[
-                                asyncssh.import_private_key(self._identity.openssh_private_key())
-                            ],
+                            server_host_keys=[asyncssh.import_private_key(self._identity.openssh_private_key())],
                             encoding=None,
                             line_editor=False,
                             encryption_algs=CIPHERS,

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import errno
 import logging
-import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -22,7 +21,7 @@ from irosh.node.node import Node
 from irosh.node.operations import path_summary
 from irosh.node.peer_connection import PeerConnection
 from irosh.services.tunnel.messages import TunnelRequest
-from irosh.services.tunnel.sockets import bind_listener, bound_spec, client_name, tune
+from irosh.services.tunnel.sockets import bind_listener, bound_spec, client_name, close_listener, tune
 from irosh.services.tunnel.udp_listener import UdpListener
 from irosh.transport.interfaces import SpliceCounters, StreamReset
 from irosh.transport.tasks import task_group
@@ -60,15 +59,11 @@ def _with_host(listen: str) -> str:
     return f"127.0.0.1:{listen.lstrip(':')}" if listen.lstrip(":").isdecimal() else listen
 
 
-async def serve_open_request(
-    node: Node, channel: Channel, request: dict[str, Any], *, udp_idle: float
-) -> None:
+async def serve_open_request(node: Node, channel: Channel, request: dict[str, Any], *, udp_idle: float) -> None:
     """Operation ``tunnel.open``: tunnels that live as long as the client stays attached."""
     mappings = [parse_mapping(str(pair["source"]), str(pair["listen"])) for pair in request["maps"]]
     idle = float(request.get("udp_idle") or udp_idle)
-    await channel.while_connected(
-        _open(node, channel, str(request["target"]), request.get("name"), mappings, idle)
-    )
+    await channel.while_connected(_open(node, channel, str(request["target"]), request.get("name"), mappings, idle))
 
 
 async def _open(
@@ -84,9 +79,7 @@ async def _open(
     def link_changed(event: str, error: IroshError | None) -> None:
         report(event, {"error": error.to_dict()} if error else {})
 
-    await channel.event(
-        "connected", peer=reached.peer.petname, id=reached.peer.id, **path_summary(reached.connection)
-    )
+    await channel.event("connected", peer=reached.peer.petname, id=reached.peer.id, **path_summary(reached.connection))
     async with (
         node.links.keep(reached.destination, link_changed) as connection,
         _listeners(mappings) as listeners,
@@ -121,10 +114,7 @@ async def _listeners(mappings: Sequence[Mapping]) -> AsyncIterator[list[tuple[Ma
         yield bound
     finally:
         for mapping, sock in bound:
-            sock.close()
-            if mapping.listen.protocol == "unix":
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(mapping.listen.path)
+            close_listener(mapping.listen, sock)
 
 
 @dataclass
@@ -153,9 +143,7 @@ class Tunnels:
                 except OSError as error:
                     if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                         raise
-                    self.report(
-                        "refused", {"source": str(mapping.source), "error": _too_many(error).to_dict()}
-                    )
+                    self.report("refused", {"source": str(mapping.source), "error": _too_many(error).to_dict()})
                     await asyncio.sleep(0.2)  # until connections end there is nothing to accept with
                     continue
                 group.create_task(self._carry(mapping.source, client, client_name(address)))

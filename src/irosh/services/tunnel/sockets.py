@@ -137,6 +137,13 @@ def _bind_error(error: OSError, spec: SocketSpec) -> IroshError:
     return IroshError(ErrorCode.BIND_FAILED, f"cannot listen on {spec}: {error.strerror}", hint)
 
 
+def close_listener(spec: SocketSpec, sock: socket.socket) -> None:
+    """Close a listener of :func:`bind_listener` and remove its file, if it has one."""
+    sock.close()
+    if spec.protocol == "unix":
+        Path(spec.path).unlink(missing_ok=True)
+
+
 def bound_spec(spec: SocketSpec, sock: socket.socket) -> SocketSpec:
     """``spec`` with the port that was chosen for port 0."""
     if spec.protocol == "unix":

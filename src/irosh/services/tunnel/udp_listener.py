@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from irosh.core.errors import IroshError
 from irosh.core.socket_spec import SocketSpec
@@ -38,7 +39,7 @@ class UdpListener:
         self._connect = connect
         self._refused = refused
         self._idle = idle
-        self._clients: dict[object, DatagramFlow | list[bytes]] = {}
+        self._clients: dict[Any, DatagramFlow | list[bytes]] = {}
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -61,7 +62,7 @@ class UdpListener:
                 continue  # an ICMP error for an earlier answer
             self._from_client(client, packet, group)
 
-    def _from_client(self, client: object, packet: bytes, group: asyncio.TaskGroup) -> None:
+    def _from_client(self, client: Any, packet: bytes, group: asyncio.TaskGroup) -> None:
         entry = self._clients.get(client)
         if isinstance(entry, DatagramFlow):
             entry.send(packet)
@@ -72,7 +73,7 @@ class UdpListener:
             self._clients[client] = [packet]
             group.create_task(self._associate(client))
 
-    async def _associate(self, client: object) -> None:
+    async def _associate(self, client: Any) -> None:
         try:
             connection = await self._connect()
             number = connection.new_flow()
@@ -95,12 +96,12 @@ class UdpListener:
         finally:
             self._clients.pop(client, None)
 
-    def _waiting(self, client: object) -> list[bytes]:
+    def _waiting(self, client: Any) -> list[bytes]:
         entry = self._clients.get(client)
         return entry if isinstance(entry, list) else []
 
-    def _to_client(self, client: object, packet: bytes) -> None:
+    def _to_client(self, client: Any, packet: bytes) -> None:
         try:
-            self._listener.sendto(packet, client)  # type: ignore[arg-type]
+            self._listener.sendto(packet, client)
         except OSError as error:
             log.debug("udp to %s: %s", client_name(client), error)

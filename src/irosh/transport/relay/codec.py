@@ -4,168 +4,39 @@ One WebSocket binary message holds one frame: a QUIC variable-length integer (RF
 its type, then its body. Durations are u32 milliseconds; integers are big endian. The handshake frames (0 to
 3) are postcard-encoded: a fixed array is its bytes, a string or byte string has its length in front as a
 LEB128 integer. The numbers and layouts are those of iroh-relay's ``protos/common.rs``, ``protos/relay.rs``
-and ``protos/handshake.rs``."""
+and ``protos/handshake.rs``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final
 
-from irosh.core.errors import ErrorCode, IroshError
-
-ID_SIZE: Final = 32
-"""Bytes of an endpoint id (an Ed25519 public key)."""
-CHALLENGE_SIZE: Final = 16
-SIGNATURE_SIZE: Final = 64
-PING_SIZE: Final = 8
-MAX_BODY: Final = 64 * 1024
-"""Most bytes a frame may have after its type. A client drops its connection when it is sent more, so
-nothing larger may be forwarded."""
-MAX_FRAME: Final = MAX_BODY + 8
-"""Most bytes of a frame with the longest spelling of its type."""
-MAX_REASON: Final = 1024
-"""Most UTF-8 bytes of a denial's reason that are sent."""
+from irosh.transport.relay.frames import (
+    CHALLENGE_SIZE,
+    ID_SIZE,
+    MAX_BODY,
+    MAX_REASON,
+    PING_SIZE,
+    SIGNATURE_SIZE,
+    ClientAuth,
+    ClientFrame,
+    Datagrams,
+    EndpointGone,
+    FrameType,
+    Health,
+    Ping,
+    Pong,
+    RelayFrame,
+    RelayProtocolError,
+    Restarting,
+    ServerChallenge,
+    ServerConfirmsAuth,
+    ServerDeniesAuth,
+    Status,
+)
 
 _BATCH_HEADER: Final = ID_SIZE + 3
 _SINGLE_HEADER: Final = ID_SIZE + 1
-
-
-class RelayProtocolError(IroshError):
-    """A frame that the protocol does not allow; ``code`` is ``PROTOCOL``."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(ErrorCode.PROTOCOL, message)
-
-
-class FrameType(IntEnum):
-    """Numbers of the frame types."""
-
-    SERVER_CHALLENGE = 0
-    CLIENT_AUTH = 1
-    SERVER_CONFIRMS_AUTH = 2
-    SERVER_DENIES_AUTH = 3
-    CLIENT_TO_RELAY_DATAGRAM = 4
-    CLIENT_TO_RELAY_BATCH = 5
-    RELAY_TO_CLIENT_DATAGRAM = 6
-    RELAY_TO_CLIENT_BATCH = 7
-    ENDPOINT_GONE = 8
-    PING = 9
-    PONG = 10
-    HEALTH = 11
-    RESTARTING = 12
-    STATUS = 13
-
-
-class StatusCode(IntEnum):
-    """What a status frame says about a connection. Clients log unknown numbers, so new ones may be added."""
-
-    HEALTHY = 0
-    SAME_ENDPOINT_ID_CONNECTED = 1
-    RATE_LIMITED = 2
-
-
-@dataclass(frozen=True, slots=True)
-class ServerChallenge:
-    """Relay to client, first: 16 random bytes to sign."""
-
-    challenge: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ClientAuth:
-    """Client to relay: its endpoint id and the signature over the challenge."""
-
-    public_key: bytes
-    signature: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ServerConfirmsAuth:
-    """Relay to client: authenticated, datagrams may flow."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServerDeniesAuth:
-    """Relay to client: refused, and why. May come instead of the challenge."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Datagrams:
-    """One or more QUIC datagrams. ``peer`` is the destination towards the relay and the source towards a
-    client.
-
-    ``segment_size`` (1 to 65535) cuts ``payload`` into datagrams, the last of which may be shorter; None
-    means that there is one. ``ecn`` is the byte with the congestion codepoint in its two low bits, passed
-    on as it is."""
-
-    peer: bytes
-    ecn: int
-    segment_size: int | None
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointGone:
-    """Relay to client: this endpoint, with which the client exchanged datagrams, has left the relay."""
-
-    endpoint_id: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Ping:
-    """Either way: to be answered by a pong with the same 8 bytes."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Pong:
-    """Either way: the answer to a ping."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Relay to client, protocol version 1 only: why the connection is unhealthy."""
-
-    problem: str
-
-
-@dataclass(frozen=True, slots=True)
-class Restarting:
-    """Relay to client: wait ``reconnect_in_ms``, then try for ``try_for_ms`` before giving up. Both are
-    advice."""
-
-    reconnect_in_ms: int
-    try_for_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Relay to client, protocol version 2 only: a :class:`StatusCode`, or a number of a later version."""
-
-    code: int
-
-
-ClientFrame = ClientAuth | Datagrams | Ping | Pong
-"""What a client sends."""
-RelayFrame = (
-    ServerChallenge
-    | ServerConfirmsAuth
-    | ServerDeniesAuth
-    | Datagrams
-    | EndpointGone
-    | Ping
-    | Pong
-    | Health
-    | Restarting
-    | Status
-)
-"""What a relay sends."""
 
 
 def encode_client_frame(frame: ClientFrame) -> bytes:
@@ -180,9 +51,7 @@ def encode_client_frame(frame: ClientFrame) -> bytes:
             body = key + bytes((SIGNATURE_SIZE,)) + _exact(signature, SIGNATURE_SIZE, "signature")
             return bytes((FrameType.CLIENT_AUTH,)) + body
         case Datagrams():
-            return _encode_datagrams(
-                frame, FrameType.CLIENT_TO_RELAY_DATAGRAM, FrameType.CLIENT_TO_RELAY_BATCH
-            )
+            return _encode_datagrams(frame, FrameType.CLIENT_TO_RELAY_DATAGRAM, FrameType.CLIENT_TO_RELAY_BATCH)
         case Ping(data):
             return bytes((FrameType.PING,)) + _exact(data, PING_SIZE, "ping")
         case Pong(data):
@@ -204,9 +73,7 @@ def encode_relay_frame(frame: RelayFrame) -> bytes:
             text = _utf8(reason, MAX_REASON)
             return bytes((FrameType.SERVER_DENIES_AUTH,)) + _leb128(len(text)) + text
         case Datagrams():
-            return _encode_datagrams(
-                frame, FrameType.RELAY_TO_CLIENT_DATAGRAM, FrameType.RELAY_TO_CLIENT_BATCH
-            )
+            return _encode_datagrams(frame, FrameType.RELAY_TO_CLIENT_DATAGRAM, FrameType.RELAY_TO_CLIENT_BATCH)
         case EndpointGone(endpoint_id):
             return bytes((FrameType.ENDPOINT_GONE,)) + _exact(endpoint_id, ID_SIZE, "endpoint id")
         case Ping(data):
@@ -285,7 +152,8 @@ def is_forwardable(data: bytes) -> bool:
     :func:`forward` takes.
 
     The cheap test of the hot path: False for all other frames, for malformed ones and for odd spellings of
-    the type, which :func:`decode_client_frame` then sorts out."""
+    the type, which :func:`decode_client_frame` then sorts out.
+    """
     size = len(data)
     if not size or size > MAX_BODY + 1:
         return False
@@ -302,7 +170,8 @@ def destination(data: bytes) -> bytes:
 
 def forward(data: bytes, source: bytes) -> bytes:
     """The forwardable frame ``data`` as its destination gets it: type 4 or 5 becomes 6 or 7, the source's
-    id replaces the destination's, all else stays."""
+    id replaces the destination's, all else stays.
+    """
     return bytes((data[0] + 2,)) + source + data[1 + ID_SIZE :]
 
 
@@ -379,7 +248,8 @@ def _leb128(number: int) -> bytes:
 
 def _read_leb128(data: bytes) -> tuple[int, int]:
     """The LEB128 number at the start of ``data`` and how many bytes it took; at most 3, enough for every
-    frame."""
+    frame.
+    """
     number = 0
     for index, byte in enumerate(data[:3]):
         number |= (byte & 0x7F) << (7 * index)

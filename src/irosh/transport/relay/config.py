@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.transport.relay.codec import ID_SIZE, MAX_FRAME
+from irosh.transport.relay.frames import ID_SIZE, MAX_FRAME
 
 DEFAULT_PORT: Final = 3340
 """The port of a relay without TLS by iroh's convention."""
@@ -40,7 +40,8 @@ class RelayConfig:
     """Authenticated connections."""
     max_pending: int = 512
     """Connections that have not authenticated. A further one displaces the oldest, so that connections
-    which never finish their handshake cannot keep others out."""
+    which never finish their handshake cannot keep others out.
+    """
     queue_frames: int = 1024
     """Frames that may wait for one slow client before datagrams to it are dropped."""
     queue_bytes: int = 2 * 1024 * 1024
@@ -67,9 +68,7 @@ class RelayConfig:
             raise _invalid(f"the port {self.port} is not between 0 and 65535")
         if any(len(endpoint_id) != ID_SIZE for endpoint_id in self.allow):
             raise _invalid(f"an endpoint id to allow does not have {ID_SIZE} bytes")
-        if not all(
-            token.isascii() and token.isprintable() and token.strip() == token for token in self.tokens
-        ):
+        if not all(token.isascii() and token.isprintable() and token.strip() == token for token in self.tokens):
             raise _invalid("a token has characters that an HTTP header cannot carry")
         if "" in self.tokens:
             raise _invalid("a token is empty")
@@ -85,9 +84,7 @@ class RelayConfig:
             if not 0 < getattr(self, name) < math.inf:
                 raise _invalid(f"{name} must be above 0")
         if self.idle_timeout <= self.ping_interval:
-            raise _invalid(
-                "idle_timeout must be longer than ping_interval, or pings could not be answered in time"
-            )
+            raise _invalid("idle_timeout must be longer than ping_interval, or pings could not be answered in time")
         if self.rate_limit is not None and not 1024 <= self.rate_limit < math.inf:
             raise _invalid("rate_limit must be at least 1024 bytes a second")
 

@@ -7,7 +7,8 @@ choosing).
 Clients on TLS also send the header ``x-iroh-relay-client-auth-v1``, a signature over keying material
 exported from the TLS session (RFC 5705), which would save the round trip. Python's ``ssl`` cannot export
 keying material, and the protocol tells a relay that cannot verify the header to send a challenge, so the
-header is ignored here."""
+header is ignored here.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from irosh.core.ed25519_point import is_public_key
-from irosh.transport.relay.codec import CHALLENGE_SIZE, ClientAuth
+from irosh.transport.relay.frames import CHALLENGE_SIZE, ClientAuth
 
 CHALLENGE_CONTEXT = "iroh-relay handshake v1 challenge signature"
 
@@ -38,7 +39,8 @@ def is_authentic(auth: ClientAuth, challenge: bytes) -> bool:
     """Whether ``auth`` was made for ``challenge`` with the secret key of the id it names.
 
     Ids that are no canonical, prime-order-related curve point are refused as well: other clients would drop
-    their own connection to the relay when a frame came from one."""
+    their own connection to the relay when a frame came from one.
+    """
     try:
         key = Ed25519PublicKey.from_public_bytes(auth.public_key)
         key.verify(auth.signature, _signed_message(challenge))

@@ -1,7 +1,8 @@
 """What the relay answers over HTTP: the relay's own WebSocket path, probes, health and metrics.
 
 iroh clients time ``/ping`` to choose the nearest relay, and look at ``/generate_204`` for captive portals:
-a portal could fake the 204, but not the header that repeats the client's challenge."""
+a portal could fake the 204, but not the header that repeats the client's challenge.
+"""
 
 from __future__ import annotations
 
@@ -58,9 +59,7 @@ def token_problem(request: Request, tokens: Collection[str]) -> str | None:
 def _get(request: Request, counters: RelayCounters) -> Response:
     match path_of(request):
         case "/":
-            return _response(
-                HTTPStatus.OK, _TEXT, b"This is an irosh relay. It carries encrypted traffic only.\n"
-            )
+            return _response(HTTPStatus.OK, _TEXT, b"This is an irosh relay. It carries encrypted traffic only.\n")
         case "/ping":
             return _response(HTTPStatus.OK, _TEXT, b"pong\n")
         case "/healthz":

@@ -8,8 +8,12 @@ import random
 import ssl
 from typing import TYPE_CHECKING, Final
 
-from irosh.transport.relay.codec import EndpointGone, Restarting, StatusCode, encode_relay_frame
+from websockets.frames import CloseCode
+
+from irosh.core.identity import short_id
+from irosh.transport.relay.codec import encode_relay_frame
 from irosh.transport.relay.config import RelayConfig
+from irosh.transport.relay.frames import EndpointGone, Restarting, StatusCode
 from irosh.transport.relay.limits import TokenBucket
 from irosh.transport.relay.metrics import RelayCounters
 from irosh.transport.relay.outbox import Budget
@@ -25,8 +29,8 @@ _RECONNECT_TRY_MS: Final = 5000
 
 
 def short(endpoint_id: bytes) -> str:
-    """The id as logs show it: 10 hexadecimal digits, as iroh's own logs do."""
-    return endpoint_id.hex()[:10]
+    """The id as logs show it."""
+    return short_id(endpoint_id.hex())
 
 
 class Hub:
@@ -103,7 +107,9 @@ class Hub:
         if joined.superseded is not None:
             self.counters.superseded_total += 1
             logger.info("client %s connected a second time: the newer connection serves", short(endpoint_id))
-            joined.superseded.supersede()
+            # It gets no more datagrams, but stays alive: closed, it would come back as the newest at once.
+            joined.superseded.drop_queued()
+            joined.superseded.tell_status(StatusCode.SAME_ENDPOINT_ID_CONNECTED)
         return joined.entry
 
     def leave(self, endpoint_id: bytes, connection: RelayConnection) -> None:
@@ -116,11 +122,10 @@ class Hub:
             gone = encode_relay_frame(EndpointGone(endpoint_id))
             for other in left.bereaved:
                 self.counters.endpoints_gone_total += 1
-                other.send_control(gone)
+                other.send(gone)
 
     def shut_down(self) -> None:
-        """Tells all clients that the relay restarts and closes them; each has its deadline. Admits no
-        more."""
+        """Tells all clients that the relay restarts, and closes them; each has its deadline."""
         self._closing = True
         for connection in list(self._open):
             if connection in self._pending:
@@ -128,8 +133,8 @@ class Hub:
             else:
                 # Spread out, so that the clients do not all come back in the same instant.
                 delay = random.randrange(_RECONNECT_SPREAD_MS)  # noqa: S311
-                connection.send_control(encode_relay_frame(Restarting(delay, _RECONNECT_TRY_MS)))
-                connection.close("the relay is shutting down")
+                connection.send(encode_relay_frame(Restarting(delay, _RECONNECT_TRY_MS)))
+                connection.close(CloseCode.SERVICE_RESTART, "the relay is shutting down")
 
     def abort_all(self) -> None:
         """Drops every connection without a word."""

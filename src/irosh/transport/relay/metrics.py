@@ -1,7 +1,8 @@
 """What a relay counts, and its Prometheus text form.
 
 The counters are plain integers because the hot path counts several times a frame; they become Prometheus
-metrics only when somebody asks."""
+metrics only when somebody asks.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def _counter(text: str) -> Any:
 @dataclass(slots=True)
 class RelayCounters:
     """Totals since the relay was made, and with ``clients``, ``endpoints``, ``pending`` and
-    ``queued_bytes`` the present state."""
+    ``queued_bytes`` the present state.
+    """
 
     clients: int = _counter("Authenticated connections now")
     endpoints: int = _counter("Distinct endpoint ids connected now")
@@ -45,9 +47,7 @@ class RelayCounters:
     bytes_received_total: int = _counter("Bytes of datagram frames received")
     frames_forwarded_total: int = _counter("Datagram frames queued for their destination")
     bytes_forwarded_total: int = _counter("Bytes of datagram frames queued for their destination")
-    dropped_unknown_total: int = _counter(
-        "Datagram frames dropped because their destination is not connected"
-    )
+    dropped_unknown_total: int = _counter("Datagram frames dropped because their destination is not connected")
     dropped_full_total: int = _counter("Datagram frames dropped because their destination's queue was full")
     dropped_stale_total: int = _counter("Datagram frames dropped because they had waited too long")
     rate_limited_total: int = _counter("Times that reading from a client was paused by the rate limit")
@@ -57,7 +57,8 @@ class RelayCounters:
 
     def prometheus_text(self) -> bytes:
         """The metrics in Prometheus' text format, each named ``irosh_relay_...``; see
-        :data:`CONTENT_TYPE`."""
+        :data:`CONTENT_TYPE`.
+        """
         from prometheus_client import CollectorRegistry
         from prometheus_client.exposition import generate_latest
 

@@ -4,7 +4,8 @@ Datagrams that do not fit are dropped, as an overloaded router would: the QUIC c
 loss and slow down. Those that have waited too long are dropped as well, since the sender has repeated them
 by then; without that a slow receiver would see every byte late by the whole length of its queue. Control
 frames have a small allowance of their own and overtake datagrams, so a full queue does not delay the pong
-on which the connection's life depends."""
+on which the connection's life depends.
+"""
 
 from __future__ import annotations
 

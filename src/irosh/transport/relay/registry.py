@@ -3,7 +3,8 @@
 Of several connections with one id the newest serves; the older ones wait, and the last of them takes over
 when the newest leaves. That is what iroh-relay does: a client that roamed reconnects before the relay
 notices that its old connection is dead, and of two programs that share a key by mistake the later one works
-until it ends."""
+until it ends.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +14,12 @@ from typing import Generic, TypeVar
 
 MAX_SAME_ID = 8
 """Connections that one id may hold. Each of many programs with one key would otherwise, on losing its
-connection to the next, come back at once and start the round again."""
+connection to the next, come back at once and start the round again.
+"""
 MAX_CORRESPONDENTS = 512
 """Correspondents remembered per id. With those beyond it, an endpoint merely learns later that the other is
-gone."""
+gone.
+"""
 
 C = TypeVar("C")
 

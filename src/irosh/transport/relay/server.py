@@ -26,7 +26,8 @@ class RelayServer:
 
     Leaving the block tells the clients that the relay restarts and closes them, within
     :attr:`RelayConfig.close_timeout`. What happens is logged to ``irosh.transport.relay``: clients coming
-    and going at INFO, with the first 10 digits of their ids; strangers at DEBUG."""
+    and going at INFO, with the first 10 digits of their ids; strangers at DEBUG.
+    """
 
     def __init__(self, config: RelayConfig) -> None:
         self._config = config
