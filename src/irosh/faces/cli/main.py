@@ -71,7 +71,7 @@ def cli(settings: Settings) -> None:
 
 
 def main() -> None:
-    """The program. Exits with 0, 1 for an error, 2 for wrong usage, 130 when interrupted; ``connect``: its command's status."""
+    """The program. Exits with 0, 1 for an error, 2 for wrong usage, 130 when interrupted; connect: as its command."""
     arguments = sys.argv[1:]
     try:
         status = cli.main(arguments, prog_name="irosh", standalone_mode=False)

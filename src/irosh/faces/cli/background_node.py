@@ -1,0 +1,70 @@
+"""A node inside a command, when none runs yet: on an event loop of its own thread, for as long as it is used."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+from irosh.assembly import NodeOptions, assembled_node
+from irosh.faces.cli.options import Settings
+from irosh.faces.cli.output import Output
+
+
+class BackgroundNode:
+    """A node on an event loop of its own thread, so that the command in the main thread stays as simple as attached."""
+
+    def __init__(self, settings: Settings, output: Output) -> None:
+        self._settings = settings
+        self._output = output
+        self._ready = threading.Event()
+        self._error: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._node: Any = None
+        self._thread = threading.Thread(target=self._run, name="irosh node")
+
+    def __enter__(self) -> BackgroundNode:
+        self._thread.start()
+        self._ready.wait()
+        if self._error is not None:
+            self._thread.join()
+            raise self._error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._call_stop()
+        self._thread.join()
+
+    def finish(self) -> None:
+        """Wait while other commands are attached, as an OpenSSH master does; Ctrl-C ends them."""
+        node, loop = self._node, self._loop
+        if node is None or loop is None:
+            return
+        unused = asyncio.run_coroutine_threadsafe(node.control.wait_unused(), loop)
+        try:
+            unused.result(timeout=0.5)
+        except TimeoutError:
+            self._output.event(
+                "waiting",
+                {"attached": node.control.attached},
+                "irosh: other commands use this connection; waiting for them",
+            )
+            unused.result()
+
+    def _call_stop(self) -> None:
+        if self._node is not None and self._loop is not None and self._loop.is_running():
+            self._loop.call_soon_threadsafe(self._node.stop)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+            self._error = error
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        async with assembled_node(NodeOptions(state=self._settings.state_path, hosting=False)) as node:
+            self._node = node
+            await node.run(self._ready.set)
