@@ -77,7 +77,10 @@ class Stream(Protocol):
         """Nothing more will be written; the peer reads an end of stream."""
 
     async def abort(self, code: int = 0) -> None:
-        """Reset our sending side and stop the peer's. Never raises; harmless when already ended."""
+        """Reset our sending side and stop the peer's. Never raises; harmless when already ended.
+
+        Not while another task reads or writes: it would wait for that to end.
+        """
 
     async def splice(
         self,

@@ -41,17 +41,21 @@ async def splice(
             copy.result()
     except (OSError, StreamReset, ConnectionLost, EOFError):
         # One side broke off: what is true for it becomes true for the other.
-        _reset_on_close(sock)
-        await stream.abort(RESET_BY_SOCKET)
+        await _break_off(sock, stream, copies)
     except BaseException:
-        _reset_on_close(sock)
-        await asyncio.shield(stream.abort(RESET_BY_SOCKET))
+        await asyncio.shield(_break_off(sock, stream, copies))
         raise
     finally:
-        for copy in copies:
-            copy.cancel()
-        await asyncio.gather(*copies, return_exceptions=True)
         sock.close()
+
+
+async def _break_off(sock: socket.socket, stream: Stream, copies: list[asyncio.Future[None]]) -> None:
+    """End both directions at once. The copies go first: a stream cannot be stopped while it is being read."""
+    for copy in copies:
+        copy.cancel()
+    await asyncio.gather(*copies, return_exceptions=True)
+    _reset_on_close(sock)
+    await stream.abort(RESET_BY_SOCKET)
 
 
 async def _socket_to_stream(sock: socket.socket, stream: Stream, counters: SpliceCounters) -> None:

@@ -255,7 +255,8 @@ class RelayConnection(WebSocketConnection):
             self.close(CloseCode.GOING_AWAY, f"silent for {self._config.idle_timeout:g} s")
         elif silent >= self._config.ping_interval:
             self._counters.pings_sent_total += 1
+            next_check = min(self._config.ping_interval, self._config.idle_timeout - silent)
+            self.set_timer(next_check, self._check_alive)
             self.send(encode_relay_frame(frames.Ping(os.urandom(frames.PING_SIZE))))
-            self.set_timer(self._config.idle_timeout - silent, self._check_alive)
         else:
             self.set_timer(self._config.ping_interval - silent, self._check_alive)

@@ -43,7 +43,10 @@ class RelayServer:
         """
         tls = self._config.ssl_context()
         async with AsyncExitStack() as stack:
-            hub = Hub(self._config, tls, await stack.enter_async_context(asyncio.TaskGroup()))
+            tasks = await asyncio.TaskGroup().__aenter__()
+            # Not told of the block's own failure, which it would wrap in an exception group.
+            stack.push_async_callback(tasks.__aexit__, None, None, None)
+            hub = Hub(self._config, tls, tasks)
             self._listener = await self._listen(hub)
             stack.push_async_callback(self._shut_down)
             self._hub = hub

@@ -1,0 +1,42 @@
+"""How a new ticket is shown: what it grants, the line to type on the other machine, and a QR code."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, TextIO
+
+import click
+
+from irosh.faces.cli.output import style
+
+qr_option = click.option("--qr", is_flag=True, help="Show the ticket as a QR code too.")
+
+
+def invitation_text(made: dict[str, Any], stream: TextIO, *, qr: bool) -> str:
+    """Text about the invite ``made`` by operation ``invite``, for ``stream``; with ``qr`` the code below it."""
+    from irosh.core.durations import format_duration
+
+    who = "one peer" if made["uses"] == 1 else f"{made['uses']} peers"
+    lifetime = format_duration(max(1, round(made["expires_at"] - time.time())))
+    lines = [
+        f"The ticket lets {who} in, for {lifetime} from now, with: {' '.join(made['capabilities'])}",
+        "",
+        "On the other machine:",
+        "",
+        f"    {style('irosh connect ' + made['ticket'], 'green', stream)}",
+        "",
+    ]
+    if qr:
+        lines.append(_qr_code(made["ticket"]))
+    return "\n".join(lines)
+
+
+def _qr_code(ticket: str) -> str:
+    import io
+
+    import segno
+
+    buffer = io.StringIO()
+    # Upper case fits the compact alphanumeric mode; tickets are read in either.
+    segno.make(ticket.upper(), error="l").terminal(buffer, compact=True)
+    return buffer.getvalue()

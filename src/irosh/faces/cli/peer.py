@@ -1,0 +1,173 @@
+"""``irosh peer``: whom this machine knows, and what each may do here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from irosh.core.durations import parse_duration
+from irosh.faces.cli.administration import administer
+from irosh.faces.cli.options import Settings, common_options
+from irosh.faces.cli.table import age, clock_time, fields, printable, table
+
+
+@click.group()
+def peer() -> None:
+    """List, name, allow, revoke, block and remove peers.
+
+    NAME is a peer's petname, its endpoint id, or at least the first 8 digits of the id.
+    """
+
+
+@peer.command("list")
+@common_options
+def list_peers(settings: Settings) -> None:
+    """Show all known peers."""
+    answer = administer(settings, "list")
+    rows = [
+        (
+            known["petname"],
+            known["id"][:10],
+            _standing(known),
+            age(known["last_seen"]),
+            " ".join(known["capabilities"]) or "-",
+        )
+        for known in answer["peers"]
+    ]
+    nobody = "No peers yet: `irosh host` makes a ticket for one."
+    settings.output.result(answer, table(("PEER", "ID", "STATUS", "SEEN", "MAY USE"), rows) if rows else nobody)
+
+
+@peer.command()
+@click.argument("name")
+@common_options
+def show(settings: Settings, name: str) -> None:
+    """Show all that is known of a peer."""
+    answer = administer(settings, "show", name=name)
+    settings.output.result(answer, _description(answer["peer"]))
+
+
+@peer.command()
+@click.argument("endpoint_id", metavar="ID")
+@click.option("--name", metavar="NAME", help="Petname to know it by.")
+@click.option("--allow", "capabilities", multiple=True, metavar="CAP", help="What it may use here; repeatable.")
+@common_options
+def add(settings: Settings, endpoint_id: str, name: str | None, capabilities: tuple[str, ...]) -> None:
+    """Make the identity ID a peer, without a ticket.
+
+    `irosh identity show` prints the ID on the peer's machine. Without --allow it may connect, but use nothing.
+    """
+    answer = administer(settings, "add", endpoint_id=endpoint_id, name=name, capabilities=list(capabilities))
+    settings.output.result(answer, f"{_named(answer)} is a peer; it may use: {_capabilities(answer['peer'])}")
+
+
+@peer.command()
+@click.argument("name")
+@click.argument("new_name")
+@common_options
+def rename(settings: Settings, name: str, new_name: str) -> None:
+    """Give a peer another petname."""
+    answer = administer(settings, "rename", name=name, new_name=new_name)
+    settings.output.result(answer, f"{printable(name)} is now {_named(answer)}")
+
+
+@peer.command()
+@click.argument("name")
+@click.argument("capabilities", nargs=-1, required=True, metavar="CAP...")
+@click.option("--replace", is_flag=True, help="Grant exactly these, instead of these as well.")
+@click.option("--expires", metavar="TIME", help="All the peer's access ends after this time, such as 2d.")
+@common_options
+def allow(settings: Settings, name: str, capabilities: tuple[str, ...], replace: bool, expires: str | None) -> None:
+    """Let a peer use something here; a revoked peer may come back with it.
+
+    CAP is shell, exec, files, forward:tcp://127.0.0.0/8:*, forward:udp://…, forward:unix:///run/*.sock,
+    listen:tcp://…, user:NAME or all. Quote it, for the shell's sake.
+    """
+    answer = administer(
+        settings,
+        "allow",
+        name=name,
+        capabilities=list(capabilities),
+        replace=replace,
+        expires_in=parse_duration(expires) if expires else None,
+    )
+    until = answer["peer"]["expires_at"]
+    limit = f", until {clock_time(until)}" if until is not None else ""
+    settings.output.result(answer, f"{_named(answer)} may use: {_capabilities(answer['peer'])}{limit}")
+
+
+@peer.command()
+@click.argument("name")
+@common_options
+def revoke(settings: Settings, name: str) -> None:
+    """Take all access from a peer, and close its connections at once."""
+    answer = administer(settings, "revoke", name=name)
+    settings.output.result(answer, f"{_named(answer)} has no access any more{_closed(answer)}")
+
+
+@peer.command()
+@click.argument("name")
+@common_options
+def block(settings: Settings, name: str) -> None:
+    """Refuse an identity for good, even with a new ticket. NAME may be an ID never seen."""
+    answer = administer(settings, "block", name=name)
+    settings.output.result(answer, f"{_named(answer)} is blocked{_closed(answer)}")
+
+
+@peer.command()
+@click.argument("name")
+@common_options
+def unblock(settings: Settings, name: str) -> None:
+    """Undo block: the peer is again what it was before."""
+    answer = administer(settings, "unblock", name=name)
+    settings.output.result(answer, f"{printable(name)} is not blocked any more")
+
+
+@peer.command()
+@click.argument("name")
+@common_options
+def remove(settings: Settings, name: str) -> None:
+    """Forget a peer, and close its connections at once."""
+    answer = administer(settings, "remove", name=name)
+    settings.output.result(answer, f"{answer['removed']} is forgotten{_closed(answer)}")
+
+
+def _named(answer: dict[str, Any]) -> str:
+    return printable(answer["peer"]["petname"])
+
+
+def _capabilities(known: dict[str, Any]) -> str:
+    return printable(" ".join(known["capabilities"])) or "nothing"
+
+
+def _closed(answer: dict[str, Any]) -> str:
+    count = answer["connections_closed"]
+    return "" if not count else "; one connection closed" if count == 1 else f"; {count} connections closed"
+
+
+def _standing(known: dict[str, Any]) -> str:
+    """The status, with an expiry that has passed taken into account."""
+    import time
+
+    expires_at = known["expires_at"]
+    expired = known["status"] == "active" and expires_at is not None and expires_at <= time.time()
+    return "expired" if expired else str(known["status"])
+
+
+def _description(known: dict[str, Any]) -> str:
+    return fields(
+        [
+            ("petname", known["petname"]),
+            ("id", known["id"]),
+            ("status", _standing(known)),
+            ("may use", " ".join(known["capabilities"]) or "nothing"),
+            ("known by", known["origin"]),
+            ("first seen", clock_time(known["first_seen"])),
+            ("last seen", clock_time(known["last_seen"])),
+            ("expires", clock_time(known["expires_at"])),
+            ("runs as", known["remote_user"] or ""),
+            ("addresses", " ".join(known["addresses"])),
+            ("relays", " ".join(known["relays"])),
+        ]
+    )

@@ -1,0 +1,1 @@
+"""End-to-end tests: real ``irosh`` processes, each side with its own state directory."""
