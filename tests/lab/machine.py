@@ -71,9 +71,7 @@ class Machine:
         with tempfile.TemporaryFile() as log:
             process = self.popen(*command, stdout=log, stderr=log, environment=environment)
             try:
-                wait_until(
-                    lambda: process.poll() is not None or ready(), what=f"{command[0]} on {self.name} is ready"
-                )
+                wait_until(lambda: process.poll() is not None or ready(), what=f"{command[0]} on {self.name} is ready")
                 if process.poll() is not None:
                     log.seek(0)
                     raise AssertionError(f"{command[0]} ended at once: {log.read().decode(errors='replace')[-2000:]}")

@@ -83,9 +83,7 @@ def carried_ipv4(ip: IPAddress) -> tuple[IPv4Address, ...]:
     if isinstance(ip, IPv4Address) or ip.is_unspecified or ip.is_loopback:
         return ()
     return tuple(
-        IPv4Address((int(ip) >> shift & 0xFFFF_FFFF) ^ mask)
-        for prefix, shift, mask in _CARRIERS
-        if ip in prefix
+        IPv4Address((int(ip) >> shift & 0xFFFF_FFFF) ^ mask) for prefix, shift, mask in _CARRIERS if ip in prefix
     )
 
 

@@ -88,10 +88,7 @@ class AuditLog:
             " ORDER BY number DESC LIMIT ?3",
             (peer_id, since, max(0, limit)),
         )
-        return [
-            AuditEntry(*cast("tuple[int, float, str, str | None, Outcome, str]", row))
-            for row in reversed(rows)
-        ]
+        return [AuditEntry(*cast("tuple[int, float, str, str | None, Outcome, str]", row)) for row in reversed(rows)]
 
 
 def _bounded(text: str, limit: int) -> str:

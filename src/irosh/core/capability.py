@@ -133,9 +133,7 @@ def _parse(text: str) -> Capability:
     word, colon, argument = text.partition(":")
     kind = next((known for known in KINDS if known == word), None)
     if kind is None:
-        raise Fault(
-            f"unknown capability {quoted(word)}" if word else "it is empty", did_you_mean(word, KINDS)
-        )
+        raise Fault(f"unknown capability {quoted(word)}" if word else "it is empty", did_you_mean(word, KINDS))
     if kind == "user":
         if argument != "*" and not is_user_name(argument):
             raise Fault(f"{quoted(argument)} is not a user name", "write user:NAME, or user:* for any")
@@ -196,9 +194,7 @@ def _parse_network(spelled: str, in_brackets: bool) -> IPNetwork:
         network: IPNetwork = IPv6Network(spelled) if in_brackets else IPv4Network(spelled)
     except (AddressValueError, NetmaskValueError):
         if in_brackets:
-            raise Fault(
-                f"{quoted(base)} is not an IPv6 address", "brackets are for IPv6, like [::1]"
-            ) from None
+            raise Fault(f"{quoted(base)} is not an IPv6 address", "brackets are for IPv6, like [::1]") from None
         hint = (
             "put an IPv6 network in brackets, like [fd00::/8]"
             if ":" in base

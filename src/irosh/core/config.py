@@ -84,9 +84,7 @@ class Config:
     def relay_token(self, url: str) -> str | None:
         """The bearer token for the relay at ``url``, in any case and with or without the final slash."""
         wanted = _comparable(url)
-        return next(
-            (token for known, token in self.relay_tokens.items() if _comparable(known) == wanted), None
-        )
+        return next((token for known, token in self.relay_tokens.items() if _comparable(known) == wanted), None)
 
 
 def load_config(path: Path) -> Config:
@@ -141,8 +139,7 @@ class _Table:
     def take_all(self, read_key: Callable[[object], str], read: Callable[[object], T]) -> dict[str, T]:
         """All keys and values, of a table whose keys are data."""
         return {
-            self._convert(key, read_key, key): self._convert(key, read, value)
-            for key, value in self._values.items()
+            self._convert(key, read_key, key): self._convert(key, read, value) for key, value in self._values.items()
         }
 
     def table(self, name: str) -> _Table:
@@ -233,9 +230,7 @@ def _bind(value: object) -> str:
     host, port = split_host_port(_of_type(value, str, 'an address as text, like "0.0.0.0:0"'))
     address = parse_ip(host[1:-1] if host.startswith("[") else host)
     if address is None:
-        raise Fault(
-            f"{quoted(host)} is not an IP address", "write 0.0.0.0:PORT or [::]:PORT for every interface"
-        )
+        raise Fault(f"{quoted(host)} is not an IP address", "write 0.0.0.0:PORT or [::]:PORT for every interface")
     return f"{bracketed(str(address))}:{0 if port == '0' else parse_port(port)}"
 
 

@@ -193,13 +193,9 @@ def _as_irosh_error(path: Path, error: sqlite3.Error | OSError) -> IroshError:
     if name == "SQLITE_FULL" or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
         return IroshError(ErrorCode.DISK_FULL, failed, "free some space there, then try again")
     if name.startswith("SQLITE_IOERR") and _no_space(path):
-        return IroshError(
-            ErrorCode.DISK_FULL, f"{failed}: the disk is full", "free some space there, then try again"
-        )
+        return IroshError(ErrorCode.DISK_FULL, f"{failed}: the disk is full", "free some space there, then try again")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return IroshError(
-            ErrorCode.STATE_IN_USE, failed, "another process keeps it locked; look for one that hangs"
-        )
+        return IroshError(ErrorCode.STATE_IN_USE, failed, "another process keeps it locked; look for one that hangs")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         hint = "move the file away; peers must then be invited again, the identity is kept"
     elif name.startswith("SQLITE_IOERR"):

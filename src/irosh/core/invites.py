@@ -94,9 +94,7 @@ class Invites:
         # The id, found by an ordinary look-up, is part of a hash: its timing says nothing about the secret.
         rows = self._database.query(f"{_SELECT} WHERE id = ?", (_id(digest),))
         if not rows or not hmac.compare_digest(cast(bytes, rows[0][6]), digest):
-            raise IroshError(
-                ErrorCode.INVITE_INVALID, "this host does not know the invite in the ticket", _ASK_AGAIN
-            )
+            raise IroshError(ErrorCode.INVITE_INVALID, "this host does not know the invite in the ticket", _ASK_AGAIN)
         invite = _info(rows[0])
         if self._clock() >= invite.expires_at:
             raise IroshError(ErrorCode.INVITE_EXPIRED, "the invite in the ticket has expired", _ASK_AGAIN)

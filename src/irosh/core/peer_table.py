@@ -35,9 +35,7 @@ class PeerTable:
 
     def by_prefix(self, prefix: str) -> Peer | None:
         """The peer whose id begins with ``prefix``; None also if there are several."""
-        return _only(
-            self._database.query(f"{_SELECT} WHERE substr(id, 1, ?) = ? LIMIT 2", (len(prefix), prefix))
-        )
+        return _only(self._database.query(f"{_SELECT} WHERE substr(id, 1, ?) = ? LIMIT 2", (len(prefix), prefix)))
 
     def all(self) -> list[Peer]:
         """All rows, by petname."""
@@ -65,9 +63,7 @@ class PeerTable:
         statement = f"UPDATE peers SET {assignments} WHERE id = ?"  # noqa: S608
         self._database.execute(statement, (*columns.values(), peer_id))
 
-    def set_route(
-        self, peer_id: str, addresses: Iterable[str], relays: Iterable[str], remote_user: str | None
-    ) -> None:
+    def set_route(self, peer_id: str, addresses: Iterable[str], relays: Iterable[str], remote_user: str | None) -> None:
         """Keep how a peer was reached, within the limits above; a ``remote_user`` of None changes nothing."""
         user = remote_user if remote_user is not None and _is_plain(remote_user) else None
         self._database.execute(
@@ -98,9 +94,7 @@ def _peer(row: Row) -> Peer:
         addresses,
         relays,
         remote_user,
-    ) = cast(
-        "tuple[str, str, str, str, int, int, float, float | None, float | None, str, str, str | None]", row
-    )
+    ) = cast("tuple[str, str, str, str, int, int, float, float | None, float | None, str, str, str | None]", row)
     status: Status = "blocked" if blocked else "revoked" if revoked else "active"
     return Peer(
         id=peer_id,

@@ -96,9 +96,7 @@ Request = Simple | AsUser | Forward | Listen
 """What a peer may ask. ``str()`` of it is the text of the capability that permits just this."""
 
 
-def permits_request(
-    capabilities: Iterable[Capability], request: Request, resolved: Sequence[str] = ()
-) -> bool:
+def permits_request(capabilities: Iterable[Capability], request: Request, resolved: Sequence[str] = ()) -> bool:
     """Whether anything of ``request`` is permitted. ``resolved``: the addresses of its host name, if any.
 
     The path of a request for a Unix socket must be the real one (:func:`permits_unix`). To connect or listen,
@@ -135,8 +133,7 @@ def permits_unix(capabilities: Iterable[Capability], kind: SocketKind, real_path
         return False
     segments = real_path.split("/")
     return any(
-        rule.kind == "all"
-        or (rule.kind == kind and rule.protocol == "unix" and _path_matches(rule.path, segments))
+        rule.kind == "all" or (rule.kind == kind and rule.protocol == "unix" and _path_matches(rule.path, segments))
         for rule in capabilities
     )
 
@@ -211,9 +208,7 @@ def _is_normal_path(path: str) -> bool:
 
 
 def _path_matches(pattern: str, segments: Sequence[str]) -> bool:
-    return _glob(
-        pattern.split("/"), segments, "**", lambda part, segment: _glob(part, segment, "*", str.__eq__)
-    )
+    return _glob(pattern.split("/"), segments, "**", lambda part, segment: _glob(part, segment, "*", str.__eq__))
 
 
 def _glob(pattern: Sequence[str], items: Sequence[str], star: str, same: Callable[[str, str], bool]) -> bool:

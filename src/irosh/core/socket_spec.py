@@ -58,9 +58,7 @@ def parse_source(text: str) -> SocketSpec:
         host, port = split_host_port(rest)
         return SocketSpec(protocol, parse_host(host), parse_port(port))
     except Fault as fault:
-        raise IroshError(
-            ErrorCode.INVALID_ADDRESS, f"address {quoted(text)}: {fault.message}", fault.hint
-        ) from None
+        raise IroshError(ErrorCode.INVALID_ADDRESS, f"address {quoted(text)}: {fault.message}", fault.hint) from None
 
 
 def bracketed(host: str) -> str:

@@ -218,9 +218,7 @@ class TrustStore:
 
     # Invites
 
-    def create_invite(
-        self, capabilities: Iterable[Capability], *, uses: int = 1, lifetime: float = 3600.0
-    ) -> bytes:
+    def create_invite(self, capabilities: Iterable[Capability], *, uses: int = 1, lifetime: float = 3600.0) -> bytes:
         """Make an invite for ``uses`` identities, valid for ``lifetime`` seconds; returns its 16-byte secret.
 
         Only a hash of the secret is kept. Raises ``IroshError(USAGE)``.

@@ -141,6 +141,16 @@ class Links:
 
     async def _admit_and_serve(self, peer: PeerConnection, places: asyncio.Semaphore) -> None:
         try:
+            if await self._admitted(peer, places):
+                log.info("%s: connected", peer.peer_id[:10])
+                await self._serve(peer)
+        except Exception:
+            # A fault in what one peer did must not end the node.
+            log.exception("%s: connection failed", peer.peer_id[:10])
+            peer.close(IroshError(ErrorCode.INTERNAL, "the host failed to serve this connection"))
+
+    async def _admitted(self, peer: PeerConnection, places: asyncio.Semaphore) -> bool:
+        try:
             await peer.admit()
             if len(self.connections(peer.peer_id)) >= MAX_CONNECTIONS_OF_ONE:
                 error = IroshError(ErrorCode.BUSY, f"{MAX_CONNECTIONS_OF_ONE} connections of one peer are enough")
@@ -148,11 +158,10 @@ class Links:
                 raise error
         except IroshError as error:
             log.info("%s: not admitted: %s", peer.peer_id[:10], error.message)
-            return
+            return False
         finally:
             places.release()
-        log.info("%s: connected", peer.peer_id[:10])
-        await self._serve(peer)
+        return True
 
     async def _serve(self, peer: PeerConnection) -> None:
         self._connections[peer] = None

@@ -8,6 +8,7 @@ from typing import Any
 
 from irosh import __version__
 from irosh.core.capability import parse_capabilities
+from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.control import Channel, Operation
 from irosh.node.node import Node
 from irosh.node.peer_admin import PeerAdmin
@@ -26,6 +27,12 @@ def node_operations(node: Node) -> dict[str, Operation]:
         node.stop()
 
     async def invite(channel: Channel, request: dict[str, Any]) -> None:
+        if not node.hosting:
+            raise IroshError(
+                ErrorCode.NOT_RUNNING,
+                "the running node is no host: it lets nobody in",
+                "start one with `irosh host`",
+            )
         await channel.answer(
             make_invite(node, request["capabilities"], uses=request["uses"], lifetime=request["lifetime"])
         )

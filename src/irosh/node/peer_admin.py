@@ -69,9 +69,9 @@ class PeerAdmin:
                 ErrorCode.BLOCKED, f"{peer.petname} is blocked", f"first: irosh peer unblock {peer.petname}"
             )
         parsed = parse_capabilities(capabilities)
-        if replace:
+        if replace and self._trust.standing(peer.id) == "active":
             self._trust.set_capabilities(peer.id, parsed)
-        else:
+        else:  # pinning gives one that is not active exactly these
             self._trust.pin(peer.id, petname=None, origin=peer.origin, capabilities=parsed)
         if expires_in is not None:
             self._trust.set_expiry(peer.id, time.time() + expires_in)
@@ -87,16 +87,16 @@ class PeerAdmin:
 
     def block(self, name: str) -> dict[str, Any]:
         """Refuse a peer, or an identity never seen, for good."""
-        peer = self._trust.find(name)
-        peer_id = peer.id if peer else parse_endpoint_id(name)
+        peer_id = self._find_id(name)
         self._trust.block(peer_id)
         return self._ended("peer-block", peer_id, IroshError(ErrorCode.BLOCKED, "this host has blocked your identity"))
 
     def unblock(self, name: str) -> dict[str, Any]:
-        """Lift a block; the peer stays without access until allowed again."""
+        """Lift a block: the peer is again what it was, and one that was known only to be blocked is forgotten."""
         peer = self._find(name)
-        self._trust.unblock(peer.id)
-        return self._changed("peer-unblock", peer.id)
+        known = self._trust.unblock(peer.id)
+        self._trust.audit("peer-unblock", peer.id, "changed", peer.petname)
+        return {"unblocked": peer.petname, "id": peer.id, "peer": known.to_dict() if known else None}
 
     def remove(self, name: str) -> dict[str, Any]:
         """Forget a peer and close its connections."""
@@ -112,7 +112,7 @@ class PeerAdmin:
 
     def audit(self, limit: int, name: str | None, since: float | None) -> dict[str, Any]:
         """The latest entries, oldest first."""
-        peer_id = self._find(name).id if name else None
+        peer_id = self._find_id(name) if name else None
         entries = self._trust.audit_log(limit=limit, peer_id=peer_id, since=since)
         return {"entries": [entry.to_dict() for entry in entries]}
 
@@ -123,6 +123,10 @@ class PeerAdmin:
                 ErrorCode.UNKNOWN_TARGET, f"no peer is named {name[:80]!r}", "`irosh peer list` shows them"
             )
         return peer
+
+    def _find_id(self, name: str) -> str:
+        """The endpoint id of a peer, or of an identity that is none."""
+        return parse_endpoint_id(name) if len(name) in (52, 64) and not self._trust.find(name) else self._find(name).id
 
     def _changed(self, event: str, peer_id: str) -> dict[str, Any]:
         peer = self._trust.get(peer_id)

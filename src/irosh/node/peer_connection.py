@@ -120,13 +120,13 @@ class PeerConnection:
                 stream = await self.connection.accept_stream()
             hello = await read_frame(stream, Hello, deadline=HELLO_DEADLINE)
             admit(self._doorway.trust, self._doorway.auditor, self.peer_id, hello)
+            await write_frame(stream, self._doorway.welcome)
+            await stream.finish()
         except (IroshError, StreamReset, TimeoutError) as failure:
             error = failure if isinstance(failure, IroshError) else IroshError(ErrorCode.PROTOCOL, "no hello came")
             self.connection.close(error)
             raise error from None
         self.connection.allow_streams(PEER_STREAMS, window=PEER_WINDOW)
-        await write_frame(stream, self._doorway.welcome)
-        await stream.finish()
 
     # -- our streams and flows
 
@@ -217,9 +217,12 @@ class PeerConnection:
     async def _serve_stream(self, stream: Stream, places: asyncio.Semaphore) -> None:
         try:
             try:
-                service, incoming = await self._authorize(stream)
+                served = await self._authorize(stream)
             finally:
                 places.release()
+            if served is None:
+                return
+            service, incoming = served
             self.streams += 1
             try:
                 await service.serve(incoming)
@@ -233,19 +236,24 @@ class PeerConnection:
             log.exception("%s: a stream failed", self.peer_id[:10])
             await stream.abort(NOT_SERVED)
 
-    async def _authorize(self, stream: Stream) -> tuple[Service, IncomingStream]:
-        """Read the header and check the capabilities: the one place where a stream gets to its service."""
+    async def _authorize(self, stream: Stream) -> tuple[Service, IncomingStream] | None:
+        """Read the header and check the capabilities: the one place where a stream gets to its service.
+
+        None when the stream was refused, and its opener told why.
+        """
         try:
             header = await read_frame(stream, StreamHeader, deadline=HEADER_DEADLINE)
             service = self._doorway.registry.get(header.service)
             request = decode_body(header.request, service.request_type)
             actions = service.required(request)
             grants = [await self._doorway.authorizer.authorize(self.peer_id, action) for action in actions]
-        except IroshError as error:
-            if not isinstance(error, ConnectionLost):
-                self._count_violation(error)
-                await refuse_stream(stream, error)
+        except ConnectionLost:
             raise
+        except IroshError as error:
+            log.info("%s: stream refused: %s", self.peer_id[:10], error.message)
+            self._count_violation(error)
+            await refuse_stream(stream, error)
+            return None
         return service, IncomingStream(self, stream, request, tuple(grants))
 
     def _count_violation(self, error: IroshError) -> None:

@@ -55,6 +55,7 @@ async def refuse_stream(stream: Stream, error: IroshError) -> None:
     """Answer a stream with ``error`` and end it orderly, so that the answer is not lost to a reset."""
     await write_frame(stream, answer_of(error))
     await stream.finish()
+    await stream.stop()
 
 
 class Service(Protocol):

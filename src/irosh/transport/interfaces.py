@@ -76,6 +76,9 @@ class Stream(Protocol):
     async def finish(self) -> None:
         """Nothing more will be written; the peer reads an end of stream."""
 
+    async def stop(self, code: int = 0) -> None:
+        """Refuse to read more: the peer's writes fail. Never raises; as :meth:`abort`, not while being read."""
+
     async def abort(self, code: int = 0) -> None:
         """Reset our sending side and stop the peer's. Never raises; harmless when already ended.
 

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import socket
 import struct
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from irosh.transport.interfaces import ConnectionLost, SpliceCounters, Stream, StreamReset
@@ -49,7 +49,7 @@ async def splice(
         sock.close()
 
 
-async def _break_off(sock: socket.socket, stream: Stream, copies: list[asyncio.Future[None]]) -> None:
+async def _break_off(sock: socket.socket, stream: Stream, copies: Sequence[asyncio.Future[None]]) -> None:
     """End both directions at once. The copies go first: a stream cannot be stopped while it is being read."""
     for copy in copies:
         copy.cancel()

@@ -25,7 +25,7 @@ T = TypeVar("T")
 HANDSHAKE_DEADLINE = 10.0
 CLOSE_DEADLINE = 3.0  # for the peers to hear of it
 MAX_HANDSHAKES = 128  # under way at once; more wait in the engine's own queue
-_RESET = re.compile(r"(?:Reset|Stopped)\((\d+)\)\Z")
+_RESET = re.compile(r"\b(?:Reset|Stopped)\((\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,14 @@ class WheelStream:
         except iroh.IrohError as error:
             raise self._error(error) from None
 
+    async def stop(self, code: int = 0) -> None:
+        with contextlib.suppress(iroh.IrohError):
+            await self._recv.stop(code)
+
     async def abort(self, code: int = 0) -> None:
         with contextlib.suppress(iroh.IrohError):
             await self._send.reset(code)
-        with contextlib.suppress(iroh.IrohError):
-            await self._recv.stop(code)
+        await self.stop(code)
 
     async def splice(
         self,
@@ -139,7 +142,7 @@ class WheelStream:
 
     def _error(self, error: Any) -> Exception:
         text = _text(error)
-        if match := _RESET.search(text.strip()):
+        if match := _RESET.search(text):
             return StreamReset(int(match[1]))
         if "ClosedStream" in text:
             return StreamReset(0)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from typing import Any
 
 import click
 
 from irosh.core.durations import parse_duration
+from irosh.faces.cli.invitation import invitation_text, qr_option
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.output import style
 
@@ -20,7 +22,7 @@ from irosh.faces.cli.output import style
 @click.option("--allow", "capabilities", multiple=True, metavar="CAP", help="What the invite grants; repeatable.")
 @click.option("--invite-uses", type=click.IntRange(1, 10_000), metavar="N", help="Peers that may use it (default 1).")
 @click.option("--invite-expires", metavar="TIME", help="How long it may be used, such as 10m (default 1h).")
-@click.option("--qr", is_flag=True, help="Show the ticket as a QR code too.")
+@qr_option
 @common_options
 def host(
     settings: Settings,
@@ -70,27 +72,5 @@ async def _host(
 
 def _welcome(made: dict[str, Any], qr: bool) -> str:
     reach = ", ".join([*made["addresses"], *made["relays"]]) or "no address yet"
-    uses = "one peer" if made["uses"] == 1 else f"{made['uses']} peers"
-    lines = [
-        f"This machine is {style(made['id'][:16], 'bold')}…, reachable at {reach}",
-        f"The ticket lets {uses} in, with: {' '.join(made['capabilities'])}",
-        "",
-        "On the other machine:",
-        "",
-        f"    {style('irosh connect ' + made['ticket'], 'green')}",
-        "",
-    ]
-    if qr:
-        lines.append(_qr(made["ticket"]))
-    return "\n".join(lines)
-
-
-def _qr(ticket: str) -> str:
-    import io
-
-    import segno
-
-    buffer = io.StringIO()
-    # Upper case fits the compact alphanumeric mode; tickets are read in either.
-    segno.make(ticket.upper(), error="l").terminal(buffer, compact=True)
-    return buffer.getvalue()
+    own = style(made["id"][:16], "bold", sys.stderr)
+    return f"This machine is {own}…, reachable at {reach}\n{invitation_text(made, sys.stderr, qr=qr)}"

@@ -35,9 +35,7 @@ def invite(
         return
     lifetime = parse_duration(expires) if expires else None
     with running_node(settings) as client:
-        made = client.call(
-            "invite", {"capabilities": list(capabilities) or None, "uses": uses, "lifetime": lifetime}
-        )
+        made = client.call("invite", {"capabilities": list(capabilities) or None, "uses": uses, "lifetime": lifetime})
     settings.output.result(made, "" if settings.json else invitation_text(made, sys.stdout, qr=qr))
 
 

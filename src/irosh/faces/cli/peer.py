@@ -121,7 +121,7 @@ def block(settings: Settings, name: str) -> None:
 def unblock(settings: Settings, name: str) -> None:
     """Undo block: the peer is again what it was before."""
     answer = administer(settings, "unblock", name=name)
-    settings.output.result(answer, f"{printable(name)} is not blocked any more")
+    settings.output.result(answer, f"{answer['unblocked']} is not blocked any more")
 
 
 @peer.command()

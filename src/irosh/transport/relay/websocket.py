@@ -26,7 +26,7 @@ from irosh.transport.relay.metrics import RelayCounters
 from irosh.transport.relay.outbox import Outbox
 
 _WRITE_SIZE: Final = 64 * 1024
-_WRITE_BUFFER: Final = 0
+_WRITE_BUFFER: Final = 1  # of 0, asyncio's TLS makes a pause without end
 _UNSENT_LOW_WATER: Final = 64 * 1024
 # What asyncio and the kernel hold can neither be overtaken by a pong nor dropped when stale, so they get little.
 
@@ -194,6 +194,9 @@ class WebSocketConnection(asyncio.Protocol):
         """Speaks TLS from now on. To be called before anything was read, with reading paused."""
         if self._transport.is_closing():
             return
+        # Until this task has the encrypting transport in hand, an answer to the first bytes, which may come
+        # along with the end of the handshake, would go out in plain text.
+        self._writable = False
         transport: asyncio.Transport | None = None
         try:
             transport = await self._loop.start_tls(
@@ -214,6 +217,7 @@ class WebSocketConnection(asyncio.Protocol):
             else:
                 self._transport = transport
                 transport.set_write_buffer_limits(_WRITE_BUFFER)
+                self.resume_writing()
 
     # --- what the transport calls
 

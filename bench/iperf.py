@@ -1,0 +1,34 @@
+"""TCP throughput with iperf3."""
+
+from __future__ import annotations
+
+import json
+
+from bench.measuring import BenchError
+from bench.places import Place
+from bench.programs import Program, find_program, run
+
+_PACKAGE = "iperf3"
+
+
+def iperf_server(place: Place, port: int) -> Program:
+    """An iperf3 server as a program in ``place``, listening on all its addresses."""
+    iperf3 = find_program("iperf3", _PACKAGE)
+    server = Program(place.command(iperf3, "--server", "--port", str(port), "--forceflush"))
+    try:
+        server.wait_line(lambda line: line if "listening" in line else None)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def throughput(place: Place, host: str, port: int, seconds: float, *, reverse: bool) -> float:
+    """MB/s that arrive: from ``place`` to the server or, with ``reverse``, from the server."""
+    iperf3 = find_program("iperf3", _PACKAGE)
+    command = [iperf3, "--json", "--client", host, "--port", str(port), "--time", f"{seconds:g}"]
+    report = json.loads(run(place.command(*command, *(["--reverse"] if reverse else []))))
+    try:
+        return float(report["end"]["sum_received"]["bits_per_second"]) / 8e6
+    except KeyError:
+        raise BenchError(f"iperf3: {report.get('error', 'no result')}") from None

@@ -1,0 +1,82 @@
+"""irosh as people run it: a host, clients with state directories of their own, tunnels; each a program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.measuring import BenchError
+from bench.places import Place
+from bench.programs import IROSH, Program, run
+
+PETNAME = "bench-host"
+
+
+@dataclass(frozen=True)
+class Host:
+    """A running ``irosh host`` and its ticket."""
+
+    program: Program
+    ticket: str
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """A running ``irosh tunnel open``, and the path (direct or relayed) that it began with."""
+
+    program: Program
+    path: str
+
+
+@contextmanager
+def irosh_host(
+    place: Place, state: Path, *, bind: str | None = None, relay: str | None = None, uses: int = 100
+) -> Iterator[Host]:
+    """A host in ``place`` that can be reached at ``bind`` (default: its address) and, if given, through ``relay``."""
+    relays = ["--no-relay"] if relay is None else ["--relay", relay]
+    where = ["--bind", f"{bind or place.address}:0", *relays]
+    command = [IROSH, "--state", str(state), "--json", "host", *where, "--invite-uses", str(uses)]
+    with Program(place.command(*command)) as program:
+        ready = wait_event(program, "ready")
+        yield Host(program, ready["ticket"])
+
+
+def client_state(directory: Path, *relays: str) -> Path:
+    """A state directory for a client that uses these relays and no other."""
+    directory.mkdir(mode=0o700, parents=True)
+    (directory / "config.toml").write_text(f"[network]\nrelays = {json.dumps(relays)}\n")
+    return directory
+
+
+def pin(place: Place, state: Path, ticket: str) -> None:
+    """Connect once with the ticket, so that :data:`PETNAME` is enough from now on."""
+    run(place.command(IROSH, "--state", str(state), "connect", "--name", PETNAME, ticket, "true"))
+
+
+@contextmanager
+def irosh_tunnel(place: Place, state: Path, target: str, ports: Mapping[int, int]) -> Iterator[Tunnel]:
+    """``irosh tunnel open``, once it listens. ``ports``: TCP port on the host's loopback → port on ours."""
+    maps = [word for there, here in ports.items() for word in ("--map", f"tcp://127.0.0.1:{there}=127.0.0.1:{here}")]
+    with Program(place.command(IROSH, "--state", str(state), "--json", "tunnel", "open", target, *maps)) as program:
+        path = str(wait_event(program, "connected")["path"])
+        wait_event(program, "ready")
+        yield Tunnel(program, path)
+
+
+def wait_event(program: Program, name: str) -> dict[str, Any]:
+    """The next event ``name`` of a program that runs with ``--json``; other lines are passed over."""
+
+    def find(line: str) -> dict[str, Any] | None:
+        try:
+            event: dict[str, Any] = json.loads(line)
+        except ValueError:
+            return None
+        if event.get("ok") is False:
+            raise BenchError(f"irosh: {event['error']}")
+        return event if event.get("event") == name else None
+
+    return program.wait_line(find)

@@ -1,0 +1,89 @@
+"""A person at a terminal, played by tmux: types, looks at the screen, changes the window's size."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.lab.machine import Machine
+from tests.lab.processes import wait_until
+
+SCREEN_DEADLINE = 30.0
+
+_CONFIGURATION = """
+set -g remain-on-exit on
+set -g status off
+set -g default-terminal tmux-256color
+set -g escape-time 0
+"""
+
+
+class Terminal:
+    """One tmux pane in which a program runs."""
+
+    def __init__(self, machine: Machine, directory: Path) -> None:
+        self._machine = machine
+        self._socket = str(directory / "tmux.sock")
+        self._configuration = directory / "tmux.conf"
+        self._configuration.write_text(_CONFIGURATION)
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        machine: Machine,
+        directory: Path,
+        *command: str,
+        columns: int = 90,
+        rows: int = 30,
+        environment: Mapping[str, str] | None = None,
+    ) -> Iterator[Terminal]:
+        """Run ``command`` in a new terminal for the length of the block. ``directory`` holds tmux's socket."""
+        terminal = cls(machine, directory)
+        settings = [f"-e{name}={value}" for name, value in (environment or {}).items()]
+        try:
+            terminal._tmux(
+                "-f", str(terminal._configuration), "new-session", "-d", "-x", str(columns), "-y", str(rows),
+                *settings, shlex.join(command),
+            )  # fmt: skip
+            yield terminal
+        except BaseException as error:
+            error.add_note(f"--- the screen\n{terminal.screen()}")
+            raise
+        finally:
+            machine.run("tmux", "-S", terminal._socket, "kill-server", check=False)
+
+    def type(self, text: str) -> None:
+        """Type ``text`` as it is, and Enter."""
+        self._tmux("send-keys", "-l", text)
+        self.press("Enter")
+
+    def press(self, *keys: str) -> None:
+        """Press keys by tmux's names, such as ``C-c`` or ``Escape``."""
+        self._tmux("send-keys", *keys)
+
+    def screen(self) -> str:
+        """What can be seen."""
+        return self._machine.run("tmux", "-S", self._socket, "capture-pane", "-p", check=False).stdout.decode()
+
+    def wait_for(self, text: str) -> str:
+        """The screen, once ``text`` can be seen."""
+        wait_until(lambda: text in self.screen(), timeout=SCREEN_DEADLINE, what=f"the screen shows {text!r}")
+        return self.screen()
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Change the window's size."""
+        self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
+
+    def wait_exit(self) -> int:
+        """The exit status of the program, once it has ended."""
+        wait_until(lambda: self._ask("#{pane_dead}") == "1", timeout=SCREEN_DEADLINE, what="the program has ended")
+        return int(self._ask("#{pane_dead_status}"))
+
+    def _ask(self, format_: str) -> str:
+        return self._tmux("display-message", "-p", format_).strip()
+
+    def _tmux(self, *arguments: str) -> str:
+        return self._machine.run("tmux", "-S", self._socket, *arguments).stdout.decode()

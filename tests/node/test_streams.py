@@ -1,0 +1,313 @@
+"""Streams of an admitted peer: headers, authorization, and what a hostile peer may try."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.identity import Identity
+from irosh.core.wire import (
+    PROTOCOL_VERSION,
+    Hello,
+    StreamAnswer,
+    StreamHeader,
+    Welcome,
+    encode_frame,
+    encode_request,
+    error_in,
+)
+from irosh.node.node import Node
+from irosh.services.shell.messages import ShellRequest
+from irosh.services.tunnel.messages import TunnelRequest
+from irosh.transport.framing import read_frame, write_frame
+from irosh.transport.interfaces import Connection, ConnectionLost, Stream, StreamReset
+from tests.support.nodes import DEADLINE, bare_endpoint, pin, running_node
+
+
+@asynccontextmanager
+async def admitted(tmp_path: Path, capabilities: list[str]) -> AsyncIterator[tuple[Node, Connection]]:
+    """A host, and the connection of a pinned peer that is free to misbehave."""
+    peer = Identity.generate()
+    async with running_node(tmp_path / "host") as host, bare_endpoint(peer) as endpoint, asyncio.timeout(DEADLINE):
+        pin(host, peer, "mallory", capabilities)
+        yield host, await _connect(endpoint, host)
+
+
+async def _connect(endpoint: object, host: Node) -> Connection:
+    connection: Connection = await endpoint.connect(host.rendezvous.route())  # type: ignore[attr-defined]
+    hello = await connection.open_stream()
+    await write_frame(hello, Hello(PROTOCOL_VERSION))
+    await read_frame(hello, Welcome, deadline=DEADLINE)
+    return connection
+
+
+async def ask(connection: Connection, service: str, request: msgspec.Struct) -> tuple[Stream, IroshError | None]:
+    """Open a stream and wait for its answer."""
+    stream = await connection.open_stream()
+    await write_frame(stream, StreamHeader(service, encode_request(request)))
+    return stream, error_in(await read_frame(stream, StreamAnswer, deadline=DEADLINE))
+
+
+async def refusal(connection: Connection, service: str, request: msgspec.Struct) -> ErrorCode:
+    """The code a stream is refused with."""
+    _, error = await ask(connection, service, request)
+    assert error is not None
+    return error.code
+
+
+@asynccontextmanager
+async def echo_server() -> AsyncIterator[int]:
+    """A TCP echo server on loopback; yields its port."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def test_nothing_is_allowed_by_default(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with admitted(tmp_path, []) as (host, connection):
+            assert await refusal(connection, "shell", ShellRequest()) is ErrorCode.DENIED
+            assert await refusal(connection, "tunnel", TunnelRequest("tcp://127.0.0.1:22")) is ErrorCode.DENIED
+            assert await refusal(connection, "tunnel", TunnelRequest("unix:///run/x.sock")) is ErrorCode.DENIED
+            refused = [entry for entry in host.trust.audit_log() if entry.outcome == "refused"]
+            assert len(refused) == 3
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "tcp://[::ffff:127.0.0.1]:{port}",
+        "tcp://localhost:{port}",
+        "tcp://0.0.0.0:{port}",
+        "tcp://[::]:{port}",
+        "tcp://127.0.0.1:{port}",
+        "tcp://127.1.2.3:{port}",
+        "udp://10.0.0.1:{port}",
+    ],
+)
+def test_loopback_is_not_reached_by_any_spelling_outside_the_policy(tmp_path: Path, source: str) -> None:
+    async def body() -> None:
+        async with admitted(tmp_path, ["forward:tcp://10.0.0.0/8:*"]) as (_, connection), echo_server() as port:
+            code = await refusal(connection, "tunnel", TunnelRequest(source.format(port=port), flow=0))
+            assert code is ErrorCode.DENIED
+
+    asyncio.run(body())
+
+
+def test_capabilities_changed_while_connected_hold_at_once(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with admitted(tmp_path, []) as (host, connection), echo_server() as port:
+            request = TunnelRequest(f"tcp://127.0.0.1:{port}")
+            assert await refusal(connection, "tunnel", request) is ErrorCode.DENIED
+            from irosh.core.capability import parse_capabilities
+
+            host.trust.set_capabilities(connection_peer(host), parse_capabilities([f"forward:tcp://127.0.0.1:{port}"]))
+            stream, error = await ask(connection, "tunnel", request)
+            assert error is None
+            await stream.write(b"ping")
+            assert await stream.read_exactly(4) == b"ping"
+            host.trust.set_capabilities(connection_peer(host), ())
+            assert await refusal(connection, "tunnel", request) is ErrorCode.DENIED
+
+    asyncio.run(body())
+
+
+def connection_peer(host: Node) -> str:
+    """The id of the one peer the host knows."""
+    return host.trust.peers()[0].id
+
+
+def test_a_target_that_is_down_is_told_apart_from_one_not_allowed(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with admitted(tmp_path, ["forward:tcp://127.0.0.1:*", "forward:unix:///**"]) as (_, connection):
+            with socket.socket() as unused:
+                unused.bind(("127.0.0.1", 0))
+                port = unused.getsockname()[1]
+                code = await refusal(connection, "tunnel", TunnelRequest(f"tcp://127.0.0.1:{port}"))
+            assert code is ErrorCode.TARGET_REFUSED
+            code = await refusal(connection, "tunnel", TunnelRequest(f"unix://{tmp_path}/none.sock"))
+            assert code is ErrorCode.TARGET_REFUSED
+
+    asyncio.run(body())
+
+
+def test_a_symbolic_link_does_not_lead_out_of_the_policy(tmp_path: Path) -> None:
+    allowed, secret = tmp_path / "allowed", tmp_path / "secret"
+    allowed.mkdir()
+    secret.mkdir()
+    (allowed / "link.sock").symlink_to(secret / "real.sock")
+
+    async def body() -> None:
+        async with admitted(tmp_path, [f"forward:unix://{allowed}/*.sock"]) as (_, connection):
+            code = await refusal(connection, "tunnel", TunnelRequest(f"unix://{allowed}/link.sock"))
+            assert code is ErrorCode.DENIED
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize(
+    "first_bytes",
+    [
+        b"\x00\x00",
+        b"\xff\xff" + b"y" * 70_000,
+        b"\x00\x03\xc1\xc1\xc1",
+        encode_frame(Hello(1)),
+        encode_frame(StreamHeader("tunnel", msgspec.Raw(b"\xc0"))),
+        encode_frame(StreamHeader("tunnel", encode_request(Hello(1)))),
+        encode_frame(StreamHeader("tunnel", encode_request(TunnelRequest("tcp://")))),
+        encode_frame(StreamHeader("no such service", encode_request(Hello(1)))),
+    ],
+)
+def test_a_malformed_stream_is_refused_and_the_connection_goes_on(tmp_path: Path, first_bytes: bytes) -> None:
+    async def body() -> None:
+        async with (
+            admitted(tmp_path, ["forward:tcp://127.0.0.1:*"]) as (_, connection),
+            echo_server() as port,
+        ):
+            bad = await connection.open_stream()
+            try:
+                await bad.write(first_bytes)
+                answer = await read_frame(bad, StreamAnswer, deadline=DEADLINE)
+                assert answer.error is not None
+            except StreamReset:
+                pass
+            good, error = await ask(connection, "tunnel", TunnelRequest(f"tcp://127.0.0.1:{port}"))
+            assert error is None
+            await good.write(b"still here")
+            assert await good.read_exactly(10) == b"still here"
+
+    asyncio.run(body())
+
+
+def test_garbage_without_end_closes_the_connection_but_nobody_elses(tmp_path: Path) -> None:
+    async def body() -> None:
+        friend = Identity.generate()
+        async with (
+            admitted(tmp_path, ["forward:tcp://127.0.0.1:*"]) as (host, hostile),
+            bare_endpoint(friend) as endpoint,
+            echo_server() as port,
+        ):
+            pin(host, friend, "friend", ["forward:tcp://127.0.0.1:*"])
+            other = await _connect(endpoint, host)
+            good, error = await ask(other, "tunnel", TunnelRequest(f"tcp://127.0.0.1:{port}"))
+            assert error is None
+            with pytest.raises((ConnectionLost, StreamReset)):
+                for _ in range(10_000):
+                    stream = await hostile.open_stream()
+                    await stream.write(b"\x00\x05\xc1\xc1\xc1\xc1\xc1")
+                    await stream.finish()
+            reason = await hostile.wait_closed()
+            assert reason.code is ErrorCode.PROTOCOL
+            await good.write(b"undisturbed")
+            assert await good.read_exactly(11) == b"undisturbed"
+
+    asyncio.run(body())
+
+
+def test_ten_thousand_unfinished_streams_do_not_disturb_other_peers(tmp_path: Path) -> None:
+    async def body() -> None:
+        friend = Identity.generate()
+        async with (
+            admitted(tmp_path, ["forward:tcp://127.0.0.1:*"]) as (host, hostile),
+            bare_endpoint(friend) as endpoint,
+            echo_server() as port,
+        ):
+            pin(host, friend, "friend", ["forward:tcp://127.0.0.1:*"])
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+            async def flood() -> None:
+                for _ in range(10_000):
+                    stream = await hostile.open_stream()
+                    await stream.write(b"\x00")  # half a length, and never more
+
+            flooding = asyncio.create_task(flood())
+            other = await _connect(endpoint, host)
+            for _ in range(20):
+                good, error = await ask(other, "tunnel", TunnelRequest(f"tcp://127.0.0.1:{port}"))
+                assert error is None
+                await good.write(b"ping")
+                assert await good.read_exactly(4) == b"ping"
+                await good.finish()
+            flooding.cancel()
+            await asyncio.gather(flooding, return_exceptions=True)
+            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+            assert grown < 200_000, f"memory grew by {grown} kB"  # both ends live in this process
+
+    asyncio.run(body())
+
+
+def test_an_unfinished_header_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("irosh.node.peer_connection.HEADER_DEADLINE", 1.0)
+
+    async def body() -> None:
+        async with admitted(tmp_path, []) as (_, connection):
+            stream = await connection.open_stream()
+            await stream.write(b"\x00")
+            answer = await read_frame(stream, StreamAnswer, deadline=DEADLINE)
+            assert answer.error is not None
+            assert answer.error.code == ErrorCode.TIMEOUT
+
+    asyncio.run(body())
+
+
+def test_a_client_node_serves_nothing_to_the_host_it_dialled(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with (
+            running_node(tmp_path / "host") as host,
+            running_node(tmp_path / "client", hosting=False) as client,
+            asyncio.timeout(DEADLINE),
+        ):
+            from irosh.core.capability import parse_capabilities
+
+            invite = host.trust.create_invite(parse_capabilities(["all"]))
+            reached = await client.reach(host.ticket(invite).encode())
+            assert reached.newly_pinned
+            back = host.links.connections(client.identity.id)[0]
+            opened = await back.open("shell", ShellRequest())
+            with pytest.raises(IroshError) as error:
+                await opened.answer()
+            assert error.value.code is ErrorCode.DENIED
+
+    asyncio.run(body())
+
+
+def test_revoking_closes_the_live_connection(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with (
+            running_node(tmp_path / "host") as host,
+            running_node(tmp_path / "client", hosting=False) as client,
+            asyncio.timeout(DEADLINE),
+        ):
+            from irosh.core.capability import parse_capabilities
+            from irosh.node.peer_admin import PeerAdmin
+
+            invite = host.trust.create_invite(parse_capabilities(["all"]))
+            reached = await client.reach(host.ticket(invite).encode())
+            name = host.trust.peers()[0].petname
+            result = PeerAdmin(host.trust, host.links.close_peer).run("revoke", {"name": name})
+            assert result["connections_closed"] == 1
+            reason = await reached.connection.connection.wait_closed()
+            assert reason.code is ErrorCode.REVOKED
+            with pytest.raises(IroshError) as error:
+                again = await client.reach(reached.peer.petname)
+                await (await again.connection.open("shell", ShellRequest())).answer()
+            assert error.value.code is ErrorCode.REVOKED
+
+    asyncio.run(body())
