@@ -23,7 +23,8 @@ TITLE = "memory of a host: idle, for each peer, for each tunnelled TCP connectio
 SSHD = "sshd"
 _KIB = 1024
 _SETTLE = 1.0  # seconds for allocations and frees that a new state of things brings
-_KINDS = {"rss": "RSS", "pss": "PSS", "uss": "USS"}
+Pids = Callable[[], Iterable[int]]
+_KINDS = {"rss": "RSS", "pss": "PSS", "uss": "USS", "anonymous": "anonymous"}
 
 
 def run(effort: Effort) -> list[Measurement]:
@@ -37,14 +38,14 @@ def run(effort: Effort) -> list[Measurement]:
     served = interleaved({SUBJECT: _irosh_served}, repeats)
     return [
         *_idle(growing),
-        Measurement("host that has served a command, USS", "MiB", "less", served["served"]),
+        Measurement("host that has served a command, anonymous", "MiB", "less", served["served"]),
         *(
-            Measurement(f"host with {count} idle peers, USS", "MiB", "less", growing[f"{count} peers"])
+            Measurement(f"host with {count} idle peers, anonymous", "MiB", "less", growing[f"{count} peers"])
             for count in sorted({*peers, *clients})
         ),
-        Measurement("each idle peer, at the host, USS", "KiB", "less", growing["each"]),
-        Measurement(f"each of {held} TCP connections, at the host, USS", "KiB", "less", holding["host"]),
-        Measurement(f"each of {held} TCP connections, at the client, USS", "KiB", "less", holding["client"]),
+        Measurement("each idle peer, at the host, anonymous", "KiB", "less", growing["each"]),
+        Measurement(f"each of {held} TCP connections, at the host, anonymous", "KiB", "less", holding["host"]),
+        Measurement(f"each of {held} TCP connections, at the client, anonymous", "KiB", "less", holding["client"]),
     ]
 
 
@@ -86,17 +87,17 @@ def _ssh_clients(counts: Sequence[int]) -> Figures:
         return _settled(server_memory) | _growth(counts, connect, server_memory)
 
 
-def _growth(counts: Sequence[int], connect: Callable[[int], None], pids: Callable[[], Iterable[int]]) -> Figures:
-    """Private memory in MiB with so many peers, and in KiB what each adds between the least and the most."""
-    private = {}
+def _growth(counts: Sequence[int], connect: Callable[[int], None], pids: Pids) -> dict[str, float]:
+    """Anonymous memory in MiB with so many peers, and in KiB what each adds between the least and the most."""
+    used = {}
     before = 0
     for count in counts:
         progress(f"{count} peers")
         connect(count - before)
         before = count
-        private[count] = _settled(pids)["uss"]
-    each = (private[counts[-1]] - private[counts[0]]) * _KIB / (counts[-1] - counts[0])
-    return {f"{count} peers": value for count, value in private.items()} | {"each": each}
+        used[count] = _settled(pids)["anonymous"]
+    each = (used[counts[-1]] - used[counts[0]]) * _KIB / (counts[-1] - counts[0])
+    return {f"{count} peers": value for count, value in used.items()} | {"each": each}
 
 
 # -- tunnelled TCP connections
@@ -106,25 +107,25 @@ def _irosh_held(count: int) -> Figures:
     with _directory() as directory, irosh_host(HERE, directory / "host") as host, _echo() as there:
         here = free_port()
         with irosh_tunnel(HERE, client_state(directory / "client"), host.ticket, {there: here}) as tunnel:
-            return _held(here, count, [host.program.pid], [tunnel.program.pid])
+            return _held(here, count, lambda: [host.program.pid], lambda: [tunnel.program.pid])
 
 
 def _ssh_held(count: int) -> Figures:
     with _directory() as directory, _sshd(directory) as server, _echo() as there:
         here = free_port()
         with server.background(HERE, "-L", f"127.0.0.1:{here}:127.0.0.1:{there}") as client:
-            return _held(here, count, process_tree(server.server.pid), [client.pid])
+            return _held(here, count, lambda: process_tree(server.server.pid), lambda: [client.pid])
 
 
-def _held(port: int, count: int, host: Sequence[int], client: Sequence[int]) -> Figures:
+def _held(port: int, count: int, host: Pids, client: Pids) -> Figures:
     """What each of ``count`` open connections, which have echoed a byte, adds at either end, in KiB."""
-    before = [_settled(lambda: host)["uss"], _settled(lambda: client)["uss"]]
+    before = [_settled(host)["anonymous"], _settled(client)["anonymous"]]
     with contextlib.ExitStack() as stack:
         for _ in range(count):
             sock = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
             sock.sendall(b"x")
             assert sock.recv(1) == b"x"
-        after = [_settled(lambda: host)["uss"], _settled(lambda: client)["uss"]]
+        after = [_settled(host)["anonymous"], _settled(client)["anonymous"]]
     added = [(now - then) * _KIB / count for then, now in zip(before, after, strict=True)]
     return {"host": added[0], "client": added[1]}
 
@@ -132,7 +133,7 @@ def _held(port: int, count: int, host: Sequence[int], client: Sequence[int]) -> 
 def _irosh_served() -> Figures:
     with _directory() as directory, irosh_host(HERE, directory / "host") as host:
         pin(HERE, client_state(directory / "client"), host.ticket)
-        return {"served": _settled(lambda: [host.program.pid])["uss"]}
+        return {"served": _settled(lambda: [host.program.pid])["anonymous"]}
 
 
 # -- parts
@@ -157,8 +158,8 @@ def _echo() -> Iterator[int]:
         yield port
 
 
-def _settled(pids: Callable[[], Iterable[int]]) -> dict[str, float]:
+def _settled(pids: Pids) -> dict[str, float]:
     """Memory of the processes in MiB, after a moment of rest."""
     time.sleep(_SETTLE)
     used = memory(pids())
-    return {"rss": used.rss / MIB, "pss": used.pss / MIB, "uss": used.uss / MIB}
+    return {"rss": used.rss / MIB, "pss": used.pss / MIB, "uss": used.uss / MIB, "anonymous": used.anonymous / MIB}

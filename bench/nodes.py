@@ -45,6 +45,14 @@ def irosh_host(
         yield Host(program, ready["ticket"])
 
 
+@contextmanager
+def irosh_relay(place: Place, port: int) -> Iterator[Program]:
+    """``irosh relay serve`` at the place's address."""
+    with Program(place.command(IROSH, "--json", "relay", "serve", "--listen", f"{place.address}:{port}")) as program:
+        wait_event(program, "ready")
+        yield program
+
+
 def client_state(directory: Path, *relays: str) -> Path:
     """A state directory for a client that uses these relays and no other."""
     directory.mkdir(mode=0o700, parents=True)

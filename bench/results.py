@@ -125,7 +125,7 @@ def _table(measurements: Sequence[Measurement]) -> list[str]:
         ratios = measurement.ratios()
         row = [f"{measurement.what}, {measurement.unit} ({measurement.better} is better)"]
         row += [_with_spread(measurement.values[name]) for name in names]
-        row += [f"{_digits(ratios[name])}×" if name in ratios else "–" for name in others]
+        row += [f"{_digits(ratios[name])}x" if name in ratios else "-" for name in others]
         rows.append([*row, *([_aim(measurement)] if with_aims else [])])
     return _aligned([header, *rows])
 
@@ -135,14 +135,14 @@ def _aim(measurement: Measurement) -> str:
     if aim is None:
         return ""
     sign = "≥" if measurement.better == "more" else "≤"
-    wanted = f"{aim.limit:g} {measurement.unit}" if aim.against is None else f"{aim.limit:g}× {aim.against}"
+    wanted = f"{aim.limit:g} {measurement.unit}" if aim.against is None else f"{aim.limit:g}x {aim.against}"
     verdict = {True: "met", False: "**missed**", None: "unknown"}[measurement.aim_met()]
     return f"{sign} {wanted}: {verdict}"
 
 
 def _with_spread(values: Sequence[float]) -> str:
     median = _digits(statistics.median(values))
-    return median if len(values) < 2 else f"{median} ({_digits(min(values))}–{_digits(max(values))})"
+    return median if len(values) < 2 else f"{median} ({_digits(min(values))}..{_digits(max(values))})"
 
 
 def _digits(value: float) -> str:

@@ -28,18 +28,25 @@ Event = dict[str, Any]
 class Irosh:
     """The command line with the state directory ``state``, run on ``machine``.
 
-    Its ``config.toml`` names ``relays`` (none unless given: never the public ones) and binds to loopback on a machine
-    that is known by a loopback address.
+    Its ``config.toml`` names ``relays`` and binds to loopback on a machine that is known by a loopback address.
+    ``relays=None`` leaves iroh's public relays, which only a machine without a way to them may have.
     """
 
     def __init__(
-        self, machine: Machine, state: Path, *, relays: Sequence[str] = (), environment: Mapping[str, str] | None = None
+        self,
+        machine: Machine,
+        state: Path,
+        *,
+        relays: Sequence[str] | None = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.machine = machine
         self.state = state
         self.environment = dict(environment or {})
         state.mkdir(mode=0o700, parents=True)
-        lines = ["[network]", f"relays = {json.dumps(list(relays))}"]
+        lines = ["[network]"]
+        if relays is not None:
+            lines.append(f"relays = {json.dumps(list(relays))}")
         if machine.address.startswith("127."):
             lines.append(f'bind = "{machine.address}:0"')
         (state / "config.toml").write_text("\n".join(lines) + "\n")

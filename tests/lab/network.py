@@ -69,7 +69,7 @@ class Filter:
         self._table = f"lab_{next(_serial)}"
         # Chain names must not be keywords of nft, such as "fwd".
         chain = ["type filter hook forward priority 0; policy accept;", *rules]
-        self._nft(f"table inet {self._table} {{ chain passing {{\n" + "\n".join(chain) + "\n}}\n")
+        self._nft(f"table inet {self._table} {{ chain passing {{\n" + "\n".join(chain) + "\n}\n}\n")
 
     def lift(self) -> None:
         """Remove the rules."""

@@ -36,7 +36,7 @@ def pinned_pair(
     *host_options: str,
     host_machine: Machine = LOCAL,
     client_machine: Machine = LOCAL,
-    relays: Sequence[str] = (),
+    relays: Sequence[str] | None = (),
 ) -> Iterator[Pair]:
     """A pair for the length of the block, with state directories in ``directory``."""
     host = Irosh(host_machine, directory / "host", relays=relays)

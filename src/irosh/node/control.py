@@ -19,6 +19,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.control_wire import (
     CONTROL_VERSION,
@@ -34,6 +36,7 @@ from irosh.transport.tasks import first_to_end, task_group
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+R = TypeVar("R", bound=msgspec.Struct)
 
 REQUEST_DEADLINE = 10.0
 _BACKLOG = 128
@@ -109,6 +112,14 @@ class Channel:
                 await self._loop.sock_sendall(self.socket, frame)
             except OSError:
                 raise Gone from None
+
+
+def parsed_request(request: dict[str, Any], kind: type[R]) -> R:
+    """The arguments of an operation as its own typed message. ``IroshError`` (protocol-error) when malformed."""
+    try:
+        return msgspec.convert(request, kind, str_keys=True)
+    except msgspec.ValidationError as error:
+        raise IroshError(ErrorCode.PROTOCOL, f"malformed request: {error}") from None
 
 
 Operation = Callable[[Channel, dict[str, Any]], Awaitable[None]]

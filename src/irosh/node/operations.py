@@ -6,13 +6,30 @@ import os
 import time
 from typing import Any
 
+import msgspec
+
 from irosh import __version__
 from irosh.core.capability import parse_capabilities
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.node.control import Channel, Operation
+from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.node import Node
 from irosh.node.peer_admin import PeerAdmin
 from irosh.node.peer_connection import PeerConnection
+
+
+class InviteRequest(msgspec.Struct):
+    """Operation ``invite``; what is None comes from the configuration. ``lifetime`` in seconds."""
+
+    capabilities: list[str] | None = None
+    uses: int | None = None
+    lifetime: float | None = None
+
+
+class PeersRequest(msgspec.Struct):
+    """Operation ``peers``: a command of :class:`PeerAdmin`."""
+
+    command: str
+    arguments: dict[str, Any] = {}
 
 
 def node_operations(node: Node) -> dict[str, Operation]:
@@ -33,12 +50,12 @@ def node_operations(node: Node) -> dict[str, Operation]:
                 "the running node is no host: it lets nobody in",
                 "start one with `irosh host`",
             )
-        await channel.answer(
-            make_invite(node, request["capabilities"], uses=request["uses"], lifetime=request["lifetime"])
-        )
+        asked = parsed_request(request, InviteRequest)
+        await channel.answer(make_invite(node, asked.capabilities, uses=asked.uses, lifetime=asked.lifetime))
 
     async def peers(channel: Channel, request: dict[str, Any]) -> None:
-        await channel.answer(admin.run(str(request["command"]), dict(request["arguments"])))
+        asked = parsed_request(request, PeersRequest)
+        await channel.answer(admin.run(asked.command, asked.arguments))
 
     return {"status": status, "stop": stop, "invite": invite, "peers": peers}
 

@@ -33,7 +33,10 @@ class ConnectCommand(click.Command):
         parser = self.make_parser(ctx)
         parser.allow_interspersed_args = False
         parser.ignore_unknown_options = False
-        _, rest, _ = parser.parse_args(list(args))
+        # The parser has dealt the words out to the two arguments; all of them but these are options.
+        dealt, _, _ = parser.parse_args(list(args))
+        target, command = dealt["target"], dealt["command"]  # neither str nor tuple when there was no word left
+        rest = [target] * isinstance(target, str) + list(command if isinstance(command, tuple) else ())
         leading = args[: len(args) - len(rest)]
         return (leading[:-1] if leading and leading[-1] == "--" else leading), rest
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +16,7 @@ from irosh.node.control import Channel
 from irosh.node.control_wire import Kind
 from irosh.node.peer_connection import PeerConnection
 from irosh.services.shell.accounts import DEFAULT_USER
-from irosh.services.shell.messages import ShellRequest
+from irosh.services.shell.messages import ConnectRequest, ShellRequest
 from irosh.transport.asyncio_transport import StreamTunnel
 
 log = logging.getLogger(__name__)
@@ -135,33 +134,7 @@ def _user_denied(user: str) -> IroshError:
     )
 
 
-@dataclass(frozen=True)
-class SessionRequest:
-    """What an attached command wants: a shell (``command`` None) or a command, on a terminal or on pipes."""
-
-    command: str | None
-    terminal: str | None  # TERM, when a terminal is wanted
-    size: tuple[int, int, int, int]
-    modes: Mapping[int, int]
-    environment: Mapping[bytes | str, bytes | str]
-
-    @classmethod
-    def from_message(cls, message: Mapping[str, Any]) -> SessionRequest:
-        """From the operation's request; ``IroshError`` (protocol-error) when malformed."""
-        try:
-            size = message.get("size") or (80, 24, 0, 0)
-            return cls(
-                command=message.get("command"),
-                terminal=message.get("terminal"),
-                size=(int(size[0]), int(size[1]), int(size[2]), int(size[3])),
-                modes={int(opcode): int(value) for opcode, value in (message.get("modes") or {}).items()},
-                environment={str(name): str(value) for name, value in (message.get("env") or {}).items()},
-            )
-        except (TypeError, ValueError, IndexError):
-            raise IroshError(ErrorCode.PROTOCOL, "malformed session request") from None
-
-
-async def run_session(ssh: asyncssh.SSHClientConnection, request: SessionRequest, channel: Channel) -> dict[str, Any]:
+async def run_session(ssh: asyncssh.SSHClientConnection, request: ConnectRequest, channel: Channel) -> dict[str, Any]:
     """Carry one session between ``ssh`` and the attached command; returns ``exit_status`` or ``exit_signal``."""
     session = _ClientSession()
     try:
@@ -169,11 +142,11 @@ async def run_session(ssh: asyncssh.SSHClientConnection, request: SessionRequest
             lambda: session,
             request.command,
             encoding=None,
-            env=dict(request.environment),
+            env=list(request.env.items()),
             request_pty="force" if request.terminal else False,
             term_type=request.terminal,
             term_size=request.size,
-            term_modes=dict(request.modes),
+            term_modes=request.modes,
         )
     except asyncssh.ChannelOpenError as error:
         if ssh.is_closed():

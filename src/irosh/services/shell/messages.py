@@ -1,4 +1,4 @@
-"""What opens a stream of the shell service."""
+"""What opens a stream of the shell service, and what attached commands ask of it."""
 
 from __future__ import annotations
 
@@ -9,3 +9,25 @@ class ShellRequest(msgspec.Struct, omit_defaults=True):
     """``key_auth``: the client will prove its identity to SSH too; a stock client leaves that to the transport."""
 
     key_auth: bool = False
+
+
+class ConnectRequest(msgspec.Struct):
+    """Operation ``connect``: a shell (``command`` None) or a command, on a terminal (``terminal``: TERM) or on pipes.
+
+    ``size``: columns, rows, width and height in pixels. ``modes``: terminal modes by opcode (RFC 4254, section 8).
+    """
+
+    target: str
+    name: str | None = None
+    user: str | None = None
+    command: str | None = None
+    terminal: str | None = None
+    size: tuple[int, int, int, int] = (80, 24, 0, 0)
+    modes: dict[int, int] = {}
+    env: dict[str, str] = {}
+
+
+class ProxyRequest(msgspec.Struct):
+    """Operation ``proxy``."""
+
+    target: str

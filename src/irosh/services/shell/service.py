@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from irosh.core.identity import Identity, openssh_public_key_of
 from irosh.node.authorization import Action, Use
-from irosh.node.control import Channel, Operation
+from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.node import Node, Reached
 from irosh.node.operations import path_summary
 from irosh.node.services import IncomingStream
-from irosh.services.shell.messages import ShellRequest
+from irosh.services.shell.messages import ConnectRequest, ProxyRequest, ShellRequest
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import task_group
 
@@ -106,20 +106,20 @@ class ShellService:
             await self._clients.aclose()
 
     async def _connect(self, node: Node, channel: Channel, request: dict[str, Any]) -> None:
-        from irosh.services.shell.client import SessionRequest, SSHClients, run_session
+        from irosh.services.shell.client import SSHClients, run_session
 
         if self._clients is None:
             self._clients = SSHClients(self._identity)
-        session = SessionRequest.from_message(request)
-        reached = await node.reach(str(request["target"]), name=request.get("name"))
-        ssh = await self._clients.get(reached.connection, request.get("user"))
+        session = parsed_request(request, ConnectRequest)
+        reached = await node.reach(session.target, name=session.name)
+        ssh = await self._clients.get(reached.connection, session.user)
         await channel.event("connected", **_reached(reached))
         await channel.answer(await run_session(ssh, session, channel))
 
 
 async def _proxy(node: Node, channel: Channel, request: dict[str, Any]) -> None:
     """Operation ``proxy``: after one answer the control connection carries the bytes of the stream itself."""
-    reached = await node.reach(str(request["target"]), name=request.get("name"))
+    reached = await node.reach(parsed_request(request, ProxyRequest).target)
     opened = await reached.connection.open("shell", ShellRequest())
     await opened.answer()
     await channel.answer(_reached(reached))

@@ -23,6 +23,22 @@ class TunnelRequest(msgspec.Struct, omit_defaults=True):
     probe: bool = False
 
 
+class OpenRequest(msgspec.Struct):
+    """Operation ``tunnel.open``; ``udp_idle`` in seconds."""
+
+    target: str
+    maps: list[MapText]
+    name: str | None = None
+    udp_idle: float | None = None
+
+
+class MapText(msgspec.Struct):
+    """One ``SOURCE=LISTEN`` as typed."""
+
+    source: str
+    listen: str
+
+
 def pack_packet(payload: bytes) -> bytes:
     """A UDP packet that travels on the stream: a 16-bit length, then the payload."""
     return _LENGTH.pack(len(payload)) + payload

@@ -15,12 +15,12 @@ from typing import Any
 from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec
-from irosh.node.control import Channel
+from irosh.node.control import Channel, parsed_request
 from irosh.node.links import Destination
 from irosh.node.node import Node
 from irosh.node.operations import path_summary
 from irosh.node.peer_connection import PeerConnection
-from irosh.services.tunnel.messages import TunnelRequest
+from irosh.services.tunnel.messages import OpenRequest, TunnelRequest
 from irosh.services.tunnel.sockets import bind_listener, bound_spec, client_name, close_listener, tune
 from irosh.services.tunnel.udp_listener import UdpListener
 from irosh.transport.interfaces import SpliceCounters, StreamReset
@@ -61,9 +61,10 @@ def _with_host(listen: str) -> str:
 
 async def serve_open_request(node: Node, channel: Channel, request: dict[str, Any], *, udp_idle: float) -> None:
     """Operation ``tunnel.open``: tunnels that live as long as the client stays attached."""
-    mappings = [parse_mapping(str(pair["source"]), str(pair["listen"])) for pair in request["maps"]]
-    idle = float(request.get("udp_idle") or udp_idle)
-    await channel.while_connected(_open(node, channel, str(request["target"]), request.get("name"), mappings, idle))
+    asked = parsed_request(request, OpenRequest)
+    mappings = [parse_mapping(pair.source, pair.listen) for pair in asked.maps]
+    idle = asked.udp_idle or udp_idle
+    await channel.while_connected(_open(node, channel, asked.target, asked.name, mappings, idle))
 
 
 async def _open(

@@ -1,0 +1,51 @@
+"""One way of TCP from a near to a far place, and how throughput, CPU time and round trips on it are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from bench.iperf import iperf_server, throughput
+from bench.measuring import Contender, Effort, Figures
+from bench.places import Place
+from bench.round_trip import echo_server, round_trips
+from bench.usage import cpu_seconds
+
+IPERF_PORT, ECHO_PORT = 5201, 7007
+
+
+@dataclass(frozen=True)
+class Way:
+    """Where the far place's iperf3 and echo server appear to the near one, and whose CPU time the way costs."""
+
+    host: str
+    iperf_port: int
+    echo_port: int
+    pids: Sequence[int] = ()
+
+
+@contextmanager
+def far_servers(far: Place) -> Iterator[None]:
+    """iperf3 at ``IPERF_PORT`` and an echo server at ``ECHO_PORT`` in the far place."""
+    with iperf_server(far, IPERF_PORT), echo_server(far, "0.0.0.0", ECHO_PORT):
+        yield
+
+
+def traffic(near: Place, way: Way, effort: Effort) -> Contender:
+    """Measures ``up`` and ``down`` (MB/s), ``cpu up`` and ``cpu down`` (s/GB), ``median`` and ``p99`` (ms)."""
+    seconds = effort.pick(4.0, 0.3)
+    count = effort.pick(2000, 20)
+
+    def measure() -> Figures:
+        figures: dict[str, float] = {}
+        for name, reverse in (("up", False), ("down", True)):
+            before = cpu_seconds(way.pids)
+            figures[name] = throughput(near, way.host, way.iperf_port, seconds, reverse=reverse)
+            if way.pids:
+                gigabytes = figures[name] * seconds / 1000
+                figures[f"cpu {name}"] = (cpu_seconds(way.pids) - before) / gigabytes
+        trips = round_trips(near, way.host, way.echo_port, count)
+        return figures | {name: seconds * 1000 for name, seconds in trips.items()}
+
+    return measure
