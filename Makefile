@@ -26,7 +26,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev,fast]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
 # Real programs that the tests drive. Without root the tests that need them are skipped and say so.

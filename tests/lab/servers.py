@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import struct
 import threading
@@ -128,3 +129,25 @@ def dns_responder(address: str) -> PacketHandler:
         return header + question + record
 
     return answer
+
+
+def unused_port() -> int:
+    """A TCP port that nobody listens on, for programs that cannot be told to choose one.
+
+    Outside the range from which the system gives ports to others (``ip_local_port_range``).
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def listens(port: int) -> bool:
+    """Whether a TCP connection to ``port`` on loopback is accepted."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(TIMEOUT)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

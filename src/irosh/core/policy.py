@@ -138,6 +138,13 @@ def permits_unix(capabilities: Iterable[Capability], kind: SocketKind, real_path
     )
 
 
+def may_permit(capabilities: Iterable[Capability], kind: SocketKind, spec: SocketSpec) -> bool:
+    """Whether any rule is about such a socket at all; if not, its host name need not even be resolved."""
+    if spec.protocol == "unix":
+        return any(rule.kind == "all" or (rule.kind == kind and rule.protocol == "unix") for rule in capabilities)
+    return any(_applies(rule, kind, spec) for rule in capabilities)
+
+
 def permitted_addresses(
     capabilities: Iterable[Capability], kind: SocketKind, spec: SocketSpec, resolved: Sequence[str]
 ) -> list[str]:

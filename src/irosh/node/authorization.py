@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from irosh.core.addresses import parse_ip
 from irosh.core.capability import Capability, SocketKind, SocketSpec
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.policy import (
+    may_permit,
     permits,
     permits_unix,
     permits_user,
@@ -25,6 +27,7 @@ from irosh.node.audit import Auditor
 log = logging.getLogger(__name__)
 
 RESOLVE_DEADLINE = 10.0
+MAX_RESOLVING = 8
 
 PlainCapability = Literal["shell", "exec", "files", "forward"]
 
@@ -77,13 +80,19 @@ class Authorizer:
     def __init__(self, trust: TrustStore, auditor: Auditor) -> None:
         self._trust = trust
         self._auditor = auditor
+        # Name look-ups run in threads that all peers share.
+        self._resolving = asyncio.Semaphore(MAX_RESOLVING)
 
     async def authorize(self, peer_id: str, action: Action) -> Grant:
         """Grant ``action`` to the peer, or raise ``IroshError`` (denied; target-unreachable for unknown names)."""
         if not isinstance(action, Reach):
             return self.authorize_now(peer_id, action)
         with self._audited(peer_id, action):
-            return _decide_reach(self._capabilities(peer_id), action, await _where(action.spec))
+            if not may_permit(self._capabilities(peer_id), action.kind, action.spec):
+                raise _denied(action)  # a peer without any such capability cannot make this host look up names
+            async with self._resolving:
+                where = await _where(action.spec)
+            return _decide_reach(self._capabilities(peer_id), action, where)
 
     def authorize_now(self, peer_id: str, action: Use | AsUser) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
@@ -138,7 +147,12 @@ async def _where(spec: SocketSpec) -> list[str]:
 
 
 async def resolve(spec: SocketSpec) -> list[str]:
-    """The addresses behind ``spec.host``, before any policy looks at them. ``IroshError`` (target-unreachable)."""
+    """The addresses behind ``spec.host``, before any policy looks at them; none for an IP address, which is its own.
+
+    ``IroshError`` (target-unreachable).
+    """
+    if parse_ip(spec.host) is not None:
+        return []
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(RESOLVE_DEADLINE):
