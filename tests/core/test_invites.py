@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -162,6 +163,24 @@ def test_blocked_between_redeeming_and_pinning(store: TrustStore) -> None:
         store.redeem_invite(secret, ALICE)
     store.unblock(ALICE)
     with fails(ErrorCode.INVITE_USED):
+        store.redeem_invite(secret, ALICE)
+
+
+def test_removed_between_redeeming_and_pinning(store: TrustStore) -> None:
+    store.pin(ALICE, petname=None, origin="manual")
+    secret = store.create_invite(SHELL)
+    store.redeem_invite(secret, ALICE)
+    store.remove(ALICE)
+    with fails(ErrorCode.INVITE_USED):
+        store.redeem_invite(secret, ALICE)
+
+
+def test_the_whole_secret_counts_not_only_the_part_that_finds_it(store: TrustStore, tmp_path: Path) -> None:
+    secret = store.create_invite(SHELL)
+    with contextlib.closing(sqlite3.connect(tmp_path / "irosh.db")) as raw, raw:
+        # As if another invite's hash began like this one's.
+        raw.execute("UPDATE invites SET digest = substr(digest, 1, 4) || zeroblob(28)")
+    with fails(ErrorCode.INVITE_INVALID):
         store.redeem_invite(secret, ALICE)
 
 

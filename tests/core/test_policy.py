@@ -28,6 +28,7 @@ from irosh.core.policy import (
     Listen,
     Request,
     Simple,
+    may_permit,
     permits,
     permits_request,
     permits_unix,
@@ -101,6 +102,26 @@ def test_more_capabilities_never_permit_less(
     if isinstance(request, Forward | Listen):
         fewer = permitted_addresses(few, request.kind, request.spec, resolved)
         assert set(fewer) <= set(permitted_addresses(many, request.kind, request.spec, resolved))
+
+
+@given(requests, st.lists(addresses, max_size=3), st.lists(rule_texts))
+def test_what_may_be_permitted_includes_what_is(request: Request, resolved: list[str], rules: list[str]) -> None:
+    granted = parse_capabilities(rules)
+    if isinstance(request, Forward | Listen) and permits_request(granted, request, resolved):
+        assert may_permit(granted, request.kind, request.spec)
+
+
+def test_what_no_rule_is_about_cannot_be_permitted() -> None:
+    granted = parse_capabilities(["shell", "forward:tcp://10.0.0.0/8:80", "listen:unix:///run/*"])
+    name = SocketSpec("tcp", "name.example", 80)
+    assert may_permit(granted, "forward", name)
+    assert not may_permit(granted, "listen", name)
+    assert not may_permit(granted, "forward", SocketSpec("tcp", "name.example", 81))
+    assert not may_permit(granted, "forward", SocketSpec("udp", "name.example", 80))
+    assert not may_permit(granted, "forward", SocketSpec("unix", path="/run/a"))
+    assert may_permit(granted, "listen", SocketSpec("unix", path="/run/a"))
+    assert permits(granted, "forward")
+    assert not permits(parse_capabilities(["shell"]), "forward")
 
 
 @given(requests, st.lists(addresses, max_size=3))

@@ -147,7 +147,9 @@ def unused_port() -> int:
 
 
 def listens(port: int) -> bool:
-    """Whether a TCP connection to ``port`` on loopback is accepted."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.settimeout(TIMEOUT)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    """Whether somebody listens on a TCP port of this machine (IPv4). Looks it up, without a connection."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, state, *_ = line.split()
+        if state == "0A" and int(local.partition(":")[2], 16) == port:
+            return True
+    return False

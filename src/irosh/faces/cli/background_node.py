@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import Any
 
@@ -34,26 +35,32 @@ class BackgroundNode:
     def __exit__(self, *_: object) -> None:
         self._call_stop()
         self._thread.join()
+        if self._error is not None:
+            raise self._error
 
     def finish(self) -> None:
         """Wait while other commands are attached, as an OpenSSH master does; Ctrl-C ends them."""
-        node, loop = self._node, self._loop
-        if node is None or loop is None:
+        if self._loop is None or not self._thread.is_alive():
             return
-        unused = asyncio.run_coroutine_threadsafe(node.control.wait_unused(), loop)
         try:
-            unused.result(timeout=0.5)
-        except TimeoutError:
-            self._output.event(
-                "waiting",
-                {"attached": node.control.attached},
-                "irosh: other commands use this connection; waiting for them",
-            )
-            unused.result()
+            unused = asyncio.run_coroutine_threadsafe(self._node.control.wait_unused(), self._loop)
+        except RuntimeError:
+            return  # the node has just ended by itself
+        told = False
+        while self._thread.is_alive():
+            try:
+                unused.result(timeout=0.5)
+                return
+            except TimeoutError:
+                if not told:
+                    text = "irosh: other commands use this connection; waiting for them (Ctrl-C ends them)"
+                    self._output.event("waiting", {"attached": self._node.control.attached}, text)
+                    told = True
 
     def _call_stop(self) -> None:
-        if self._node is not None and self._loop is not None and self._loop.is_running():
-            self._loop.call_soon_threadsafe(self._node.stop)
+        if self._node is not None and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                self._loop.call_soon_threadsafe(self._node.stop)
 
     def _run(self) -> None:
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.state import StateDirectory
@@ -11,22 +12,37 @@ from irosh.faces.cli.options import Settings
 from irosh.faces.cli.output import Output
 from irosh.node.control_client import ControlClient, attach
 
+CHANGE_DEADLINE = 10.0  # seconds for a node of another process to start or end
+
 
 @contextmanager
 def control_client(settings: Settings, output: Output) -> Iterator[ControlClient]:
     """Attach to the node of the state directory, or start one that ends when nobody uses it any more."""
     state = StateDirectory(settings.state_path)
-    if (client := attach(state.control_socket_path)) is not None:
-        with client:
-            yield client
-        return
-    # Only now: asyncio alone takes longer to import than attaching takes.
-    from irosh.faces.cli.background_node import BackgroundNode
-
-    with BackgroundNode(settings, output) as node, ControlClient(state.control_socket_path) as client:
+    with ExitStack() as stack:
+        client = _attach_or_start(state, settings, output, stack)
         yield client
         client.close()
-        node.finish()
+
+
+def _attach_or_start(state: StateDirectory, settings: Settings, output: Output, stack: ExitStack) -> ControlClient:
+    deadline = time.monotonic() + CHANGE_DEADLINE
+    while True:
+        if (client := attach(state.control_socket_path)) is not None:
+            return stack.enter_context(client)
+        # Only now: asyncio alone takes longer to import than attaching takes.
+        from irosh.faces.cli.background_node import BackgroundNode
+
+        try:
+            node = stack.enter_context(BackgroundNode(settings, output))
+        except IroshError as error:
+            # Another process holds the state directory but does not serve it: its node is just starting, or ending.
+            if error.code is not ErrorCode.STATE_IN_USE or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+            continue
+        stack.callback(node.finish)
+        return stack.enter_context(ControlClient(state.control_socket_path))
 
 
 def running_node(settings: Settings) -> ControlClient:

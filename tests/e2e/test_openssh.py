@@ -1,0 +1,157 @@
+"""The stock OpenSSH client, and git with it, through ``irosh proxy``."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import shlex
+import socket
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.lab.machine import LOCAL
+from tests.lab.pair import PEER, Pair
+from tests.lab.processes import wait_until
+from tests.lab.requirements import requires
+from tests.lab.servers import TIMEOUT, echo, listens, tcp_server, unused_port
+
+pytestmark = requires("ssh")
+
+# An address that nobody may be asked for by a peer with the default capabilities; nothing is sent to it.
+FORBIDDEN = "192.0.2.1:80"
+
+
+@dataclass(frozen=True)
+class OpenSSH:
+    """``ssh`` with its options, and none of this machine's own configuration."""
+
+    options: tuple[str, ...]
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What comes before the host's name."""
+        return ("ssh", *self.options)
+
+    def run(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """Run it to its end."""
+        return LOCAL.run(*self.command, *arguments, stdin=stdin, check=False)
+
+
+@pytest.fixture
+def ssh(loopback_pair: Pair, tmp_path: Path) -> OpenSSH:
+    """``ssh box``, checking the host key against what irosh exports."""
+    known_hosts = tmp_path / "known_hosts"
+    known_hosts.write_bytes(loopback_pair.client.run("identity", "export-ssh", PEER).stdout)
+    return openssh(loopback_pair, known_hosts)
+
+
+def openssh(pair: Pair, known_hosts: Path) -> OpenSSH:
+    """``ssh`` through ``irosh proxy``."""
+    settings = {
+        "ProxyCommand": f"{shlex.join(pair.client.command)} proxy %h",
+        "UserKnownHostsFile": str(known_hosts),
+        "GlobalKnownHostsFile": "none",
+        "StrictHostKeyChecking": "yes",
+        "BatchMode": "yes",
+        "User": getpass.getuser(),
+    }
+    return OpenSSH(("-F", "none", *(f"-o{name}={value}" for name, value in settings.items())))
+
+
+def test_a_command_with_the_host_key_checked(ssh: OpenSSH) -> None:
+    done = ssh.run(PEER, "cat; echo err >&2; exit 3", stdin=b"through stock ssh")
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"through stock ssh", b"err\n")
+
+
+def test_the_host_exports_the_same_key(loopback_pair: Pair) -> None:
+    (by_client,) = loopback_pair.client.run("identity", "export-ssh", PEER).stdout.splitlines()
+    by_host = loopback_pair.host.run("identity", "export-ssh").stdout.splitlines()
+    assert by_client.split()[1:3] in [line.split()[1:3] for line in by_host]
+
+
+def test_another_host_key_is_refused(loopback_pair: Pair, tmp_path: Path) -> None:
+    own = loopback_pair.client.run("identity", "export-ssh", "--authorized-key").stdout.decode()
+    known_hosts = tmp_path / "known_hosts"
+    known_hosts.write_text(f"{PEER} {' '.join(own.split()[:2])}\n")
+    done = openssh(loopback_pair, known_hosts).run(PEER, "true")
+    assert done.returncode == 255
+    assert b"Host key verification failed" in done.stderr
+
+
+def test_an_unknown_peer_fails_with_the_reason(ssh: OpenSSH) -> None:
+    done = ssh.run("nobody", "true")
+    assert done.returncode == 255
+    assert b"no peer is named 'nobody'" in done.stderr
+
+
+def test_the_printed_configuration_is_enough(loopback_pair: Pair, tmp_path: Path) -> None:
+    configuration = tmp_path / "ssh_config"
+    configuration.write_bytes(loopback_pair.client.run("ssh-config", PEER).stdout)
+    done = LOCAL.run("ssh", "-F", str(configuration), "-oBatchMode=yes", PEER, "echo configured", check=False)
+    assert (done.returncode, done.stdout) == (0, b"configured\n"), done.stderr
+
+
+def test_bulk_data_passes_both_ways_unharmed(ssh: OpenSSH) -> None:
+    data = os.urandom(16_000_000)
+    done = ssh.run(PEER, "cat", stdin=data)
+    assert done.returncode == 0, done.stderr
+    assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(data).digest()
+
+
+def test_a_terminal(ssh: OpenSSH) -> None:
+    done = ssh.run("-tt", PEER, "tty")
+    assert done.stdout.startswith(b"/dev/pts/"), done.stderr
+
+
+def test_local_forwarding_reaches_a_server(ssh: OpenSSH) -> None:
+    port = unused_port()
+    with tcp_server(echo) as target:
+        forward = f"127.0.0.1:{port}:127.0.0.1:{target}"
+        with (
+            LOCAL.running(*ssh.command, "-N", "-L", forward, PEER, ready=lambda: listens(port)),
+            socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection,
+        ):
+            connection.sendall(b"through ssh -L")
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.makefile("rb").read() == b"through ssh -L"
+
+
+def test_forwarding_outside_the_policy_is_prohibited(ssh: OpenSSH) -> None:
+    done = ssh.run("-W", FORBIDDEN, PEER)
+    assert done.returncode == 255
+    assert b"administratively prohibited" in done.stderr
+
+
+def test_remote_forwarding_is_refused(ssh: OpenSSH) -> None:
+    done = ssh.run("-N", "-oExitOnForwardFailure=yes", "-R", "127.0.0.1:0:127.0.0.1:1", PEER)
+    assert done.returncode == 255
+    assert b"remote port forwarding failed" in done.stderr
+
+
+@requires("git")
+def test_git_clones_and_pushes(ssh: OpenSSH, tmp_path: Path) -> None:
+    environment = {
+        "GIT_SSH_COMMAND": shlex.join(ssh.command),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+    }
+    author = ("-cuser.name=A. U. Thor", "-cuser.email=author@example.org")
+
+    def git(*arguments: str) -> bytes:
+        return LOCAL.run("git", *arguments, environment=environment).stdout
+
+    origin, clone = tmp_path / "origin.git", tmp_path / "clone"
+    git("init", "--quiet", "--bare", "--initial-branch=main", str(origin))
+    git("clone", "--quiet", f"{PEER}:{origin}", str(clone))
+    (clone / "data").write_bytes(os.urandom(200_000))
+    git("-C", str(clone), "add", "data")
+    git("-C", str(clone), *author, "commit", "--quiet", "-m", "data")
+    git("-C", str(clone), "push", "--quiet", "origin", "HEAD:main")
+    wait_until(lambda: (origin / "refs/heads/main").exists(), what="the push has arrived")
+    again = tmp_path / "again"
+    git("clone", "--quiet", f"{PEER}:{origin}", str(again))
+    assert (again / "data").read_bytes() == (clone / "data").read_bytes()
