@@ -29,9 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     machine = facts()
     print("# Benchmarks\n")
-    print(
-        "Medians (least–most) of rounds in which the contenders take turns; ratios are medians of the rounds' ratios.\n"
-    )
+    print("Medians (least..most) of rounds in which the contenders take turns; ratios: medians of rounds' ratios.\n")
     print("\n".join(f"- {name}: {value}" for name, value in machine.items()), end="\n\n", flush=True)
     _warn_before()
     effort = Effort(options.repeat or (1 if options.quick else 5), options.quick)

@@ -9,6 +9,7 @@ from bench.places import Place
 from bench.programs import Program, find_program, run
 
 _PACKAGE = "iperf3"
+_GRACE = 60.0  # seconds for connecting and for the last bytes of a slow way
 
 
 def iperf_server(place: Place, port: int) -> Program:
@@ -23,11 +24,12 @@ def iperf_server(place: Place, port: int) -> Program:
     return server
 
 
-def throughput(place: Place, host: str, port: int, seconds: float, *, reverse: bool) -> float:
+def throughput(place: Place, host: str, port: int, seconds: int, *, reverse: bool) -> float:
     """MB/s that arrive: from ``place`` to the server or, with ``reverse``, from the server."""
     iperf3 = find_program("iperf3", _PACKAGE)
-    command = [iperf3, "--json", "--client", host, "--port", str(port), "--time", f"{seconds:g}"]
-    report = json.loads(run(place.command(*command, *(["--reverse"] if reverse else []))))
+    command = [iperf3, "--json", "--client", host, "--port", str(port), "--time", str(seconds)]
+    output = run(place.command(*command, *(["--reverse"] if reverse else [])), deadline=seconds + _GRACE)
+    report = json.loads(output)
     try:
         return float(report["end"]["sum_received"]["bits_per_second"]) / 8e6
     except KeyError:

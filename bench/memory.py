@@ -107,7 +107,7 @@ def _irosh_held(count: int) -> Figures:
     with _directory() as directory, irosh_host(HERE, directory / "host") as host, _echo() as there:
         here = free_port()
         with irosh_tunnel(HERE, client_state(directory / "client"), host.ticket, {there: here}) as tunnel:
-            return _held(here, count, lambda: [host.program.pid], lambda: [tunnel.program.pid])
+            return _held(here, count, lambda: [host.program.pid], lambda: [tunnel.pid])
 
 
 def _ssh_held(count: int) -> Figures:

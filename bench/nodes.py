@@ -24,14 +24,6 @@ class Host:
     ticket: str
 
 
-@dataclass(frozen=True)
-class Tunnel:
-    """A running ``irosh tunnel open``, and the path (direct or relayed) that it began with."""
-
-    program: Program
-    path: str
-
-
 @contextmanager
 def irosh_host(
     place: Place, state: Path, *, bind: str | None = None, relay: str | None = None, uses: int = 100
@@ -66,13 +58,19 @@ def pin(place: Place, state: Path, ticket: str) -> None:
 
 
 @contextmanager
-def irosh_tunnel(place: Place, state: Path, target: str, ports: Mapping[int, int]) -> Iterator[Tunnel]:
+def irosh_tunnel(place: Place, state: Path, target: str, ports: Mapping[int, int]) -> Iterator[Program]:
     """``irosh tunnel open``, once it listens. ``ports``: TCP port on the host's loopback → port on ours."""
     maps = [word for there, here in ports.items() for word in ("--map", f"tcp://127.0.0.1:{there}=127.0.0.1:{here}")]
     with Program(place.command(IROSH, "--state", str(state), "--json", "tunnel", "open", target, *maps)) as program:
-        path = str(wait_event(program, "connected")["path"])
         wait_event(program, "ready")
-        yield Tunnel(program, path)
+        yield program
+
+
+def path_in_use(place: Place, state: Path) -> str:
+    """``direct`` or ``relayed``: how the only connection of the node with this state goes now."""
+    status = json.loads(run(place.command(IROSH, "--state", str(state), "--json", "status")))
+    (connection,) = status["connections"]
+    return str(connection["path"])
 
 
 def wait_event(program: Program, name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from bench.measuring import BenchError, Effort, interleaved
-from bench.nodes import client_state, irosh_host, irosh_relay, irosh_tunnel
+from bench.nodes import client_state, irosh_host, irosh_relay, irosh_tunnel, path_in_use
 from bench.places import Place, two_namespaces
 from bench.results import Measurement
 from bench.ways import ECHO_PORT, IPERF_PORT, Way, far_servers, traffic
@@ -34,6 +34,9 @@ def run(effort: Effort) -> list[Measurement]:
             RELAYED: _way(stack, near, far, directory, RELAYED, url, [relay.pid]),
         }
         results = interleaved({name: traffic(near, way, effort) for name, way in ways.items()}, effort.repeats)
+        for path in ways:
+            if (found := path_in_use(near, _client(directory, path))) != path:
+                raise BenchError(f"the {path} tunnel's path is {found}")
     return [
         Measurement("throughput up", "MB/s", "more", results["up"], subject=RELAYED),
         Measurement("throughput down", "MB/s", "more", results["down"], subject=RELAYED),
@@ -56,10 +59,12 @@ def _way(
     # A host bound to its own loopback has no address that the near place could reach: only the relay is left.
     bind = far.address if relay is None else "127.0.0.1"
     host = stack.enter_context(irosh_host(far, directory / f"host-{path}", bind=bind, relay=relay))
-    state = client_state(directory / f"client-{path}", *([relay] if relay else []))
+    state = client_state(_client(directory, path), *([relay] if relay else []))
     ports = _FORWARDS[path]
     tunnel = stack.enter_context(irosh_tunnel(near, state, host.ticket, ports))
-    if tunnel.path != path:
-        raise BenchError(f"the tunnel's path is {tunnel.path}, not {path}")
-    pids = [*pids, host.program.pid, tunnel.program.pid]
+    pids = [*pids, host.program.pid, tunnel.pid]
     return Way("127.0.0.1", ports[IPERF_PORT], ports[ECHO_PORT], pids)
+
+
+def _client(directory: Path, path: str) -> Path:
+    return directory / f"client-{path}"

@@ -54,5 +54,5 @@ def _irosh_tunnel(stack: contextlib.ExitStack, near: Place, far: Place, director
     host = stack.enter_context(irosh_host(far, directory / "host"))
     state = client_state(directory / "client")
     tunnel = stack.enter_context(irosh_tunnel(near, state, host.ticket, _IROSH_FORWARDS))
-    pids = [host.program.pid, tunnel.program.pid]
+    pids = [host.program.pid, tunnel.pid]
     return Way("127.0.0.1", _IROSH_FORWARDS[IPERF_PORT], _IROSH_FORWARDS[ECHO_PORT], pids)

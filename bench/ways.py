@@ -34,7 +34,7 @@ def far_servers(far: Place) -> Iterator[None]:
 
 def traffic(near: Place, way: Way, effort: Effort) -> Contender:
     """Measures ``up`` and ``down`` (MB/s), ``cpu up`` and ``cpu down`` (s/GB), ``median`` and ``p99`` (ms)."""
-    seconds = effort.pick(4.0, 0.3)
+    seconds = effort.pick(4, 1)
     count = effort.pick(2000, 20)
 
     def measure() -> Figures:

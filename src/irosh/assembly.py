@@ -9,7 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from irosh.core.bind_address import bind_addresses
 from irosh.core.config import Config, load_config
+from irosh.core.endpoint_address import check_relay_url
+from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import load_or_create_identity
 from irosh.core.state import StateDirectory
 from irosh.core.trust import TrustStore
@@ -21,8 +24,6 @@ from irosh.services.tunnel.service import TunnelService
 from irosh.transport.wheel import EndpointSettings
 
 log = logging.getLogger(__name__)
-
-ANY_ADDRESS = "0.0.0.0:0"  # the engine's own default, for both IP families
 
 
 @dataclass(frozen=True)
@@ -69,20 +70,15 @@ def _endpoint_settings(options: NodeOptions, config: Config, secret: bytes) -> E
     bind = options.bind or config.network.bind
     return EndpointSettings(
         secret=secret,
-        bind=_bind_addresses(bind),
-        relays=relays,
+        bind=bind_addresses(bind),
+        relays=None if relays is None else tuple(_checked_relay(url) for url in relays),
         relay_tokens=dict(config.relay_tokens),
         accepts=options.hosting,
     )
 
 
-def _bind_addresses(bind: str) -> tuple[str, ...]:
-    """``bind`` and, for the other IP family, an address just as private: the engine would bind all interfaces."""
-    if bind == ANY_ADDRESS:
-        return ()
-    host = bind.rpartition(":")[0]
-    if host.startswith("127."):
-        return (bind, "[::1]:0")
-    if host == "[::1]":
-        return (bind, "127.0.0.1:0")
-    return (bind,)
+def _checked_relay(url: str) -> str:
+    try:
+        return check_relay_url(url)
+    except ValueError as error:
+        raise IroshError(ErrorCode.INVALID_ADDRESS, str(error), "such as https://relay.example") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,12 +52,21 @@ def parse_source(text: str) -> SocketSpec:
 
     Host names are lower-cased; an IPv4-mapped IPv6 address becomes the IPv4 address it is.
     """
+    return _parse(text, parse_port)
+
+
+def parse_listen(text: str) -> SocketSpec:
+    """As :func:`parse_source`, for an address to listen on: port 0 is any free one."""
+    return _parse(text, lambda port: 0 if port == "0" else parse_port(port))
+
+
+def _parse(text: str, read_port: Callable[[str], int]) -> SocketSpec:
     try:
         protocol, rest = split_protocol(text)
         if protocol == "unix":
             return SocketSpec("unix", path=parse_path(rest))
         host, port = split_host_port(rest)
-        return SocketSpec(protocol, parse_host(host), parse_port(port))
+        return SocketSpec(protocol, parse_host(host), read_port(port))
     except Fault as fault:
         raise IroshError(ErrorCode.INVALID_ADDRESS, f"address {quoted(text)}: {fault.message}", fault.hint) from None
 

@@ -53,5 +53,4 @@ def _admit(trust: TrustStore, peer_id: str, hello: Hello) -> Peer:
             "this host does not know your identity",
             "ask its owner for a ticket (`irosh invite`), or to add your id (`irosh identity show`) as a peer",
         )
-    trust.touch(peer_id)
     return peer

@@ -165,13 +165,15 @@ class Links:
 
     async def _serve(self, peer: PeerConnection) -> None:
         self._connections[peer] = None
+        self._note_seen(peer)
         try:
             await peer.run()
         finally:
             self._connections.pop(peer, None)
-            self._remember(peer)
+            self._note_seen(peer)
 
-    def _remember(self, peer: PeerConnection) -> None:
+    def _note_seen(self, peer: PeerConnection) -> None:
+        """Worth nothing to fail for, were the disk full."""
         try:
             self._trust.touch(peer.peer_id)
         except IroshError as error:

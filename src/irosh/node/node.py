@@ -126,7 +126,10 @@ class Node:
         peer = target.peer or self._pin(target, name, welcome)
         # Once pinned, the invite is spent; a redial must not present it again.
         route = target.destination.route
-        self.trust.remember_route(peer.id, route.addresses, route.relays, welcome.user or None)
+        try:
+            self.trust.remember_route(peer.id, route.addresses, route.relays, welcome.user or None)
+        except IroshError as error:
+            log.warning("cannot note how %s was reached: %s", peer.petname, error)
         return Reached(peer, connection, Destination(route), newly_pinned=target.peer is None)
 
     def _check_name(self, target: Target, name: str | None) -> None:

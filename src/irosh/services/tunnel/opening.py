@@ -14,7 +14,7 @@ from typing import Any
 
 from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.socket_spec import SocketSpec
+from irosh.core.socket_spec import SocketSpec, parse_listen
 from irosh.node.control import Channel, parsed_request
 from irosh.node.links import Destination
 from irosh.node.node import Node
@@ -44,7 +44,7 @@ def parse_mapping(source: str, listen: str) -> Mapping:
     """``IroshError`` (invalid-address) for a pair that cannot be joined."""
     parsed_source = parse_source(source)
     scheme = "udp" if parsed_source.protocol == "udp" else "tcp"
-    parsed_listen = parse_source(listen if "://" in listen else f"{scheme}://{_with_host(listen)}")
+    parsed_listen = parse_listen(listen if "://" in listen else f"{scheme}://{_with_host(listen)}")
     if (parsed_listen.protocol == "udp") != (parsed_source.protocol == "udp"):
         raise IroshError(
             ErrorCode.INVALID_ADDRESS,

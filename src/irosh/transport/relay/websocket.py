@@ -308,7 +308,8 @@ class WebSocketConnection(asyncio.Protocol):
         """Queues what the library wants to send: the HTTP response, close frames and WebSocket pongs."""
         for chunk in self._websocket.data_to_send():
             if chunk:
-                self._queue(chunk)
+                if not self._queue(chunk):
+                    return
                 continue
             self._end_when_sent = True
             if not self._closing:
@@ -319,7 +320,8 @@ class WebSocketConnection(asyncio.Protocol):
     def _queue(self, message: bytes) -> bool:
         if self._outbox.put_control(message):
             return True
-        self._counters.unread_total += 1
+        if not self._transport.is_closing():
+            self._counters.unread_total += 1
         self.abort("does not read what it is sent")
         return False
 
