@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import os
 from collections.abc import Iterator
@@ -13,7 +12,9 @@ from pathlib import Path
 from bench.places import Place
 from bench.programs import Program, find_program, run
 
-_PRIVILEGE_SEPARATION = Path("/run/sshd")  # sshd run by root insists on it
+# sshd run by root insists on it; Debian's service makes it too, and several may share it.
+_PRIVILEGE_SEPARATION = Path("/run/sshd")
+# SHLVL: bash, when a server runs it, reads ~/.bashrc, and what that does is not to be measured.
 _SERVER_CONFIG = """\
 ListenAddress {address}
 Port {port}
@@ -27,6 +28,7 @@ PermitRootLogin yes
 AllowTcpForwarding yes
 MaxStartups 1000
 MaxSessions 1000
+SetEnv SHLVL=2
 """
 _CLIENT_CONFIG = """\
 Host *
@@ -80,22 +82,8 @@ def openssh(place: Place, port: int, directory: Path) -> Iterator[OpenSSH]:
     fields = {"address": place.address, "port": port, "user": getpass.getuser(), "directory": directory}
     (directory / "sshd_config").write_text(_SERVER_CONFIG.format(**fields))
     (directory / "ssh_config").write_text(_CLIENT_CONFIG.format(**fields))
-    with (
-        _privilege_separation_directory(),
-        Program(place.command(sshd, "-D", "-e", "-f", str(directory / "sshd_config"))) as server,
-    ):
+    if os.geteuid() == 0:
+        _PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
+    with Program(place.command(sshd, "-D", "-e", "-f", str(directory / "sshd_config"))) as server:
         server.wait_line(lambda line: line if "listening" in line else None)
         yield OpenSSH(server, (ssh, "-F", str(directory / "ssh_config")))
-
-
-@contextmanager
-def _privilege_separation_directory() -> Iterator[None]:
-    if os.geteuid() != 0 or _PRIVILEGE_SEPARATION.exists():
-        yield
-        return
-    _PRIVILEGE_SEPARATION.mkdir(mode=0o755)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # another sshd may use it by now
-            _PRIVILEGE_SEPARATION.rmdir()

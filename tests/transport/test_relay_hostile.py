@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
-from websockets.typing import Subprotocol
 
 from irosh.core.identity import Identity
-from irosh.transport.relay import RelayConfig, RelayServer, codec, handshake
-from irosh.transport.relay.frames import MAX_FRAME, Datagrams, ServerChallenge, ServerConfirmsAuth
+from irosh.transport.relay import RelayServer, codec, handshake
+from irosh.transport.relay.frames import MAX_FRAME, Datagrams
+from tests.support.relay_client import ALICE, BOB, DEADLINE, Client, joined, relay, run, until
 
-DEADLINE = 10.0
-ALICE, BOB, MALLORY = (Identity.from_secret(bytes((number,)) * 32) for number in (1, 2, 66))
+MALLORY = Identity.from_secret(bytes((66,)) * 32)
 UPGRADE = (
     b"GET /relay HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: iroh-relay-v2\r\n"
@@ -29,77 +26,10 @@ UPGRADE = (
 )
 
 
-def relay(**changes: Any) -> RelayServer:
-    """A relay on any free port of loopback."""
-    return RelayServer(RelayConfig(**({"port": 0} | changes)))
-
-
-def run(body: Coroutine[Any, Any, None]) -> None:
-    """Runs a test's body, and checks that it leaves no task behind."""
-
-    async def main() -> None:
-        async with asyncio.timeout(60):
-            await body
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not others, others
-
-    asyncio.run(main())
-
-
-@asynccontextmanager
-async def unauthenticated(server: RelayServer) -> AsyncIterator[ClientConnection]:
-    """A WebSocket to the relay."""
-    async with connect(
-        f"ws://127.0.0.1:{server.port}/relay",
-        subprotocols=[Subprotocol("iroh-relay-v2")],
-        compression=None,
-        ping_interval=None,
-        close_timeout=1,
-        proxy=None,
-    ) as websocket:
-        yield websocket
-
-
-@asynccontextmanager
-async def joined(server: RelayServer, identity: Identity) -> AsyncIterator[ClientConnection]:
-    """A WebSocket to the relay, authenticated as ``identity``."""
-    async with unauthenticated(server) as websocket:
-        challenge = codec.decode_relay_frame(await receive(websocket))
-        assert isinstance(challenge, ServerChallenge)
-        answer = handshake.answer(identity.secret, challenge.challenge)
-        await websocket.send(codec.encode_client_frame(answer))
-        assert codec.decode_relay_frame(await receive(websocket)) == ServerConfirmsAuth()
-        yield websocket
-
-
-async def receive(websocket: ClientConnection) -> bytes:
-    """The next message."""
-    async with asyncio.timeout(DEADLINE):
-        message = await websocket.recv()
-    assert isinstance(message, bytes)
-    return message
-
-
-async def closed(websocket: ClientConnection) -> int | None:
-    """Waits until the relay has closed the connection; the code it gave."""
-    async with asyncio.timeout(DEADLINE):
-        with pytest.raises(ConnectionClosed):
-            while True:
-                await websocket.recv()
-    return websocket.close_code
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Returns when ``condition`` holds."""
-    async with asyncio.timeout(DEADLINE):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 class Friends:
     """Two clients that use the relay as it is meant to be used."""
 
-    def __init__(self, alice: ClientConnection, bob: ClientConnection) -> None:
+    def __init__(self, alice: Client, bob: Client) -> None:
         self._alice, self._bob = alice, bob
 
     async def exchange(self) -> None:
@@ -109,9 +39,8 @@ class Friends:
             (self._bob, BOB, self._alice, ALICE),
         ]:
             payload = os.urandom(1200)
-            await sender.send(codec.encode_client_frame(Datagrams(target.public, 0, None, payload)))
-            frame = codec.decode_relay_frame(await receive(receiver))
-            assert frame == Datagrams(source.public, 0, None, payload)
+            await sender.send_to(target, payload)
+            assert await receiver.receive() == Datagrams(source.public, 0, None, payload)
 
 
 @asynccontextmanager
@@ -145,8 +74,8 @@ async def friends(server: RelayServer) -> AsyncIterator[Friends]:
 def test_whoever_breaks_the_protocol_is_dropped(message: str | bytes | list[bytes], code: int) -> None:
     async def body() -> None:
         async with relay() as server, friends(server), joined(server, MALLORY) as mallory:
-            await mallory.send(message)
-            assert await closed(mallory) == code
+            await mallory.websocket.send(message)
+            assert (await mallory.closed())[0] == code
             await until(lambda: server.counters.clients == 2)
             assert server.counters.protocol_errors_total == 1
 
@@ -167,8 +96,8 @@ def test_whoever_breaks_the_protocol_is_dropped(message: str | bytes | list[byte
 def test_whoever_breaks_the_websocket_protocol_is_dropped(raw: bytes) -> None:
     async def body() -> None:
         async with relay() as server, friends(server), joined(server, MALLORY) as mallory:
-            mallory.transport.write(raw)
-            await closed(mallory)
+            mallory.websocket.transport.write(raw)
+            await mallory.closed()
             await until(lambda: server.counters.clients == 2)
             assert server.counters.protocol_errors_total == 1
 
@@ -182,7 +111,7 @@ def test_no_message_whatever_harms_the_others(messages: list[bytes]) -> None:
         async with relay() as server, friends(server), joined(server, MALLORY) as mallory:
             for message in messages:
                 try:
-                    await mallory.send(message)
+                    await mallory.websocket.send(message)
                 except ConnectionClosed:
                     break
 
@@ -193,7 +122,7 @@ def test_no_message_whatever_harms_the_others(messages: list[bytes]) -> None:
 @settings(max_examples=60, deadline=None)
 def test_no_bytes_whatever_before_authentication_harm_the_others(garbage: bytes, prefix: bytes) -> None:
     async def body() -> None:
-        async with relay(handshake_timeout=0.5) as server, friends(server):
+        async with relay() as server, friends(server):
             _, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(prefix + garbage + b"\r\n\r\n")
             writer.write_eof()
@@ -206,7 +135,7 @@ def test_no_bytes_whatever_before_authentication_harm_the_others(garbage: bytes,
 @pytest.mark.parametrize("said", [b"", UPGRADE[:60], UPGRADE], ids=["nothing", "half a request", "a request"])
 def test_whoever_does_not_finish_its_handshake_is_dropped(said: bytes) -> None:
     async def body() -> None:
-        async with relay(handshake_timeout=0.2) as server, friends(server):
+        async with relay(handshake_timeout=1.0) as server, friends(server):
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(said)
             async with asyncio.timeout(DEADLINE):
@@ -277,7 +206,7 @@ def test_a_crowd_of_silent_connections_neither_grows_without_bound_nor_keeps_oth
 def test_whoever_floods_with_pings_without_reading_is_dropped(ping: bytes) -> None:
     async def body() -> None:
         async with relay() as server, friends(server), joined(server, MALLORY) as mallory:
-            transport = mallory.transport
+            transport = mallory.websocket.transport
             transport.pause_reading()
             while not transport.is_closing():
                 transport.write(ping * 200)
@@ -293,7 +222,7 @@ def test_a_flood_of_datagrams_to_nobody_is_only_counted() -> None:
         async with relay() as server, friends(server), joined(server, MALLORY) as mallory:
             for number in range(2000):
                 frame = Datagrams(number.to_bytes(32, "big"), 0, None, bytes(1200))
-                await mallory.send(codec.encode_client_frame(frame))
+                await mallory.send(frame)
             await until(lambda: server.counters.dropped_unknown_total == 2000)
             assert server.counters.queued_bytes == 0
 

@@ -48,7 +48,8 @@ def _named(known: Peer | None, name: str) -> Peer:
 
 
 def _block(known: Peer, program: Sequence[str]) -> str:
-    lines = [f"Host {known.petname}"]
+    # Host patterns are matched by case, petnames are not.
+    lines = [f"Host {' '.join(dict.fromkeys((known.petname, known.petname.lower())))}"]
     # The peer says what its user is called; anything but a plain name could be a further line of configuration.
     if known.remote_user is not None and is_user_name(known.remote_user):
         lines.append(f"    User {known.remote_user}")

@@ -1,0 +1,137 @@
+"""What a tunnel keeps of UDP: packet boundaries, and which answer belongs to whom; and when it forgets a client."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.lab.irosh_process import Tunnel
+from tests.lab.pair import PEER, Pair
+from tests.lab.processes import wait_until
+from tests.lab.servers import udp_server
+
+Address = tuple[str, int]
+
+PATIENCE = 30.0
+RESEND = 2.0  # seconds without an answer, after which a packet counts as lost
+# One that is empty, some that fit a QUIC datagram, the largest that may or may not, and some that never do.
+SIZES = (0, 1, 512, 1162, 1200, 1400, 1473, 9_000, 60_000)
+
+
+@contextmanager
+def udp_client(tunnel: Tunnel) -> Iterator[socket.socket]:
+    """A socket whose packets go to the tunnel, and which gets only packets from there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect(tunnel.address())
+        yield sock
+
+
+def ask(sock: socket.socket, packet: bytes, expected: bytes) -> None:
+    """Send ``packet`` until ``expected`` comes back; UDP may lose one, but not change one."""
+    deadline = time.monotonic() + PATIENCE
+    sock.settimeout(RESEND)
+    others = []
+    while time.monotonic() < deadline:
+        sock.send(packet)
+        try:
+            while (answer := sock.recv(65_535)) != expected:
+                others.append(answer)
+        except TimeoutError:
+            continue
+        return
+    raise AssertionError(f"no answer of {len(expected)} bytes, but of {[len(other) for other in others]}")
+
+
+@contextmanager
+def reversing_server() -> Iterator[tuple[int, list[Address]]]:
+    """Sends every packet back with its bytes reversed; gives its port, and the list of senders so far."""
+    senders: list[Address] = []
+
+    def reverse(packet: bytes, sender: Address) -> bytes:
+        senders.append(sender)
+        return packet[::-1]
+
+    with udp_server(reverse) as port:
+        yield port, senders
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_packets_keep_their_boundaries(loopback_pair: Pair, size: int) -> None:
+    with (
+        reversing_server() as (port, _),
+        loopback_pair.client.tunnel(PEER, f"udp://127.0.0.1:{port}=127.0.0.1:0") as tunnel,
+        udp_client(tunnel) as client,
+    ):
+        for _ in range(3):
+            packet = os.urandom(size)
+            ask(client, packet, packet[::-1])
+
+
+def test_packets_of_all_sizes_in_one_association(loopback_pair: Pair) -> None:
+    with (
+        reversing_server() as (port, senders),
+        loopback_pair.client.tunnel(PEER, f"udp://127.0.0.1:{port}=127.0.0.1:0") as tunnel,
+        udp_client(tunnel) as client,
+    ):
+        for size in (*SIZES, *reversed(SIZES)):
+            packet = os.urandom(size)
+            ask(client, packet, packet[::-1])
+    assert len(set(senders)) == 1
+
+
+def test_clients_at_once_get_their_own_answers(loopback_pair: Pair) -> None:
+    with (
+        reversing_server() as (port, senders),
+        loopback_pair.client.tunnel(PEER, f"udp://127.0.0.1:{port}=127.0.0.1:0") as tunnel,
+        udp_client(tunnel) as one,
+        udp_client(tunnel) as other,
+    ):
+        for number in range(20):
+            ask(one, b"one %d" % number, (b"one %d" % number)[::-1])
+            ask(other, b"other %d" % number, (b"other %d" % number)[::-1])
+    assert len(set(senders)) == 2
+
+
+def test_an_idle_association_ends(loopback_pair: Pair) -> None:
+    before = loopback_pair.host_process.descriptors()
+    with (
+        reversing_server() as (port, senders),
+        loopback_pair.client.tunnel(
+            PEER, f"udp://127.0.0.1:{port}=127.0.0.1:0", options=["--udp-idle", "1s"]
+        ) as tunnel,
+        udp_client(tunnel) as client,
+    ):
+        ask(client, b"first", b"tsrif")
+        assert loopback_pair.host_process.descriptors() > before
+        wait_until(
+            lambda: loopback_pair.host_process.descriptors() <= before, what="the host has closed the association"
+        )
+        ask(client, b"second", b"dnoces")
+        assert senders[0] != senders[-1], "the second packet went by the association of the first"
+
+
+def test_a_server_that_is_not_there_yet_is_reached_once_it_is(loopback_pair: Pair) -> None:
+    with reversing_server() as (port, _):
+        pass
+    with (
+        loopback_pair.client.tunnel(PEER, f"udp://127.0.0.1:{port}=127.0.0.1:0") as tunnel,
+        udp_client(tunnel) as client,
+    ):
+        client.send(b"to nobody")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as late:
+            late.bind(("127.0.0.1", port))
+            late.settimeout(RESEND)
+            wait_until(lambda: _arrives(client, late), what="a packet has reached the late server")
+
+
+def _arrives(client: socket.socket, server: socket.socket) -> bool:
+    client.send(b"are you there?")
+    try:
+        return server.recv(100) in (b"are you there?", b"to nobody")
+    except TimeoutError:
+        return False
