@@ -123,6 +123,7 @@ def test_shown_without_secrets(load: Load) -> None:
         ("[host]\ninvite_expires = 1979-05-27", 'expected a duration as text, like "90s" or "1h", found a date', ""),
         ("[host]\ninvite_expires = '1 hour'", "host.invite_expires: '1 hour' is not a duration", "1h30m"),
         ("[tunnel]\nudp_idle = '0s'", "tunnel.udp_idle: duration '0s'", ""),
+        ("[tunnel]\nidle = '1s'", "tunnel.idle: there is", "did you mean 'udp_idle'?"),
         ("[tunnel\n", "not valid TOML", "toml.io"),
         ("a = 1\na = 2", "not valid TOML", ""),
         ("a = " + "[" * 100_000, "not valid TOML", ""),

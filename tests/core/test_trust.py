@@ -573,6 +573,34 @@ def test_many_processes_open_a_new_file_and_write_at_once(tmp_path: Path) -> Non
         assert len({entry.detail for entry in store.audit_log(limit=1000)}) == 300
 
 
+def test_a_new_file_can_be_opened_by_all_at_the_same_instant(tmp_path: Path) -> None:
+    # Switching a new file to write-ahead logging is where SQLite does not wait for others by itself.
+    script = """
+        for line in sys.stdin:
+            attempt(lambda: TrustStore(path / line.strip()).close())
+            sys.stdout.flush()
+    """
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", PREAMBLE + dedent(script), str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(6)
+    ]
+    for number in range(40):
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.write(f"{number}.db\n")
+            worker.stdin.flush()
+        for worker in workers:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "ok\n"
+    for worker in workers:
+        worker.communicate(timeout=60)
+
+
 def test_a_process_killed_in_a_transaction_leaves_nothing_half_done(tmp_path: Path) -> None:
     script = """
         store = TrustStore(path)

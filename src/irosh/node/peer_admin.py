@@ -107,7 +107,7 @@ class PeerAdmin:
         return {"removed": peer.petname, "id": peer.id, "connections_closed": closed}
 
     def invites(self) -> dict[str, Any]:
-        """The invites that may still be used, and those that were."""
+        """The invites that may still be used."""
         return {"invites": [invite.to_dict() for invite in self._trust.invites()]}
 
     def audit(self, limit: int, name: str | None, since: float | None) -> dict[str, Any]:

@@ -9,16 +9,14 @@ from collections.abc import Coroutine
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.rendezvous.dialling import dial_route
 from irosh.transport.interfaces import Connection, Route
-from irosh.transport.wheel import EndpointSettings, WheelConnection, WheelEndpoint, bind_endpoint
+from irosh.transport.wheel import EndpointSettings, WheelEndpoint, bind_endpoint
 
 log = logging.getLogger(__name__)
 
-DIAL_DEADLINE = 30.0
 ADDRESS_DEADLINE = 2.0
 RELAY_DEADLINE = 3.0
-# Several relays in one route are tried side by side, each this long after the one before (RFC 8305's idea).
-STAGGER = 1.0
 
 
 class IrohDefault:
@@ -55,6 +53,24 @@ class IrohDefault:
         if len(results) > 1:
             self.relay_online = bool(results[1])
 
+    async def problems(self) -> list[IroshError]:
+        """Why this host cannot be reached through its relays; empty when it can, or has none."""
+        if self.relay_online or self._settings.relays == ():
+            return []
+        if self._settings.relays is None:
+            return [
+                IroshError(
+                    ErrorCode.RELAY_UNREACHABLE,
+                    "no public relay answers: only machines that reach the addresses above can connect",
+                    "is this machine on the internet? --relay names a relay of your own, --no-relay silences this",
+                )
+            ]
+        from irosh.transport.relay.probe import probe_relay
+
+        tokens, secret = self._settings.relay_tokens, self._settings.secret
+        found = await asyncio.gather(*(probe_relay(url, tokens.get(url), secret) for url in self._settings.relays))
+        return [problem for problem in found if problem is not None]
+
     def route(self) -> Route:
         route = self._endpoint.route()
         relays = dict.fromkeys([*route.relays, *(self._settings.relays or ())])
@@ -65,60 +81,18 @@ class IrohDefault:
             if url not in self._known_relays:
                 self._known_relays.add(url)
                 await self._endpoint.add_relay(url, self._settings.relay_tokens.get(url))
-        # The engine takes one relay for each attempt; the addresses go with every attempt.
-        attempts = [Route(route.endpoint_id, (relay,), route.addresses) for relay in route.relays] or [route]
-        try:
-            async with asyncio.timeout(DIAL_DEADLINE):
-                return await self._race(attempts)
-        except TimeoutError:
-            raise _unreachable(route) from None
+        return await dial_route(route, self._endpoint.connect, self._probe)
 
-    async def _race(self, attempts: list[Route]) -> WheelConnection:
-        pending: set[asyncio.Task[WheelConnection]] = set()
-        waiting = list(attempts)
-        failure: IroshError | None = None
-        try:
-            while waiting or pending:
-                if waiting:
-                    pending.add(asyncio.create_task(self._endpoint.connect(waiting.pop(0))))
-                done, pending = await asyncio.wait(
-                    pending, timeout=STAGGER if waiting else None, return_when=asyncio.FIRST_COMPLETED
-                )
-                for task in done:
-                    try:
-                        return task.result()
-                    except IroshError as error:
-                        if failure is None or error.code is not ErrorCode.UNREACHABLE:
-                            failure = error
-        finally:
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
-        assert failure is not None
-        if failure.code is ErrorCode.UNREACHABLE:
-            raise _unreachable(attempts[0]) from failure
-        raise failure
+    async def _probe(self, url: str) -> IroshError | None:
+        from irosh.transport.relay.probe import probe_relay
+
+        return await probe_relay(url, self._settings.relay_tokens.get(url), None)
 
     async def accept(self) -> Connection | None:
         return await self._endpoint.accept()
 
     async def close(self) -> None:
         await self._endpoint.close()
-
-
-def _unreachable(route: Route) -> IroshError:
-    tried = [*route.addresses[:4], *(f"relay {url}" for url in route.relays)]
-    if not tried:
-        return IroshError(
-            ErrorCode.UNREACHABLE,
-            f"no address is known for {route.endpoint_id[:10]}… and discovery did not find it",
-            "connect with a ticket once: `irosh invite` on the host prints one",
-        )
-    return IroshError(
-        ErrorCode.UNREACHABLE,
-        f"the peer does not answer (tried {', '.join(tried)})",
-        "is `irosh host` running there, on a network or relay that this machine reaches?",
-    )
 
 
 def _most_useful_first(addresses: tuple[str, ...]) -> tuple[str, ...]:

@@ -66,7 +66,16 @@ async def _host(
             made = make_invite(node, invite["capabilities"], uses=invite["uses"], lifetime=invite["lifetime"])
             output.event("ready", made, _welcome(made, qr))
 
-        await node.run(ready)
+        async def warn() -> None:
+            for problem in await node.rendezvous.problems():
+                output.event("warning", {"error": problem.to_dict()}, f"irosh: warning: {problem}")
+
+        warning = asyncio.create_task(warn())
+        try:
+            await node.run(ready)
+        finally:
+            warning.cancel()
+            await asyncio.gather(warning, return_exceptions=True)
     output.event("stopped", {}, "irosh: stopped")
 
 

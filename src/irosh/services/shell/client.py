@@ -175,6 +175,8 @@ async def run_session(ssh: asyncssh.SSHClientConnection, request: ConnectRequest
         await asyncio.gather(typing, return_exceptions=True)
         chan.close()
     if session.error is not None:
+        if isinstance(session.error, IroshError):
+            raise session.error  # the peer's own reason, such as that our access was revoked
         raise IroshError(ErrorCode.CONNECTION_LOST, f"the connection was lost: {session.error}")
     if (exit_signal := chan.get_exit_signal()) is not None:
         return {"exit_signal": exit_signal[0]}

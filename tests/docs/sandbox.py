@@ -1,0 +1,243 @@
+"""Machines for the commands of a page: directories, an environment, and programs that run until the page ends."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from irosh.core.identity import Identity
+from irosh.core.state import StateDirectory, write_private_file
+from tests.docs.transcript import ASK_STATUS, Step, shown_beginning, shows_all, shows_beginning
+from tests.lab.machine import end_group
+from tests.lab.processes import wait_until
+
+COMMAND_DEADLINE = 120.0
+PROGRAM_DEADLINE = 90.0
+STOP_DEADLINE = 30.0
+
+_PORTS = re.compile(r"(?<![\w.-])(?:2222|3340|4433|5353|5432|8000|8080)(?![\w.-])")
+_TICKET = re.compile(r"irosh1[a-z2-7]{60,}")
+_LOOPBACK = ("relay.example.org", "0.0.0.0")
+_SITE = Path(__file__).with_name("site")
+_NO_NETWORK = '[network]\nrelays = []\nbind = "127.0.0.1:0"\n'
+# OpenSSH finds the home directory in the password database, whatever HOME says.
+_SSH = """\
+#!/bin/sh
+config=$HOME/.ssh/config
+[ -e "$config" ] || config=none
+exec {ssh} -F "$config" "$@"
+"""
+
+
+@dataclass
+class _Program:
+    """A command in the background, its output collected as it comes."""
+
+    step: Step
+    process: subprocess.Popen[str]
+    output: str = ""
+    reader: threading.Thread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                self.output += line
+
+    def stop(self, number: signal.Signals) -> int:
+        """End it by a signal, as a terminal does; returns the exit status."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+        status = self.process.wait(STOP_DEADLINE)
+        self.reader.join()
+        return status
+
+
+class Sandbox:
+    """A context manager; ``directory`` is empty and goes with whoever made it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._programs: list[_Program] = []
+        self._status: dict[str, int] = {}
+        self._ports: dict[str, str] = {}
+        self._ticket: str | None = None
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> Sandbox:
+        bin_directory = self._directory / "bin"
+        bin_directory.mkdir()
+        if ssh := shutil.which("ssh"):
+            (bin_directory / "ssh").write_text(_SSH.format(ssh=ssh))
+            (bin_directory / "ssh").chmod(0o755)
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        programs, self._programs = self._programs, []
+        statuses = {}
+        with ExitStack() as stack:
+            for program in programs:
+                stack.callback(end_group, program.process)
+            for program in reversed(programs):
+                statuses[program.step.where, program.step.command] = program.stop(signal.SIGTERM)
+        if kind is None:
+            bad = {name: status for name, status in statuses.items() if "irosh" in name[1] and status != 0}
+            assert not bad, f"ended by SIGTERM, these did not exit with 0: {bad}"
+            left = [str(path) for path in self._directory.glob("*/state/control.sock")]
+            assert not left, f"left behind: {left}"
+
+    def play(self, steps: list[Step]) -> None:
+        """Do what ``steps`` show. ``AssertionError`` naming the line whose command does something else."""
+        for position, step in enumerate(steps):
+            following = steps[position + 1] if position + 1 < len(steps) else None
+            asked = following is not None and (following.machine, following.command) == (step.machine, ASK_STATUS)
+            if step.keeps_running and not asked:
+                self._keep(step)
+            else:
+                self._run(step, asked=asked)
+
+    # -- commands
+
+    def _run(self, step: Step, *, asked: bool) -> None:
+        command = f"(exit {self._status.get(step.machine, 0)}); {self._real(step.command)}"
+        done = subprocess.run(
+            ["bash", "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=COMMAND_DEADLINE,
+            check=False,
+            **self._place(step.machine),
+        )
+        self._note_ticket(done.stdout)
+        self._status[step.machine] = done.returncode
+        said = f"{step.where}: {step.command}\n--- it printed, and ended with {done.returncode}:\n{done.stdout}"
+        assert done.returncode == 0 or asked, said
+        shown = [self._real(line) for line in step.output]
+        assert not shown or shows_all(shown, done.stdout), f"{said}--- the page shows:\n{_joined(shown)}"
+
+    def _keep(self, step: Step) -> None:
+        assert step.output, f"{step.where}: show what {step.command!r} prints first, so that it can be waited for"
+        process = subprocess.Popen(
+            ["bash", "-c", self._real(step.command)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            **self._place(step.machine),
+        )
+        program = _Program(step, process)
+        self._programs.append(program)
+        shown = [self._real(line) for line in step.output]
+        try:
+            wait_until(
+                lambda: shows_beginning(shown, program.output) or process.poll() is not None,
+                timeout=PROGRAM_DEADLINE,
+                what="it has printed what the page shows",
+            )
+            assert process.poll() is None, f"it ended with {process.poll()}"
+        except AssertionError as error:
+            program.reader.join(1.0)
+            error.add_note(f"{step.where}: {step.command}\n--- it printed:\n{program.output}")
+            error.add_note(f"--- the page shows:\n{_joined(shown)}")
+            raise
+        self._note_ticket(program.output)
+        if step.interrupted is not None:
+            self._interrupt(program, shown)
+
+    def _interrupt(self, program: _Program, shown: list[str]) -> None:
+        self._programs.remove(program)
+        step = program.step
+        try:
+            self._status[step.machine] = program.stop(signal.SIGINT)
+        finally:
+            end_group(program.process)
+        rest = shown_beginning(shown, program.output)
+        assert step.interrupted is not None
+        last = [self._real(line) for line in step.interrupted]
+        said = f"{step.where}: interrupted, {step.command!r} printed\n{rest}--- the page shows:\n{_joined(last)}"
+        assert not last or shows_all(last, rest), said
+
+    # -- places
+
+    def _place(self, machine: str) -> dict[str, object]:
+        home = self._directory / machine
+        state = home / "state"
+        if not home.exists():
+            home.mkdir()
+            state.mkdir(mode=0o700)
+            write_private_file(StateDirectory(state).identity_path, identity_of(machine).openssh_private_key())
+            StateDirectory(state).config_path.write_text(_NO_NETWORK)
+        path = [str(self._directory / "bin"), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+        kept = {name: os.environ[name] for name in ("USER", "LOGNAME", "TMPDIR", "TZ") if name in os.environ}
+        environment = {
+            **kept,
+            "PATH": os.pathsep.join(path),
+            "HOME": str(home),
+            "IROSH_STATE": str(state),
+            "LANG": "C.UTF-8",
+            "TERM": "xterm",
+            "SHELL": "/bin/bash",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": str(_SITE),
+            "DOCUMENTED_MACHINE": machine,
+        }
+        return {"cwd": home, "env": environment}
+
+    # -- what stands on the page, and what is meant
+
+    def _real(self, text: str) -> str:
+        for name in _LOOPBACK:
+            text = text.replace(name, "127.0.0.1")
+        text = _PORTS.sub(lambda match: self._port(match[0]), text)
+        if re.search(r"\bTICKET\b", text):
+            assert self._ticket is not None, "the page uses TICKET before a ticket was printed"
+            text = re.sub(r"\bTICKET\b", self._ticket, text)
+        return text
+
+    def _port(self, shown: str) -> str:
+        if shown not in self._ports:
+            self._ports[shown] = str(_free_port())
+        return self._ports[shown]
+
+    def _note_ticket(self, output: str) -> None:
+        if found := _TICKET.findall(output):
+            self._ticket = found[-1]
+
+
+def identity_of(machine: str) -> Identity:
+    """The identity of a machine of the pages, the same in every run."""
+    return Identity(hashlib.sha256(f"irosh documentation: {machine}".encode()).digest())
+
+
+def _free_port() -> int:
+    """A port that is free for TCP and UDP on loopback."""
+    while True:
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            tcp.bind(("127.0.0.1", 0))
+            port = int(tcp.getsockname()[1])
+            try:
+                udp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def _joined(lines: list[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
