@@ -34,9 +34,9 @@ def _body(frame: bytes) -> bytes:
     return frame[LENGTH_SIZE:]
 
 
-@given(st.integers(0, 2**31), st.none() | st.binary(max_size=64))
-def test_hello_round_trip(version: int, invite: bytes | None) -> None:
-    hello = Hello(version, invite)
+@given(st.integers(0, 2**31), st.none() | st.binary(max_size=64), printable)
+def test_hello_round_trip(version: int, invite: bytes | None, hostname: str) -> None:
+    hello = Hello(version, invite, hostname)
     assert decode_body(_body(encode_frame(hello)), Hello) == hello
 
 

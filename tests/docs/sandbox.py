@@ -114,35 +114,24 @@ class Sandbox:
 
     def _run(self, step: Step, *, asked: bool) -> None:
         command = f"(exit {self._status.get(step.machine, 0)}); {self._real(step.command)}"
-        done = subprocess.run(
-            ["bash", "-c", command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=COMMAND_DEADLINE,
-            check=False,
-            **self._place(step.machine),
-        )
-        self._note_ticket(done.stdout)
-        self._status[step.machine] = done.returncode
-        said = f"{step.where}: {step.command}\n--- it printed, and ended with {done.returncode}:\n{done.stdout}"
-        assert done.returncode == 0 or asked, said
+        process = self._start(step.machine, command)
+        try:
+            output, _ = process.communicate(timeout=COMMAND_DEADLINE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{step.where}: {step.command}\n--- still runs after {COMMAND_DEADLINE:g} s") from None
+        finally:
+            end_group(process)
+        self._note_ticket(output)
+        self._status[step.machine] = process.returncode
+        said = f"{step.where}: {step.command}\n--- it printed, and ended with {process.returncode}:\n{output}"
+        assert process.returncode == 0 or asked, said
         shown = [self._real(line) for line in step.output]
-        assert not shown or shows_all(shown, done.stdout), f"{said}--- the page shows:\n{_joined(shown)}"
+        assert not shown or shows_all(shown, output), f"{said}--- the page shows:\n{_joined(shown)}"
 
     def _keep(self, step: Step) -> None:
         assert step.output, f"{step.where}: show what {step.command!r} prints first, so that it can be waited for"
-        process = subprocess.Popen(
-            ["bash", "-c", self._real(step.command)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            **self._place(step.machine),
-        )
-        program = _Program(step, process)
+        program = _Program(step, self._start(step.machine, self._real(step.command)))
+        process = program.process
         self._programs.append(program)
         shown = [self._real(line) for line in step.output]
         try:
@@ -176,21 +165,39 @@ class Sandbox:
 
     # -- places
 
-    def _place(self, machine: str) -> dict[str, object]:
+    def _start(self, machine: str, command: str) -> subprocess.Popen[str]:
+        """Start a command in a process group of its own, output and errors together as on a terminal."""
+        return subprocess.Popen(
+            ["bash", "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            cwd=self._home(machine),
+            env=self._environment(machine),
+        )
+
+    def _home(self, machine: str) -> Path:
+        """The machine's directory. The first time its state directory is made there."""
         home = self._directory / machine
-        state = home / "state"
         if not home.exists():
             home.mkdir()
-            state.mkdir(mode=0o700)
-            write_private_file(StateDirectory(state).identity_path, identity_of(machine).openssh_private_key())
-            StateDirectory(state).config_path.write_text(_NO_NETWORK)
+            state = StateDirectory(home / "state").ensure()
+            write_private_file(state.identity_path, identity_of(machine).openssh_private_key())
+            state.config_path.write_text(_NO_NETWORK)
+        return home
+
+    def _environment(self, machine: str) -> dict[str, str]:
+        home = self._home(machine)
         path = [str(self._directory / "bin"), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
         kept = {name: os.environ[name] for name in ("USER", "LOGNAME", "TMPDIR", "TZ") if name in os.environ}
-        environment = {
+        return {
             **kept,
             "PATH": os.pathsep.join(path),
             "HOME": str(home),
-            "IROSH_STATE": str(state),
+            "IROSH_STATE": str(home / "state"),
             "LANG": "C.UTF-8",
             "TERM": "xterm",
             "SHELL": "/bin/bash",
@@ -198,7 +205,6 @@ class Sandbox:
             "PYTHONPATH": str(_SITE),
             "DOCUMENTED_MACHINE": machine,
         }
-        return {"cwd": home, "env": environment}
 
     # -- what stands on the page, and what is meant
 

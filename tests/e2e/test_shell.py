@@ -12,7 +12,7 @@ import pytest
 
 from tests.lab.irosh_process import Irosh
 from tests.lab.pair import PEER, Pair
-from tests.lab.processes import processes_running, wait_until
+from tests.lab.processes import processes_with, wait_until
 from tests.lab.requirements import find_program, requires, requires_netns
 from tests.lab.terminal import Terminal
 
@@ -156,8 +156,8 @@ class TestInteractive:
         marker = f"300.{os.getpid()}"
         with shell(routed_pair, tmp_path) as terminal:
             terminal.type(f"sleep {marker}")
-            wait_until(lambda: processes_running(f"sleep {marker}"), what="sleep runs")
+            wait_until(lambda: processes_with(marker), what="sleep runs")
             terminal.press("C-c")
-            wait_until(lambda: not processes_running(f"sleep {marker}"), what="sleep has ended")
+            wait_until(lambda: not processes_with(marker), what="sleep has ended")
             terminal.type("echo left with $?")
             terminal.wait_for("left with 130")

@@ -10,16 +10,17 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_POLL = 0.02
 
+def wait_until(condition: Callable[[], T], *, timeout: float = 30.0, every: float = 0.02, what: str) -> T:
+    """The first true value of ``condition``, asked ``every`` so many seconds.
 
-def wait_until(condition: Callable[[], T], *, timeout: float = 30.0, what: str) -> T:
-    """The first true value of ``condition``. ``AssertionError`` naming ``what`` after ``timeout`` seconds."""
+    ``AssertionError`` naming ``what`` after ``timeout`` seconds.
+    """
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"after {timeout:g} s still not: {what}")
-        time.sleep(_POLL)
+        time.sleep(every)
     return value
 
 
@@ -65,10 +66,15 @@ def _all_pids() -> list[int]:
 
 def command_line(pid: int) -> str:
     """The command line of a process; empty once it has gone."""
+    return " ".join(_arguments(pid))
+
+
+def _arguments(pid: int) -> list[str]:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        content = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
-        return ""
+        return []
+    return content.decode(errors="replace").split("\0")[:-1]
 
 
 def process_tree(pid: int) -> set[ProcessIdentity]:
@@ -82,12 +88,12 @@ def process_tree(pid: int) -> set[ProcessIdentity]:
     return {ProcessIdentity(each, statuses[each].started) for each in tree}
 
 
-def processes_running(text: str) -> list[int]:
-    """Ids of the live processes whose command line contains ``text``; choose one that nobody else uses."""
+def processes_with(argument: str) -> list[int]:
+    """Ids of the live processes of which one whole argument is ``argument``; choose one that nobody else uses."""
     found = []
     for pid in _all_pids():
         status = _status(pid)
-        if status is not None and status.state not in "ZX" and text in command_line(pid):
+        if status is not None and status.state not in "ZX" and argument in _arguments(pid):
             found.append(pid)
     return found
 

@@ -71,6 +71,28 @@ def test_an_invite_pins_its_bearer_once(tmp_path: Path) -> None:
     _with_host(tmp_path, test)
 
 
+def test_a_new_peer_is_called_as_its_machine_calls_itself_but_never_as_another_peer(tmp_path: Path) -> None:
+    async def test(host: Node) -> None:
+        pin(host, Identity.generate(), "boss", ["all"])
+        for suggested, name in (("laptop", "laptop"), ("BOSS", "boss-2"), ("irosh1\x1b[31m", None)):
+            peer = Identity.generate()
+            invite = host.trust.create_invite(parse_capabilities(["exec"]))
+            async with bare_endpoint(peer) as endpoint:
+                connection = await endpoint.connect(host.rendezvous.route())
+                hello = await connection.open_stream()
+                await write_frame(hello, Hello(PROTOCOL_VERSION, invite, suggested))
+                await read_frame(hello, Welcome, deadline=DEADLINE)
+            pinned = host.trust.get(peer.id)
+            assert pinned is not None
+            if name is None:
+                assert pinned.petname.isprintable()
+                assert not pinned.petname.startswith("irosh1")
+            else:
+                assert pinned.petname.lower() == name
+
+    _with_host(tmp_path, test)
+
+
 def test_expired_and_foreign_invites_are_refused(tmp_path: Path) -> None:
     async def test(host: Node) -> None:
         expired = host.trust.create_invite(parse_capabilities(["exec"]), lifetime=1e-6)

@@ -25,10 +25,11 @@ M = TypeVar("M", bound=msgspec.Struct)
 
 
 class Hello(msgspec.Struct, omit_defaults=True):
-    """First words of the side that dialled."""
+    """First words of the side that dialled. ``hostname`` suggests how to call a peer that is new."""
 
     version: int
     invite: bytes | None = None
+    hostname: str = ""
 
     def __repr__(self) -> str:
         return f"Hello(version={self.version}, invite={'yes' if self.invite else 'no'})"

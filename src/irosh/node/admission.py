@@ -41,7 +41,8 @@ def _admit(trust: TrustStore, peer_id: str, hello: Hello) -> Peer:
             if standing != "active":
                 raise
         else:
-            trust.pin(peer_id, petname=None, origin="invite", capabilities=capabilities)
+            name = trust.free_petname(hello.hostname, peer_id) if standing == "unknown" else None
+            trust.pin(peer_id, petname=name, origin="invite", capabilities=capabilities)
     elif standing == "revoked":
         raise IroshError(ErrorCode.REVOKED, "your access to this host was revoked", "ask its owner for a new ticket")
     elif standing == "expired":

@@ -109,7 +109,7 @@ class PeerConnection:
     async def greet(self, invite: bytes | None) -> None:
         """As the dialling side: say hello. The peer's welcome arrives in ``self.welcome``, served by :meth:`run`."""
         self._hello_stream = await self.connection.open_stream()
-        await write_frame(self._hello_stream, Hello(PROTOCOL_VERSION, invite))
+        await write_frame(self._hello_stream, Hello(PROTOCOL_VERSION, invite, self._doorway.welcome.hostname))
         self.connection.allow_streams(PEER_STREAMS, window=PEER_WINDOW)
 
     async def admit(self) -> None:

@@ -31,7 +31,7 @@ def list_peers(settings: Settings) -> None:
             known["id"][:10],
             _standing(known),
             age(known["last_seen"]),
-            " ".join(known["capabilities"]) or "-",
+            (_standing(known) == "active" and " ".join(known["capabilities"])) or "-",
         )
         for known in answer["peers"]
     ]
@@ -161,7 +161,7 @@ def _description(known: dict[str, Any]) -> str:
             ("petname", known["petname"]),
             ("id", known["id"]),
             ("status", _standing(known)),
-            ("may use", " ".join(known["capabilities"]) or "nothing"),
+            ("may use", (_standing(known) == "active" and " ".join(known["capabilities"])) or "nothing"),
             ("known by", known["origin"]),
             ("first seen", clock_time(known["first_seen"])),
             ("last seen", clock_time(known["last_seen"])),

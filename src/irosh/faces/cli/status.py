@@ -8,7 +8,7 @@ import click
 
 from irosh.core.state import StateDirectory
 from irosh.faces.cli.options import Settings, common_options
-from irosh.faces.cli.table import age, fields, table
+from irosh.faces.cli.table import age, fields, milliseconds, table
 from irosh.node.control_client import attach
 
 
@@ -78,12 +78,11 @@ def _running(found: dict[str, Any]) -> str:
 
 def _row(connection: dict[str, Any]) -> tuple[str, ...]:
     selected = next((path for path in connection["paths"] if path["selected"]), None)
-    rtt = connection["rtt_ms"]
     return (
         connection["peer"] or connection["id"][:10],
         connection["direction"],
         connection["path"],
-        "-" if rtt is None else f"{rtt:.1f} ms",
+        milliseconds(connection["rtt_ms"]),
         str(connection["streams"]),
         age(connection["since"]),
         "-" if selected is None else selected["remote"],

@@ -51,6 +51,11 @@ def age(timestamp: float | None, missing: str = "never") -> str:
     return f"{minutes}m" if minutes else f"{seconds}s"
 
 
+def milliseconds(value: float | None) -> str:
+    """A round trip time; the engine knows whole milliseconds, so a short one is only known to be that."""
+    return "-" if value is None else f"{value:.0f} ms" if value >= 1 else "<1 ms"
+
+
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     padded = [cell.ljust(width) for cell, width in zip(cells[:-1], widths[:-1], strict=True)]
     return _GAP.join([*padded, cells[-1]])

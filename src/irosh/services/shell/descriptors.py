@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 
-READ_SIZE = 64 * 1024
+READ_SIZE = 128 * 1024
 
 
 async def read_descriptor(descriptor: int) -> bytes:

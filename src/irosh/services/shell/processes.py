@@ -18,6 +18,7 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.services.shell.accounts import Account, tty_group
 from irosh.services.shell.terminal_modes import apply_modes
 
+PIPE_SIZE = 256 * 1024
 HANGUP_GRACE = 5.0  # seconds between SIGHUP, SIGTERM and SIGKILL to a process whose peer has gone
 
 
@@ -167,6 +168,7 @@ async def _start_on_pipes(arguments: list[str], options: dict[str, Any]) -> Sess
     try:
         for child_reads in (True, False, False):
             read_end, write_end = os.pipe()
+            _enlarge(read_end)
             theirs.append(read_end if child_reads else write_end)
             ours.append(write_end if child_reads else read_end)
         for descriptor in ours:
@@ -182,6 +184,13 @@ async def _start_on_pipes(arguments: list[str], options: dict[str, Any]) -> Sess
         for descriptor in theirs:
             os.close(descriptor)
     return SessionProcess(process, ours[0], ours[1], ours[2], terminal=False)
+
+
+def _enlarge(pipe: int) -> None:
+    """A larger pipe (Linux) takes fewer switches between us and the program for the same bytes."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
 
 
 def _take_controlling_terminal() -> None:

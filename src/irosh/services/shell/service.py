@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity, openssh_public_key_of
 from irosh.node.authorization import Action, Use
 from irosh.node.control import Channel, Operation, parsed_request
@@ -112,9 +113,16 @@ class ShellService:
             self._clients = SSHClients(self._identity)
         session = parsed_request(request, ConnectRequest)
         reached = await node.reach(session.target, name=session.name)
-        ssh = await self._clients.get(reached.connection, session.user)
-        await channel.event("connected", **_reached(reached))
-        await channel.answer(await run_session(ssh, session, channel))
+        try:
+            ssh = await self._clients.get(reached.connection, session.user)
+            await channel.event("connected", **_reached(reached))
+            end = await run_session(ssh, session, channel)
+        except IroshError as error:
+            link = reached.connection.connection
+            if error.code is ErrorCode.CONNECTION_LOST and link.is_closed:
+                raise link.close_reason() from None  # the peer may have said why
+            raise
+        await channel.answer(end)
 
 
 async def _proxy(node: Node, channel: Channel, request: dict[str, Any]) -> None:
