@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -73,10 +74,8 @@ def test_killed_clients_leave_nothing_on_the_host_and_harm_nobody(pair: Pair, tm
             every=1.0,
             what="the host has given up the connections",
         )
-        wait_until(
-            lambda: not any(processes_with(marker) for marker in markers),
-            what="the commands of the killed clients are gone",
-        )
+        for marker in markers:
+            wait_until(partial(_gone, marker), what=f"{marker}, the command of a killed client, has ended")
         wait_until(ended.is_set, what="the tunnel's source knows that its client is gone")
         wait_until(lambda: host.descriptors() <= before, what="the host has closed all of it")
     assert pair.client.run("connect", PEER, "echo still not").stdout == b"still not\n"
@@ -167,6 +166,10 @@ def test_a_host_that_ends_takes_its_sessions_with_it(pair: Pair, tmp_path: Path)
         pair.host_process.stop()
         assert session.wait_failure()["code"] == "shutting-down"
     assert not processes_with(marker)
+
+
+def _gone(marker: str) -> bool:
+    return not processes_with(marker)
 
 
 def _session(irosh: Irosh, *arguments: str, stdin: IO[bytes] | int = subprocess.PIPE) -> IroshProcess:

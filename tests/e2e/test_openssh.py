@@ -139,7 +139,7 @@ def test_git_clones_and_pushes(ssh: OpenSSH, tmp_path: Path) -> None:
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_NOSYSTEM": "1",
     }
-    author = ("-cuser.name=A. U. Thor", "-cuser.email=author@example.org")
+    author = ("-c", "user.name=A. U. Thor", "-c", "user.email=author@example.org")
 
     def git(*arguments: str) -> bytes:
         return LOCAL.run("git", *arguments, environment=environment).stdout

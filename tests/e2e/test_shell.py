@@ -118,7 +118,7 @@ class TestInteractive:
         file = tmp_path / "poem.txt"
         file.write_text("".join(f"line {number} of the poem\n" for number in range(1, 21)))
         with shell(routed_pair, tmp_path) as terminal:
-            terminal.type(f"{editor} {file}")
+            terminal.type(f"cd {tmp_path} && {editor} {file.name}")  # a long path would be followed by a question
             screen = terminal.wait_for("line 20 of the poem")
             assert screen.startswith("line 1 of the poem\n")
             terminal.press("G", "o")

@@ -421,6 +421,26 @@ def test_what_waited_too_long_is_not_sent() -> None:
     run(body())
 
 
+def test_what_waits_for_a_client_that_leaves_or_is_superseded_is_dropped() -> None:
+    async def body() -> None:
+        async with relay(queue_age=30.0) as server, joined(server, ALICE) as alice:
+            for _ in range(2):
+                async with joined(server, BOB) as slow:
+                    slow.websocket.transport.pause_reading()
+                    while not server.counters.queued_bytes:
+                        await alice.send_to(BOB, bytes(32 * 1024))
+                        await alice.synchronise()
+                    if server.counters.superseded_total == 0:
+                        async with joined(server, BOB):
+                            assert server.counters.queued_bytes == 0
+                    slow.websocket.transport.abort()
+                await until(lambda: server.counters.clients == 1)
+                assert server.counters.queued_bytes == 0
+                assert await alice.receive() == EndpointGone(BOB.public)
+
+    run(body())
+
+
 def test_the_rate_limit_slows_one_client_and_tells_it() -> None:
     async def body() -> None:
         rate, burst, count, size = 1_000_000, 100_000, 80, 10_000

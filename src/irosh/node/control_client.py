@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.node.control_wire import CONTROL_VERSION, FrameParser, Kind, pack, pack_message, parse_message
+from irosh.node.control_wire import (
+    CONTROL_VERSION,
+    PREFIX,
+    FrameParser,
+    Kind,
+    pack,
+    pack_message,
+    parse_message,
+    parse_prefix,
+)
 
 _RECEIVE = 256 * 1024
 
@@ -88,6 +97,29 @@ class ControlClient:
         for message in self.messages():
             answer = message
         return {name: value for name, value in answer.items() if name != "ok"}
+
+    def switch(self, op: str, arguments: Mapping[str, Any]) -> None:
+        """Ask for an operation after whose good answer the socket carries plain bytes; none of these is read here."""
+        self.request(op, arguments)
+        answered = False
+        while not answered:
+            length, kind = parse_prefix(self._exactly(PREFIX.size))
+            payload = self._exactly(length)
+            if kind is Kind.MESSAGE and "ok" in (message := parse_message(payload)):
+                checked(message)
+                answered = True
+
+    def _exactly(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            try:
+                chunk = self.socket.recv(size - len(data))
+            except OSError:
+                raise _node_gone() from None
+            if not chunk:
+                raise _node_gone()
+            data += chunk
+        return bytes(data)
 
 
 def checked(answer: dict[str, Any]) -> dict[str, Any]:

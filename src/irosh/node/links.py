@@ -137,6 +137,7 @@ class Links:
             connection.close()
             raise
         self._group.create_task(self._serve(peer))
+        self._connections[peer] = None  # before the task begins, so that who asks next does not dial again
         return peer
 
     async def _admit_and_serve(self, peer: PeerConnection, places: asyncio.Semaphore) -> None:

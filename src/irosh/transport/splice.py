@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from irosh.transport.interfaces import ConnectionLost, SpliceCounters, Stream, StreamReset
+from irosh.transport.tasks import to_the_end
 
 SMALL_CHUNK = 16 * 1024
 LARGE_CHUNK = 256 * 1024
@@ -43,7 +44,7 @@ async def splice(
         # One side broke off: what is true for it becomes true for the other.
         await _break_off(sock, stream, copies)
     except BaseException:
-        await asyncio.shield(_break_off(sock, stream, copies))
+        await to_the_end(_break_off(sock, stream, copies))
         raise
     finally:
         sock.close()

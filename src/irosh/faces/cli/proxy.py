@@ -24,10 +24,7 @@ def proxy(settings: Settings, target: str) -> None:
     plain `ssh PEER` work.
     """
     with control_client(settings, settings.output) as client:
-        client.request("proxy", {"target": target})
-        for message in client.messages():
-            if message.get("ok"):
-                break
+        client.switch("proxy", {"target": target})
         _carry(client.socket)
 
 

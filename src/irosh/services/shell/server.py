@@ -19,6 +19,7 @@ from irosh.services.shell.accounts import DEFAULT_USER, Account, find_account, i
 from irosh.services.shell.descriptors import read_descriptor, write_descriptor
 from irosh.services.shell.processes import SessionProcess, Terminal, start_process
 from irosh.transport.asyncio_transport import StreamTransport
+from irosh.transport.tasks import to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -207,9 +208,8 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
             try:
                 await self._serve(process)
             finally:
-                feeder.cancel()
-                await asyncio.gather(feeder, return_exceptions=True)
-                await asyncio.shield(process.end())
+                # The lost channel and the ending connection both cancel this task, one maybe during the other.
+                await to_the_end(_end(process, feeder))
         finally:
             self._context.sessions -= 1
 
@@ -259,6 +259,12 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
             if name.startswith(_ACCEPTED) and "\0" not in value and len(value) < 1024
         }
         return {**accepted, **self._context.environment}
+
+
+async def _end(process: SessionProcess, feeder: asyncio.Task[None]) -> None:
+    feeder.cancel()
+    await asyncio.gather(feeder, return_exceptions=True)
+    await process.end()
 
 
 _TERMINAL_DRAIN = 0.5  # seconds for what a shell printed last; background jobs may hold its terminal open for ever

@@ -197,6 +197,9 @@ class WebSocketConnection(asyncio.Protocol):
         # Until this task has the encrypting transport in hand, an answer to the first bytes, which may come
         # along with the end of the handshake, would go out in plain text.
         self._writable = False
+        # uvloop starts to read after connection_made even if told there to pause, yet believes that it has
+        # paused. start_tls pauses again before anything can be read, which this makes effective.
+        self._transport.resume_reading()
         transport: asyncio.Transport | None = None
         try:
             transport = await self._loop.start_tls(
@@ -270,7 +273,6 @@ class WebSocketConnection(asyncio.Protocol):
             self._start_closing("the client left" if exc is None else f"the connection broke: {exc}")
             assert self._timer is not None
             self._timer.cancel()
-            self._outbox.drop_datagrams()
             self.on_lost()
 
     # --- inside
