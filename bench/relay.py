@@ -44,6 +44,7 @@ def run(effort: Effort) -> list[Measurement]:
         Measurement("round trip of one byte, p99", "ms", "less", results["p99"], subject=RELAYED),
         Measurement("CPU up, all programs", "s/GB", "less", results["cpu up"], subject=RELAYED),
         Measurement("CPU down, all programs", "s/GB", "less", results["cpu down"], subject=RELAYED),
+        Measurement("CPU of a round trip, all programs", "µs", "less", results["cpu trip"], subject=RELAYED),
     ]
 
 

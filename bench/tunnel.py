@@ -39,6 +39,7 @@ def run(effort: Effort) -> list[Measurement]:
         Measurement("round trip of one byte, p99", "ms", "less", results["p99"]),
         Measurement("CPU up, both ends", "s/GB", "less", results["cpu up"]),
         Measurement("CPU down, both ends", "s/GB", "less", results["cpu down"]),
+        Measurement("CPU of a round trip, both ends", "µs", "less", results["cpu trip"]),
     ]
 
 

@@ -33,7 +33,8 @@ def far_servers(far: Place) -> Iterator[None]:
 
 
 def traffic(near: Place, way: Way, effort: Effort) -> Contender:
-    """Measures ``up`` and ``down`` (MB/s), ``cpu up`` and ``cpu down`` (s/GB), ``median`` and ``p99`` (ms)."""
+    """Measures ``up`` and ``down`` (MB/s), ``cpu up`` and ``cpu down`` (s/GB); of round trips ``median`` and ``p99`` (ms)
+    and ``cpu trip`` (µs)."""
     seconds = effort.pick(4, 1)
     count = effort.pick(2000, 20)
 
@@ -45,7 +46,10 @@ def traffic(near: Place, way: Way, effort: Effort) -> Contender:
             if way.pids:
                 gigabytes = figures[name] * seconds / 1000
                 figures[f"cpu {name}"] = (cpu_seconds(way.pids) - before) / gigabytes
+        before = cpu_seconds(way.pids)
         trips = round_trips(near, way.host, way.echo_port, count)
+        if way.pids:
+            figures["cpu trip"] = (cpu_seconds(way.pids) - before) / count * 1e6
         return figures | {name: seconds * 1000 for name, seconds in trips.items()}
 
     return measure

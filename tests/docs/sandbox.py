@@ -27,7 +27,7 @@ STOP_DEADLINE = 30.0
 
 _PORTS = re.compile(r"(?<![\w.-])(?:2222|3340|4433|5353|5432|8000|8080)(?![\w.-])")
 _TICKET = re.compile(r"irosh1[a-z2-7]{60,}")
-_LOOPBACK = ("relay.example.org", "0.0.0.0")
+_LOOPBACK = re.compile(r"(?<![\w.])(?:relay\.example\.org|0\.0\.0\.0)(?![\w.])")
 _SITE = Path(__file__).with_name("site")
 _NO_NETWORK = '[network]\nrelays = []\nbind = "127.0.0.1:0"\n'
 # OpenSSH finds the home directory in the password database, whatever HOME says.
@@ -44,7 +44,7 @@ class _Program:
     """A command in the background, its output collected as it comes."""
 
     step: Step
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     output: str = ""
     reader: threading.Thread = field(init=False)
 
@@ -56,7 +56,7 @@ class _Program:
         assert self.process.stdout is not None
         with self.process.stdout as lines:
             for line in lines:
-                self.output += line
+                self.output += line.decode(errors="replace")
 
     def stop(self, number: signal.Signals) -> int:
         """End it by a signal, as a terminal does; returns the exit status."""
@@ -116,11 +116,12 @@ class Sandbox:
         command = f"(exit {self._status.get(step.machine, 0)}); {self._real(step.command)}"
         process = self._start(step.machine, command)
         try:
-            output, _ = process.communicate(timeout=COMMAND_DEADLINE)
+            printed, _ = process.communicate(timeout=COMMAND_DEADLINE)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{step.where}: {step.command}\n--- still runs after {COMMAND_DEADLINE:g} s") from None
         finally:
             end_group(process)
+        output = printed.decode(errors="replace")
         self._note_ticket(output)
         self._status[step.machine] = process.returncode
         said = f"{step.where}: {step.command}\n--- it printed, and ended with {process.returncode}:\n{output}"
@@ -165,15 +166,13 @@ class Sandbox:
 
     # -- places
 
-    def _start(self, machine: str, command: str) -> subprocess.Popen[str]:
+    def _start(self, machine: str, command: str) -> subprocess.Popen[bytes]:
         """Start a command in a process group of its own, output and errors together as on a terminal."""
         return subprocess.Popen(
             ["bash", "-c", command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
             start_new_session=True,
             cwd=self._home(machine),
             env=self._environment(machine),
@@ -209,8 +208,7 @@ class Sandbox:
     # -- what stands on the page, and what is meant
 
     def _real(self, text: str) -> str:
-        for name in _LOOPBACK:
-            text = text.replace(name, "127.0.0.1")
+        text = _LOOPBACK.sub("127.0.0.1", text)
         text = _PORTS.sub(lambda match: self._port(match[0]), text)
         if re.search(r"\bTICKET\b", text):
             assert self._ticket is not None, "the page uses TICKET before a ticket was printed"

@@ -10,6 +10,7 @@ from tests.docs.markdown import Block, Page
 
 _PROMPT = re.compile(r"(?P<machine>[a-z]+)\$ (?P<command>\S.*)")
 _KEEPS_RUNNING = re.compile(r"irosh( --?\w+)* (host|relay serve|tunnel open)\b|python3 -m http\.server\b")
+_GAP = re.compile(r"(?<=\S) {2,}")
 INTERRUPT = "^C"
 SCRIPT_MACHINE = "laptop"
 ASK_STATUS = "echo $?"
@@ -64,7 +65,7 @@ def _console_steps(page: str, block: Block) -> list[Step]:
 
 
 def shows_all(shown: Sequence[str], output: str) -> bool:
-    """Whether ``shown``, with ``...`` for anything, is all of ``output``, but for white space at the ends of lines."""
+    """Whether ``shown``, with ``...`` for anything, is all of ``output``, however wide its columns are."""
     return re.fullmatch(_pattern(shown), _normal(output)) is not None
 
 
@@ -81,13 +82,17 @@ def shown_beginning(shown: Sequence[str], output: str) -> str:
 
 
 def _normal(output: str) -> str:
-    """Without white space at the ends of lines, and with a line end at the end of text that is not empty."""
-    lines = [line.rstrip() for line in output.rstrip().splitlines()]
-    return "".join(f"{line}\n" for line in lines)
+    """Each line as :func:`_plain` has it, without empty ones at the end, and with a line end."""
+    return "".join(f"{_plain(line)}\n" for line in output.rstrip().splitlines())
+
+
+def _plain(line: str) -> str:
+    """Without white space at the end, and with two spaces between columns, however wide they are."""
+    return _GAP.sub("  ", line.rstrip())
 
 
 def _pattern(shown: Sequence[str]) -> str:
-    lines = [line.rstrip() for line in shown]
+    lines = [_plain(line) for line in shown]
     while lines and not lines[-1]:
         lines.pop()
     return "".join(r"(?:.*\n)*?" if line == "..." else f"{_line_pattern(line)}\n" for line in lines)

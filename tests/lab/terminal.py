@@ -79,8 +79,10 @@ class Terminal:
 
     def wait_exit(self) -> int:
         """The exit status of the program, once it has ended."""
-        wait_until(lambda: self._ask("#{pane_dead}") == "1", timeout=SCREEN_DEADLINE, what="the program has ended")
-        return int(self._ask("#{pane_dead_status}"))
+        status = wait_until(
+            lambda: self._ask("#{pane_dead_status}"), timeout=SCREEN_DEADLINE, what="the program has ended"
+        )
+        return int(status)
 
     def _ask(self, format_: str) -> str:
         return self._tmux("display-message", "-p", format_).strip()

@@ -3,5 +3,8 @@
 import os
 import socket
 
-if name := os.environ.get("DOCUMENTED_MACHINE"):
-    socket.gethostname = lambda: name
+machine = os.environ.get("DOCUMENTED_MACHINE", "")
+if machine:
+    socket.gethostname = lambda: machine
+    # Whatever wants the name in full must not ask a name server for it.
+    socket.getfqdn = lambda name="": name or machine

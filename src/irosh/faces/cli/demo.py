@@ -16,6 +16,7 @@ import click
 from irosh.core.errors import IroshError
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.output import Output, style
+from irosh.faces.cli.signals import ending_signals
 from irosh.faces.cli.table import printable
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _cancelled_by_signals() -> None:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = [signal.SIGINT, *ending_signals()]
 
     def interrupt() -> None:
         for number in signals:

@@ -39,7 +39,8 @@ def dns_answer(query: bytes, address: str) -> bytes:
 
 def dns_address(query: bytes, answer: bytes) -> str:
     """The address in the ``answer`` to ``query``. ``ValueError`` if it is not one."""
-    if answer != dns_answer(query, address := ".".join(str(byte) for byte in answer[-4:])):
+    address = ".".join(str(byte) for byte in answer[-4:])
+    if len(answer) <= len(query) or answer != dns_answer(query, address):
         raise ValueError("this is no answer to the query")
     return address
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import select
 import socket
+from contextlib import suppress
 
 import click
 
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import control_client
+from irosh.faces.cli.signals import ended_as_interrupted
 
 _CHUNK = 256 * 1024
 
@@ -23,7 +25,8 @@ def proxy(settings: Settings, target: str) -> None:
     For use by other programs: ssh -o ProxyCommand='irosh proxy %h' PEER. `irosh ssh-config` prints what makes
     plain `ssh PEER` work.
     """
-    with control_client(settings, settings.output) as client:
+    # ssh(1) ends its ProxyCommand by SIGHUP, and shows what is written to stderr: nothing.
+    with suppress(KeyboardInterrupt), ended_as_interrupted(), control_client(settings, settings.output) as client:
         client.switch("proxy", {"target": target})
         _carry(client.socket)
 

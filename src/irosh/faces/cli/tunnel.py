@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-from collections.abc import Iterator
-from types import FrameType
 from typing import Any
 
 import click
@@ -15,6 +12,7 @@ from irosh.core.errors import IroshError
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.output import Output, style
 from irosh.faces.cli.running import control_client
+from irosh.faces.cli.signals import ended_as_interrupted
 
 
 @click.group()
@@ -54,7 +52,7 @@ def open_tunnel(
     from irosh.faces.cli.limits import raise_file_limit
 
     raise_file_limit()
-    with _terminated_as_interrupted(), control_client(settings, settings.output) as client:
+    with ended_as_interrupted(), control_client(settings, settings.output) as client:
         client.request("tunnel.open", request)
         with contextlib.suppress(KeyboardInterrupt):
             for message in client.messages():
@@ -100,17 +98,3 @@ def _show(output: Output, message: dict[str, Any]) -> None:
 
 def _error_text(fields: dict[str, Any]) -> str:
     return str(IroshError.from_dict(fields["error"]))
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends the command as Ctrl-C does: listeners closed, the node told."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

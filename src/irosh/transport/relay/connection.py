@@ -67,14 +67,10 @@ class RelayConnection(WebSocketConnection):
     # --- what the WebSocket connection calls
 
     def on_open(self) -> bool:
-        """Starts the deadline for authentication, and the TLS handshake if there is to be one."""
+        """Starts the deadline for authentication."""
         if not self._hub.opened(self):
             return False
         self.set_timer(self._config.handshake_timeout, self._handshake_timed_out)
-        if self._hub.tls is not None:
-            self._transport.pause_reading()
-            handshaking = self.start_tls(self._hub.tls, self._config.handshake_timeout)
-            self._hub.tasks.create_task(handshaking)
         return True
 
     def data_received(self, data: bytes) -> None:

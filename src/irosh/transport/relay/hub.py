@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
 from typing import TYPE_CHECKING, Final
 
 from websockets.frames import CloseCode
@@ -34,19 +33,11 @@ def short(endpoint_id: bytes) -> str:
 
 
 class Hub:
-    """The shared state of a relay's connections.
+    """The shared state of a relay's connections."""
 
-    Args:
-        config: the relay's settings.
-        tls: how to speak TLS, None for plain HTTP.
-        tasks: owns the tasks of TLS handshakes.
-    """
-
-    def __init__(self, config: RelayConfig, tls: ssl.SSLContext | None, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, config: RelayConfig) -> None:
         self.loop = asyncio.get_running_loop()
         self.config = config
-        self.tls = tls
-        self.tasks = tasks
         self.budget = Budget(config.queue_bytes_total)
         self.registry: Registry[RelayConnection] = Registry()
         self.deserted = asyncio.Event()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
+import ssl
 from contextlib import AsyncExitStack
 from types import TracebackType
 
-from irosh.core.errors import ErrorCode, IroshError
 from irosh.transport.relay.config import RelayConfig
 from irosh.transport.relay.connection import RelayConnection
 from irosh.transport.relay.hub import Hub, logger
+from irosh.transport.relay.listener import listen
 from irosh.transport.relay.metrics import RelayCounters
 
-_BACKLOG = 1024
+_ACCEPT_PAUSE = 1.0  # seconds to wait for file descriptors
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
@@ -32,7 +34,7 @@ class RelayServer:
     def __init__(self, config: RelayConfig) -> None:
         self._config = config
         self._stack = AsyncExitStack()
-        self._listener: asyncio.Server
+        self._addresses: list[tuple[str, int]] = []
         self._hub: Hub
 
     async def __aenter__(self) -> RelayServer:
@@ -42,14 +44,19 @@ class RelayServer:
             IroshError: ``INVALID_CONFIG`` if the TLS files cannot be used, ``PORT_TAKEN`` or ``BIND_FAILED``.
         """
         tls = self._config.ssl_context()
+        self._hub = Hub(self._config)
         async with AsyncExitStack() as stack:
+            listeners = await listen(self._config.host, self._config.port)
+            for listener in listeners:
+                stack.callback(listener.close)
+            self._addresses = [listener.getsockname()[:2] for listener in listeners]
             tasks = await asyncio.TaskGroup().__aenter__()
             # Not told of the block's own failure, which it would wrap in an exception group.
             stack.push_async_callback(tasks.__aexit__, None, None, None)
-            hub = Hub(self._config, tls, tasks)
-            self._listener = await self._listen(hub)
-            stack.push_async_callback(self._shut_down)
-            self._hub = hub
+            stack.push_async_callback(self._say_goodbye)
+            for listener in listeners:
+                accepting = tasks.create_task(self._accept(listener, tls, tasks))
+                stack.callback(accepting.cancel)
             self._stack = stack.pop_all()
         logger.info("relay listening on %s", self.url)
         return self
@@ -63,7 +70,7 @@ class RelayServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on; with a host name of several addresses, that of the first."""
+        """The port it listens on."""
         return self.addresses[0][1]
 
     @property
@@ -83,31 +90,22 @@ class RelayServer:
         """What the relay has counted so far; updated while it runs."""
         return self._hub.snapshot()
 
-    async def _listen(self, hub: Hub) -> asyncio.Server:
-        host, port = self._config.host, self._config.port
-        try:
-            listener = await hub.loop.create_server(
-                lambda: RelayConnection(hub), host, port, backlog=_BACKLOG, start_serving=True
-            )
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise IroshError(
-                    ErrorCode.PORT_TAKEN,
-                    f"another program listens on {host} port {port}",
-                    "choose another port, or 0 for any free one",
-                ) from None
-            raise IroshError(
-                ErrorCode.BIND_FAILED, f"cannot listen on {host} port {port}: {error.strerror or error}"
-            ) from None
-        self._addresses = [sock.getsockname()[:2] for sock in listener.sockets]
-        return listener
+    async def _accept(self, listener: socket.socket, tls: ssl.SSLContext | None, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            try:
+                sock, _ = await self._hub.loop.sock_accept(listener)
+            except OSError as error:
+                # The client gave up already, or there are no more file descriptors. Neither ends the relay.
+                if error.errno != errno.ECONNABORTED:
+                    logger.warning("cannot accept connections now: %s", error.strerror)
+                    await asyncio.sleep(_ACCEPT_PAUSE)
+                continue
+            tasks.create_task(RelayConnection(self._hub).open(sock, tls, self._config.handshake_timeout))
 
-    async def _shut_down(self) -> None:
-        self._listener.close()
+    async def _say_goodbye(self) -> None:
         try:
             self._hub.shut_down()
             await self._hub.deserted.wait()  # every connection has its own deadline
         finally:
             self._hub.abort_all()
             await self._hub.deserted.wait()
-            await self._listener.wait_closed()

@@ -1,8 +1,8 @@
 """The mechanics of one WebSocket connection of a server, in callbacks.
 
 Written on the library's sans-I/O protocol instead of its coroutines: a message is handled in the same call
-that read it, without a task switch, and all that one read causes to be sent goes out in one write. Besides
-that of a TLS handshake there are no tasks, so there is nothing to leave behind.
+that read it, without a task switch, and all that one read causes to be sent goes out in one write. The only
+task is the one that opens the connection, so there is nothing to leave behind.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._counters = counters
         self._close_timeout = close_timeout
         self._websocket = ServerProtocol(subprotocols=subprotocols, max_size=max_message, logger=_library_logger)
-        self._transport: asyncio.Transport
+        self._transport: asyncio.Transport | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._resume_timer: asyncio.TimerHandle | None = None
         self._writable = True
@@ -74,7 +75,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     @abstractmethod
     def on_open(self) -> bool:
-        """A TCP connection was made; False to drop it."""
+        """A TCP connection was accepted, its TLS handshake is still to come; False to drop it."""
 
     @abstractmethod
     def on_request(self, request: Request) -> None:
@@ -98,6 +99,32 @@ class WebSocketConnection(asyncio.Protocol):
 
     # --- services
 
+    async def open(self, sock: socket.socket, tls: ssl.SSLContext | None, timeout: float) -> None:
+        """Takes over an accepted socket; returns when a TLS handshake, if any, has been made or has failed.
+
+        Args:
+            sock: non-blocking; closed with the connection.
+            tls: how to speak TLS, None to speak plain text.
+            timeout: seconds for the TLS handshake.
+        """
+        self._opening = asyncio.current_task()
+        limits = {} if tls is None else {"ssl_handshake_timeout": timeout, "ssl_shutdown_timeout": self._close_timeout}
+        try:
+            host, port = sock.getpeername()[:2]
+            self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_LOW_WATER)
+            if self.on_open():
+                await self._loop.connect_accepted_socket(lambda: self, sock, ssl=tls, **limits)
+        except OSError as error:  # includes ssl.SSLError and time-outs
+            self._start_closing(f"it could not be opened: {error}")
+        finally:
+            self._opening = None
+            if self._transport is None:
+                # The loop tells nobody of a connection lost before it was made.
+                sock.close()
+                self.connection_lost(None)
+
     @property
     def closing(self) -> bool:
         """Whether :meth:`on_closing` has been called."""
@@ -116,6 +143,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def pause_reading(self, delay: float) -> None:
         """Reads nothing for ``delay`` seconds."""
+        assert self._transport is not None
         if self._resume_timer is not None:  # TLS may hand over what it had decrypted before a pause
             self._resume_timer.cancel()
         self._transport.pause_reading()
@@ -154,6 +182,7 @@ class WebSocketConnection(asyncio.Protocol):
     def flush(self, now: float) -> None:
         """Sends what waits, as far as the client takes it."""
         transport = self._transport
+        assert transport is not None
         while self._writable and self._outbox and not transport.is_closing():
             messages, stale = self._outbox.take(_WRITE_SIZE, now)
             self._counters.dropped_stale_total += stale
@@ -172,8 +201,8 @@ class WebSocketConnection(asyncio.Protocol):
             self._start_closing(reason)
             try:
                 self._websocket.send_close(code, reason)
-            except InvalidState:  # not opened yet
-                self._transport.abort()
+            except InvalidState:  # there is no WebSocket yet
+                self._drop()
             self._queue_library_output()
             self.flush(self._loop.time())
 
@@ -188,54 +217,16 @@ class WebSocketConnection(asyncio.Protocol):
     def abort(self, reason: str) -> None:
         """Drops the connection at once; ``reason`` is for logs."""
         self._start_closing(reason)
-        self._transport.abort()
-
-    async def start_tls(self, context: ssl.SSLContext, timeout: float) -> None:
-        """Speaks TLS from now on. To be called before anything was read, with reading paused."""
-        if self._transport.is_closing():
-            return
-        # Until this task has the encrypting transport in hand, an answer to the first bytes, which may come
-        # along with the end of the handshake, would go out in plain text.
-        self._writable = False
-        # uvloop starts to read after connection_made even if told there to pause, yet believes that it has
-        # paused. start_tls pauses again before anything can be read, which this makes effective.
-        self._transport.resume_reading()
-        transport: asyncio.Transport | None = None
-        try:
-            transport = await self._loop.start_tls(
-                self._transport,
-                self,
-                context,
-                server_side=True,
-                ssl_handshake_timeout=timeout,
-                ssl_shutdown_timeout=self._close_timeout,
-            )
-        except OSError as error:  # includes ssl.SSLError and time-outs
-            self._start_closing(f"TLS handshake failed: {error}")
-        finally:
-            if transport is None:
-                # The loop tells nobody of a connection lost during the TLS handshake.
-                self._transport.abort()
-                self.connection_lost(None)
-            else:
-                self._transport = transport
-                transport.set_write_buffer_limits(_WRITE_BUFFER)
-                self.resume_writing()
+        self._drop()
 
     # --- what the transport calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A TCP connection was accepted."""
+        """The connection is open, TLS handshake included."""
         self._transport = cast(asyncio.Transport, transport)
-        if peer := transport.get_extra_info("peername"):
-            host, port = peer[:2]
-            self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            tcp = transport.get_extra_info("socket")
-            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_LOW_WATER)
         self._transport.set_write_buffer_limits(_WRITE_BUFFER)
-        if not self.on_open():
-            self.abort("refused")
+        if self._closing:
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""
@@ -288,6 +279,7 @@ class WebSocketConnection(asyncio.Protocol):
             self.fail(CloseCode.UNSUPPORTED_DATA, f"{kind} are not part of the protocol")
 
     def _resume_reading(self) -> None:
+        assert self._transport is not None
         self._resume_timer = None
         self.heard = self._loop.time()  # it was not the client that was silent
         if not self._transport.is_closing():
@@ -302,9 +294,14 @@ class WebSocketConnection(asyncio.Protocol):
         if self._resume_timer is not None:
             self._resume_timer.cancel()
             self._resume_reading()
-        # Not bound to the transport of this moment: a TLS handshake may yet replace it.
-        self.set_timer(self._close_timeout, lambda: self._transport.abort())
+        self.set_timer(self._close_timeout, self._drop)
         self.on_closing(reason)
+
+    def _drop(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+        elif self._opening is not None:
+            self._opening.cancel()
 
     def _queue_library_output(self) -> None:
         """Queues what the library wants to send: the HTTP response, close frames and WebSocket pongs."""
@@ -322,6 +319,7 @@ class WebSocketConnection(asyncio.Protocol):
     def _queue(self, message: bytes) -> bool:
         if self._outbox.put_control(message):
             return True
+        assert self._transport is not None
         if not self._transport.is_closing():
             self._counters.unread_total += 1
         self.abort("does not read what it is sent")
