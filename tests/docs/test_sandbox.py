@@ -43,7 +43,7 @@ def play(directory: Path, *lines: str) -> None:
         ("laptop$ echo out; echo err >&2", "out", "err"),
         ("laptop$ pwd > here", "server$ cmp <(pwd) ../laptop/here", "server$ echo $?", "1"),
         ("laptop$ cat",),
-        ("laptop$ irosh identity show", f"id {identity_of('laptop').id}", "...", "SSH fingerprint  ..."),
+        ("laptop$ irosh identity show", f"id  {identity_of('laptop').id}", "...", "SSH fingerprint  ..."),
         ("laptop$ irosh config path", "/.../laptop/state/config.toml"),
         ("laptop$ python3 -c 'import socket; print(socket.gethostname())'", "laptop"),
     ],

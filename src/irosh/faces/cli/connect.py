@@ -10,6 +10,7 @@ import click
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import control_client
+from irosh.faces.cli.target import read_target
 from irosh.faces.cli.terminal import LocalTerminal, SessionEnd, carry_session
 
 # As ssh_config(5) SendEnv on Debian, and what says how many colours there are.
@@ -53,14 +54,15 @@ def connect(
 ) -> int:
     """Open a shell on a peer, or run COMMAND there.
 
-    TARGET is a ticket, an endpoint id or the name of a peer you connected to before. Input, output, errors and the
+    TARGET is a ticket, an endpoint id or the name of a peer you connected to before; `-` stands for the ticket in
+    IROSH_TICKET, which other users of this machine cannot see. Input, output, errors and the
     exit status of COMMAND are passed on; 255 means that the connection failed.
     """
     user, target = _split_user(target)
     terminal = LocalTerminal.find()
     wants_terminal = (force_tty or not command) and not no_tty and not settings.json
     request: dict[str, Any] = {
-        "target": target,
+        "target": read_target(target),
         "name": name,
         "user": user,
         "command": " ".join(command) if command else None,

@@ -13,6 +13,7 @@ from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.output import Output, style
 from irosh.faces.cli.running import control_client
 from irosh.faces.cli.signals import ended_as_interrupted
+from irosh.faces.cli.target import read_target
 
 
 @click.group()
@@ -44,7 +45,7 @@ def open_tunnel(
     The peer's owner decides what may be reached: irosh peer allow NAME 'forward:tcp://127.0.0.0/8:*'.
     """
     request: dict[str, Any] = {
-        "target": target,
+        "target": read_target(target),
         "name": name,
         "maps": _pairs(sources, listens, maps),
         "udp_idle": parse_duration(udp_idle) if udp_idle else None,
