@@ -112,6 +112,14 @@ def test_every_configuration_key_is_explained_and_no_other() -> None:
     assert sorted(key for key in keys if key.startswith(sections)) == sorted(known)
 
 
+def test_every_variable_of_the_environment_is_explained() -> None:
+    sources = (path.read_text() for path in SOURCE.rglob("*.py"))
+    variables = {name for source in sources for name in re.findall(r'"(IROSH_[A-Z_]+)"', source)}
+    assert "IROSH_STATE" in variables
+    code = "\n".join(map(_code, ALL.values()))
+    assert not [name for name in variables if not re.search(rf"\b{name}\b", code)]
+
+
 def test_the_capabilities_are_explained() -> None:
     code = _code(ALL["docs/peers.md"])
     assert not [kind for kind in KINDS if not re.search(rf"(?<![\w-]){kind}\b", code)]

@@ -163,14 +163,21 @@ def _ip(*arguments: str) -> str:
 
 
 def _remove_namespace(namespace: str) -> list[str]:
-    pids = [int(pid) for pid in _ip("netns", "pids", namespace).split()]
-    commands = [command_line(pid) for pid in pids]
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not _ip("netns", "pids", namespace).split(), what=f"{namespace} is empty")
+    """Remove a namespace with all that runs there; returns the commands of what did."""
+    commands: dict[int, str] = {}
+
+    def empty() -> bool:
+        # Asked again and again, because a program may be entering it just now.
+        pids = [int(pid) for pid in _ip("netns", "pids", namespace).split()]
+        for pid in pids:
+            commands[pid] = command_line(pid) or commands.get(pid, "")
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not pids
+
+    wait_until(empty, what=f"{namespace} is empty")
     _ip("netns", "delete", namespace)
-    return [command for command in commands if command]
+    return [command for command in commands.values() if command]
 
 
 def _remove_abandoned() -> None:

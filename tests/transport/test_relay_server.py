@@ -619,6 +619,26 @@ def test_datagrams_pass_over_tls(tmp_path: Path) -> None:
     run(body())
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+def test_the_relay_runs_on_uvloop(tmp_path: Path, tls: bool) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    cert, key = certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=cert) if tls else None
+    settings = {"tls_cert": cert, "tls_key": key} if tls else {}
+
+    async def body() -> None:
+        async with relay(close_timeout=0.2, **settings) as server:
+            async with joined(server, ALICE, tls=trusting) as alice, joined(server, BOB, tls=trusting) as bob:
+                await alice.send_to(BOB, bytes(60_000))
+                assert await bob.receive() == Datagrams(ALICE.public, 0, None, bytes(60_000))
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)  # hangs when the relay stops
+            await until(lambda: server.counters.pending == 1)
+        writer.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(body(), DEADLINE))
+
+
 def test_tls_clients_that_never_finish_their_handshake_are_dropped(tmp_path: Path) -> None:
     cert, key = certificate(tmp_path)
     trusting = ssl.create_default_context(cafile=cert)

@@ -12,6 +12,7 @@ import asyncio
 import ctypes
 import logging
 import struct
+import sys
 import threading
 from collections.abc import Callable, Generator
 from itertools import count
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 # After so many calls that finished without waiting, let the other tasks of the loop run.
 _FAIR_SHARE = 16
+SWITCH_INTERVAL = 0.0002  # seconds
 _ASYNC_ARGUMENTS = ("rust_future", "ffi_poll", "ffi_complete", "ffi_free", "lift_func", "error_ffi_converter")
 
 
@@ -37,6 +39,9 @@ def install(ffi: Any) -> tuple[str, ...]:
     if _always_goes_round_the_loop(ffi):
         ffi._uniffi_rust_call_async = _inline_call_async(ffi)
         replaced.append("call_async")
+    # The engine's threads need the interpreter's lock to hand over each answer. By default Python makes a thread wait
+    # for it up to 5 ms while another computes: ten round trips' time.
+    sys.setswitchinterval(SWITCH_INTERVAL)
     log.debug("iroh fast path: %s", ", ".join(replaced) or "not needed")
     return tuple(replaced)
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import threading
 from typing import Any
 
 from irosh.assembly import NodeOptions, assembled_node
 from irosh.faces.cli.options import Settings
 from irosh.faces.cli.output import Output
-
-SWITCH_INTERVAL = 0.0002
 
 
 class BackgroundNode:
@@ -28,8 +25,6 @@ class BackgroundNode:
         self._thread = threading.Thread(target=self._run, name="irosh node")
 
     def __enter__(self) -> BackgroundNode:
-        # Bytes pass between the two threads; with the default of 5 ms each waits for the other far too long.
-        sys.setswitchinterval(SWITCH_INTERVAL)
         self._thread.start()
         self._ready.wait()
         if self._error is not None:

@@ -108,7 +108,8 @@ class WebSocketConnection(asyncio.Protocol):
             timeout: seconds for the TLS handshake.
         """
         self._opening = asyncio.current_task()
-        limits = {} if tls is None else {"ssl_handshake_timeout": timeout, "ssl_shutdown_timeout": self._close_timeout}
+        limits = {"ssl_handshake_timeout": timeout, "ssl_shutdown_timeout": self._close_timeout} if tls else {}
+        opened = False
         try:
             host, port = sock.getpeername()[:2]
             self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -116,13 +117,17 @@ class WebSocketConnection(asyncio.Protocol):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_LOW_WATER)
             if self.on_open():
                 await self._loop.connect_accepted_socket(lambda: self, sock, ssl=tls, **limits)
+                opened = True
         except OSError as error:  # includes ssl.SSLError and time-outs
             self._start_closing(f"it could not be opened: {error}")
         finally:
             self._opening = None
-            if self._transport is None:
-                # The loop tells nobody of a connection lost before it was made.
-                sock.close()
+            if not opened:
+                # The loop tells nobody, or only sometimes, of a connection lost before it was open.
+                if self._transport is None:
+                    sock.close()
+                else:
+                    self._transport.abort()
                 self.connection_lost(None)
 
     @property
