@@ -72,7 +72,7 @@ def _endpoint_settings(options: NodeOptions, config: Config, secret: bytes) -> E
         secret=secret,
         bind=bind_addresses(bind),
         relays=None if relays is None else tuple(_checked_relay(url) for url in relays),
-        relay_tokens=dict(config.relay_tokens),
+        relay_token=config.relay_token,
         accepts=options.hosting,
     )
 

@@ -25,7 +25,7 @@ async def _node(relay: str, token: str | None = None, *, accepts: bool = True) -
         secret=Identity.generate().secret,
         bind=LOOPBACK,
         relays=(relay,),
-        relay_tokens={relay: token} if token else {},
+        relay_token=lambda _url: token,
         accepts=accepts,
     )
     rendezvous = await IrohDefault.start(settings)

@@ -5,6 +5,7 @@ The codes are a contract: they appear in ``--json`` output, on the wire and in `
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 
 
@@ -29,7 +30,6 @@ class ErrorCode(StrEnum):
     NOT_RUNNING = "not-running"
     BIND_FAILED = "bind-failed"
     PORT_TAKEN = "port-taken"
-    MISSING_EXTRA = "missing-extra"
     # reaching the peer
     UNREACHABLE = "unreachable"
     IDENTITY_MISMATCH = "identity-mismatch"
@@ -52,6 +52,11 @@ class ErrorCode(StrEnum):
     TARGET_UNREACHABLE = "target-unreachable"
     SHUTTING_DOWN = "shutting-down"
     INTERNAL = "internal"
+
+
+def system_message(error: OSError) -> str:
+    """The operating system's words for ``error``; asyncio puts its own, with addresses, in their place."""
+    return os.strerror(error.errno) if error.errno else error.strerror or str(error)
 
 
 class IroshError(Exception):

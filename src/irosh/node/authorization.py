@@ -117,7 +117,10 @@ class Authorizer:
         except IroshError as error:
             self._auditor.record("use", peer_id, "refused", f"{action}: {error.message}")
             raise
-        self._auditor.record("use", peer_id, "used", str(action))
+        if not (
+            isinstance(action, Use) and len(action.names) > 1
+        ):  # a way in, not a use: what is used is checked again
+            self._auditor.record("use", peer_id, "used", str(action))
 
 
 def _decide_reach(capabilities: Sequence[Capability], action: Reach, where: Sequence[str]) -> Grant:

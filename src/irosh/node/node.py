@@ -116,7 +116,7 @@ class Node:
         target = resolve_target(self.trust, self.identity.id, text)
         self._check_name(target, name)
         connection = await self.links.get(target.destination)
-        if target.peer is not None and target.destination.invite is None:
+        if target.peer is not None and target.destination.invite is None and name is None:
             return Reached(target.peer, connection, target.destination, newly_pinned=False)
         try:
             async with asyncio.timeout(WELCOME_DEADLINE):
@@ -124,6 +124,8 @@ class Node:
         except TimeoutError:
             raise IroshError(ErrorCode.TIMEOUT, "the peer did not greet back") from None
         peer = target.peer or self._pin(target, name, welcome)
+        if name is not None and peer.petname != name:
+            peer = self.trust.rename(peer.id, name)
         # Once pinned, the invite is spent; a redial must not present it again.
         route = target.destination.route
         try:

@@ -61,8 +61,13 @@ class PeerAdmin:
         self._trust.rename(peer.id, new_name)
         return self._changed("peer-rename", peer.id)
 
-    def allow(self, name: str, capabilities: Sequence[str], replace: bool, expires_in: float | None) -> dict[str, Any]:
-        """Grant capabilities, besides those there are or instead of them; a revoked peer is active again."""
+    def allow(
+        self, name: str, capabilities: Sequence[str], replace: bool, expires_in: float | None, lift_expiry: bool
+    ) -> dict[str, Any]:
+        """Grant capabilities, besides those there are or instead of them; a revoked peer is active again.
+
+        ``expires_in``: seconds until all access ends, None leaves that as it is; ``lift_expiry``: it ends no more.
+        """
         peer = self._find(name)
         if peer.status == "blocked":
             raise IroshError(
@@ -73,8 +78,8 @@ class PeerAdmin:
             self._trust.set_capabilities(peer.id, parsed)
         else:  # pinning gives one that is not active exactly these
             self._trust.pin(peer.id, petname=None, origin=peer.origin, capabilities=parsed)
-        if expires_in is not None:
-            self._trust.set_expiry(peer.id, time.time() + expires_in)
+        if expires_in is not None or lift_expiry:
+            self._trust.set_expiry(peer.id, None if expires_in is None else time.time() + expires_in)
         return self._changed("peer-allow", peer.id)
 
     def revoke(self, name: str) -> dict[str, Any]:

@@ -67,8 +67,8 @@ class IrohDefault:
             ]
         from irosh.transport.relay.probe import probe_relay
 
-        tokens, secret = self._settings.relay_tokens, self._settings.secret
-        found = await asyncio.gather(*(probe_relay(url, tokens.get(url), secret) for url in self._settings.relays))
+        token, secret = self._settings.relay_token, self._settings.secret
+        found = await asyncio.gather(*(probe_relay(url, token(url), secret) for url in self._settings.relays))
         return [problem for problem in found if problem is not None]
 
     def route(self) -> Route:
@@ -80,13 +80,13 @@ class IrohDefault:
         for url in route.relays:
             if url not in self._known_relays:
                 self._known_relays.add(url)
-                await self._endpoint.add_relay(url, self._settings.relay_tokens.get(url))
+                await self._endpoint.add_relay(url, self._settings.relay_token(url))
         return await dial_route(route, self._endpoint.connect, self._probe)
 
     async def _probe(self, url: str) -> IroshError | None:
         from irosh.transport.relay.probe import probe_relay
 
-        return await probe_relay(url, self._settings.relay_tokens.get(url), None)
+        return await probe_relay(url, self._settings.relay_token(url), None)
 
     async def accept(self) -> Connection | None:
         return await self._endpoint.accept()

@@ -31,11 +31,13 @@ async def splice(
 ) -> None:
     """See :meth:`irosh.transport.interfaces.Stream.splice`."""
     sock.setblocking(False)
+    answered = False
     copies = [asyncio.ensure_future(_socket_to_stream(sock, stream, counters))]
     try:
         if ready is not None:
             # Until the peer's answer is read, a failing upward copy must not take the answer with it.
             await ready
+        answered = True
         copies.append(asyncio.ensure_future(_stream_to_socket(stream, sock, counters)))
         done, _ = await asyncio.wait(copies, return_when=asyncio.FIRST_EXCEPTION)
         for copy in done:
@@ -43,6 +45,8 @@ async def splice(
     except (OSError, StreamReset, ConnectionLost, EOFError):
         # One side broke off: what is true for it becomes true for the other.
         await _break_off(sock, stream, copies)
+        if not answered:
+            raise
     except BaseException:
         await to_the_end(_break_off(sock, stream, copies))
         raise

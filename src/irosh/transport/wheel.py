@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -38,7 +38,7 @@ class EndpointSettings:
     secret: bytes = field(repr=False)
     bind: tuple[str, ...] = ()
     relays: tuple[str, ...] | None = None
-    relay_tokens: dict[str, str] = field(default_factory=dict, repr=False)
+    relay_token: Callable[[str], str | None] = field(default=lambda _url: None, repr=False)
     accepts: bool = True
 
 
@@ -74,7 +74,7 @@ class _Preset(iroh.Preset):  # type: ignore[misc]
             builder.apply_minimal()
             relay_map = iroh.RelayMap.empty()
             for url in settings.relays:
-                relay_map.insert(_relay_config(url, settings.relay_tokens.get(url)))
+                relay_map.insert(_relay_config(url, settings.relay_token(url)))
             builder.relay_mode(iroh.RelayMode.custom(relay_map))
         if settings.accepts:
             builder.alpns([ALPN])

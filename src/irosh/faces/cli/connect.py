@@ -10,6 +10,7 @@ import click
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import control_client
+from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.terminal import LocalTerminal, SessionEnd, carry_session
 
@@ -55,8 +56,8 @@ def connect(
     """Open a shell on a peer, or run COMMAND there.
 
     TARGET is a ticket, an endpoint id or the name of a peer you connected to before; `-` stands for the ticket in
-    IROSH_TICKET, which other users of this machine cannot see. Input, output, errors and the
-    exit status of COMMAND are passed on; 255 means that the connection failed.
+    IROSH_TICKET, which other users of this machine cannot see. Input, output, errors and the exit status of COMMAND
+    are passed on; 255 means that the connection failed.
     """
     user, target = _split_user(target)
     terminal = LocalTerminal.find()
@@ -73,7 +74,7 @@ def connect(
     else:
         terminal = None
     try:
-        with control_client(settings, settings.output) as client:
+        with ended_as_interrupted(), control_client(settings, settings.output) as client:
             client.request("connect", request)
             end = carry_session(client, settings.output, terminal)
     except IroshError as error:

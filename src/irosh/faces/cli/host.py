@@ -37,7 +37,7 @@ def host(
     """Let peers connect to this machine until interrupted.
 
     Prints a ticket with a one-time invite. A peer that connects with it is pinned, and needs no ticket again.
-    Without --allow it may use a shell, run commands, move files and reach services on this machine.
+    Without --allow it may use a shell, run commands and reach services on this machine.
     """
     if relays and no_relay:
         raise click.UsageError("--relay and --no-relay exclude each other")

@@ -28,7 +28,7 @@ def invite(
     """Make a new ticket for the running host.
 
     Each ticket holds an invite of its own; whoever connects with it is pinned as a peer. Without --allow the peer may
-    use a shell, run commands, move files and reach services on this machine.
+    use a shell, run commands and reach services on this machine.
     """
     if list_them:
         _list(settings)

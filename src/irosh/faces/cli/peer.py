@@ -76,7 +76,7 @@ def rename(settings: Settings, name: str, new_name: str) -> None:
 @click.argument("name")
 @click.argument("capabilities", nargs=-1, required=True, metavar="CAP...")
 @click.option("--replace", is_flag=True, help="Grant exactly these, instead of these as well.")
-@click.option("--expires", metavar="TIME", help="All the peer's access ends after this time, such as 2d.")
+@click.option("--expires", metavar="TIME", help="All the peer's access ends after this time, such as 2d; or never.")
 @common_options
 def allow(settings: Settings, name: str, capabilities: tuple[str, ...], replace: bool, expires: str | None) -> None:
     """Let a peer use something here; a revoked peer may come back with it.
@@ -90,7 +90,8 @@ def allow(settings: Settings, name: str, capabilities: tuple[str, ...], replace:
         name=name,
         capabilities=list(capabilities),
         replace=replace,
-        expires_in=parse_duration(expires) if expires else None,
+        expires_in=parse_duration(expires) if expires and expires != "never" else None,
+        lift_expiry=expires == "never",
     )
     until = answer["peer"]["expires_at"]
     limit = f", until {clock_time(until)}" if until is not None else ""

@@ -12,6 +12,7 @@ import click
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import control_client
 from irosh.faces.cli.signals import ended_as_interrupted
+from irosh.faces.cli.target import read_target
 
 _CHUNK = 256 * 1024
 
@@ -27,7 +28,7 @@ def proxy(settings: Settings, target: str) -> None:
     """
     # ssh(1) ends its ProxyCommand by SIGHUP, and shows what is written to stderr: nothing.
     with suppress(KeyboardInterrupt), ended_as_interrupted(), control_client(settings, settings.output) as client:
-        client.switch("proxy", {"target": target})
+        client.switch("proxy", {"target": read_target(target)})
         _carry(client.socket)
 
 

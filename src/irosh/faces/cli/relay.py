@@ -22,6 +22,9 @@ TOKEN_VARIABLE = "IROSH_RELAY_TOKEN"  # noqa: S105 - a name, not a token
 _MAX_TOKEN_FILE = 64 * 1024
 
 
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - a comparison
+
+
 @click.group()
 def relay() -> None:
     """Run a relay for machines that cannot reach each other directly."""
@@ -114,12 +117,18 @@ def _welcome(url: str, listen: object, config: RelayConfig) -> str:
         [
             f"The relay {style(url, 'bold', sys.stderr)} serves {condition or 'everybody who can reach it'}",
             "",
-            "Use it on a host:",
+            "Use it on a host:" if config.host not in _WILDCARDS else "Use it on a host, with this machine's address:",
             "",
-            f"    {style(f'irosh host --relay {url}', 'green', sys.stderr)}",
+            f"    {style(f'irosh host --relay {_reachable(url, config)}', 'green', sys.stderr)}",
             "",
         ]
     )
+
+
+def _reachable(url: str, config: RelayConfig) -> str:
+    """``url``, or its form with a place for the address when the relay listens on all of them."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://ADDRESS:{rest.rpartition(':')[2]}" if config.host in _WILDCARDS else url
 
 
 def _read_tokens(path: Path) -> set[str]:

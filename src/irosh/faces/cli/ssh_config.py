@@ -23,7 +23,7 @@ def ssh_config(settings: Settings, names: tuple[str, ...]) -> None:
     """Print ssh_config(5) for reaching peers (all, or those named) with OpenSSH.
 
     \b
-    irosh ssh-config >> ~/.ssh/config         then:  ssh PEER, scp, rsync, git, …
+    irosh ssh-config >> ~/.ssh/config         then:  ssh PEER, git, rsync, scp -O, …
     ssh -F <(irosh ssh-config) PEER           without changing a file
     """
     from irosh.core.trust import TrustStore

@@ -98,6 +98,7 @@ async def _log_in(identity: Identity, connection: PeerConnection, user: str) -> 
                 known_hosts=([host_key], [], []),
                 client_keys=[asyncssh.import_private_key(identity.openssh_private_key())],
                 agent_path=None,
+                gss_host=None,
                 preferred_auth=("none", "publickey"),
                 encryption_algs=CIPHERS,
                 compression_algs=("none",),

@@ -81,6 +81,7 @@ class ShellService:
                             password_auth=False,
                             kbdint_auth=False,
                             gss_auth=False,
+                            gss_host=None,  # its default asks the name server for this machine's own name
                             allow_scp=False,
                             rekey_bytes=1 << 40,
                             keepalive_interval=0,

@@ -16,7 +16,7 @@ from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec, parse_listen
 from irosh.node.control import Channel, parsed_request
-from irosh.node.links import Destination
+from irosh.node.links import FINAL, Destination
 from irosh.node.node import Node
 from irosh.node.operations import path_summary
 from irosh.node.peer_connection import PeerConnection
@@ -24,7 +24,7 @@ from irosh.services.tunnel.messages import OpenRequest, TunnelRequest
 from irosh.services.tunnel.sockets import bind_listener, bound_spec, client_name, close_listener, tune
 from irosh.services.tunnel.udp_listener import UdpListener
 from irosh.transport.interfaces import SpliceCounters, StreamReset
-from irosh.transport.tasks import task_group
+from irosh.transport.tasks import first_to_end, task_group
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ async def _open(
     node: Node, channel: Channel, target: str, name: str | None, mappings: Sequence[Mapping], udp_idle: float
 ) -> None:
     reached = await node.reach(target, name=name)
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     events: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(MAX_EVENTS)
 
     def report(event: str, fields: dict[str, Any]) -> None:
@@ -78,7 +79,10 @@ async def _open(
             events.put_nowait((event, fields))
 
     def link_changed(event: str, error: IroshError | None) -> None:
-        report(event, {"error": error.to_dict()} if error else {})
+        if error is not None and error.code in FINAL and not ended.done():
+            ended.set_exception(error)
+        else:
+            report(event, {"error": error.to_dict()} if error else {})
 
     await channel.event("connected", peer=reached.peer.petname, id=reached.peer.id, **path_summary(reached.connection))
     async with (
@@ -93,9 +97,18 @@ async def _open(
                 group.create_task(tunnels.listen(mapping, listener))
                 await channel.event("listening", source=str(mapping.source), listen=str(mapping.listen))
             await channel.event("ready")
-            while True:
-                event, fields = await events.get()
-                await channel.event(event, **fields)
+            await first_to_end(_wait(ended), _send_events(channel, events))
+
+
+async def _wait(ended: asyncio.Future[None]) -> None:
+    """Until the peer says something that no redialling mends: raises it."""
+    await ended
+
+
+async def _send_events(channel: Channel, events: asyncio.Queue[tuple[str, dict[str, Any]]]) -> None:
+    while True:
+        event, fields = await events.get()
+        await channel.event(event, **fields)
 
 
 async def _probe(connection: PeerConnection, source: SocketSpec) -> None:

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.errors import ErrorCode, IroshError, system_message
 from irosh.core.socket_spec import SocketSpec
 
 CONNECT_DEADLINE = 10.0
@@ -51,11 +51,11 @@ async def _connect(spec: SocketSpec, address: str) -> socket.socket:
     except (ConnectionRefusedError, FileNotFoundError) as error:
         sock.close()
         raise IroshError(
-            ErrorCode.TARGET_REFUSED, f"{spec}: {error.strerror}", "is the program running there?"
+            ErrorCode.TARGET_REFUSED, f"{spec}: {system_message(error)}", "is the program running there?"
         ) from None
     except (OSError, TimeoutError) as error:
         sock.close()
-        reason = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        reason = "no answer" if isinstance(error, TimeoutError) else system_message(error)
         raise IroshError(ErrorCode.TARGET_UNREACHABLE, f"{spec}: {reason}") from None
     except BaseException:
         sock.close()

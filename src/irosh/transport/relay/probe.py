@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from urllib.parse import urlsplit, urlunsplit
 
-from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.errors import ErrorCode, IroshError, system_message
 from irosh.transport.relay import handshake
 from irosh.transport.relay.codec import decode_relay_frame, encode_client_frame
 from irosh.transport.relay.frames import (
@@ -56,7 +56,7 @@ async def probe_relay(url: str, token: str | None, secret: bytes | None) -> Iros
     except WebSocketException as error:
         return _no_relay(url, str(error))
     except (OSError, TimeoutError) as error:
-        reason = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        reason = "no answer" if isinstance(error, TimeoutError) else system_message(error)
         return IroshError(
             ErrorCode.RELAY_UNREACHABLE,
             f"the relay {url} cannot be reached: {reason}",
