@@ -27,8 +27,8 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "irosh needs Python 3.11 or newer: make PYTHON=python3.x"; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { test "$$(id -u)" = 0 && apt-get install -qq -y python3-venv && $(PYTHON) -m venv --clear $(VENV); }
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $@
+	$(BIN)/python -m pip install --quiet --editable '.[dev,fast]'
+	@touch $@
 
 # Real programs that the tests drive. Without root the tests that need them are skipped and say so.
 packages:

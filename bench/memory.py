@@ -40,7 +40,7 @@ def run(effort: Effort) -> list[Measurement]:
         *_idle(growing),
         Measurement("host that has served a command, anonymous", "MiB", "less", served["served"]),
         *(
-            Measurement(f"host with {count} idle peers, anonymous", "MiB", "less", growing[f"{count} peers"])
+            Measurement(f"host with idle peers: {count}, anonymous", "MiB", "less", growing[f"{count} peers"])
             for count in sorted({*peers, *clients})
         ),
         Measurement("each idle peer, at the host, anonymous", "KiB", "less", growing["each"]),

@@ -92,7 +92,9 @@ class Sandbox:
         with ExitStack() as stack:
             for program in programs:
                 stack.callback(end_group, program.process)
-            for program in reversed(programs):
+            # One that has ended by itself, such as a tunnel whose peer was revoked, said so on the page or not at all.
+            running = [program for program in programs if program.process.poll() is None]
+            for program in reversed(running):
                 statuses[program.step.where, program.step.command] = program.stop(signal.SIGTERM)
         if kind is None:
             bad = {name: status for name, status in statuses.items() if "irosh" in name[1] and status != 0}

@@ -208,7 +208,7 @@ class TestStanding:
                 assert connection.recv(1) == b"x"
                 loopback_pair.host.call("peer", "revoke", own_id(guest))
                 assert _ended(connection)
-            assert tunnel.process.wait_event("lost")["error"]["code"] == "revoked"
+            assert tunnel.process.wait_failure()["code"] == "revoked"
 
     def test_a_host_with_another_identity(self, tmp_path: Path) -> None:
         with pinned_pair(tmp_path) as pair:

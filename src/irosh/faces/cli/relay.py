@@ -6,8 +6,9 @@ import asyncio
 import os
 import signal
 import stat
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "IROSH_RELAY_TOKEN"  # noqa: S105 - a name, not a token
 _MAX_TOKEN_FILE = 64 * 1024
-
-
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - a comparison
 
 
@@ -78,7 +77,17 @@ def serve(
         tls_cert=tls_cert,
         tls_key=tls_key,
     )
-    asyncio.run(_serve(settings, config))
+    _run(_serve(settings, config))
+
+
+def _run(serving: Coroutine[Any, Any, None]) -> None:
+    """On uvloop where it is installed: a relay spends its time between sockets, and is up to twice as fast on it."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(serving)
+    else:
+        uvloop.run(serving)
 
 
 async def _serve(settings: Settings, config: RelayConfig) -> None:
