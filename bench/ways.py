@@ -33,8 +33,9 @@ def far_servers(far: Place) -> Iterator[None]:
 
 
 def traffic(near: Place, way: Way, effort: Effort) -> Contender:
-    """Measures ``up`` and ``down`` (MB/s), ``cpu up`` and ``cpu down`` (s/GB); of round trips ``median`` and ``p99`` (ms)
-    and ``cpu trip`` (µs)."""
+    """Measures ``up`` and ``down`` (MB/s), ``cpu up`` and ``cpu down`` (s/GB), and round trips of one byte: ``median``
+    and ``p99`` (ms) and ``cpu trip`` (µs).
+    """
     seconds = effort.pick(4, 1)
     count = effort.pick(2000, 20)
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], *, timeout: float = 30.0, every: float = 0.02, what: str) -> T:
+def wait_until(condition: Callable[[], T | None], *, timeout: float = 30.0, every: float = 0.02, what: str) -> T:
     """The first true value of ``condition``, asked ``every`` so many seconds.
 
     ``AssertionError`` naming ``what`` after ``timeout`` seconds.
@@ -36,11 +36,6 @@ class ProcessIdentity:
         """Whether it runs still; a zombie does not."""
         status = _status(self.pid)
         return status is not None and status.started == self.started and status.state not in "ZX"
-
-    @property
-    def command(self) -> str:
-        """Its command line, as far as it can be read."""
-        return command_line(self.pid)
 
 
 @dataclass(frozen=True)

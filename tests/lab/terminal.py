@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +19,9 @@ set -g status off
 set -g default-terminal tmux-256color
 set -g escape-time 0
 """
+
+# What the terminal shows once its program has ended; tmux itself sometimes misses the exit status.
+_ENDED = re.compile(r"\[ended with (\d+)\]")
 
 
 class Terminal:
@@ -38,16 +42,13 @@ class Terminal:
         *command: str,
         columns: int = 90,
         rows: int = 30,
-        environment: Mapping[str, str] | None = None,
     ) -> Iterator[Terminal]:
         """Run ``command`` in a new terminal for the length of the block. ``directory`` holds tmux's socket."""
         terminal = cls(machine, directory)
-        settings = [f"-e{name}={value}" for name, value in (environment or {}).items()]
         try:
-            terminal._tmux(
-                "-f", str(terminal._configuration), "new-session", "-d", "-x", str(columns), "-y", str(rows),
-                *settings, shlex.join(command),
-            )  # fmt: skip
+            size = ("-x", str(columns), "-y", str(rows))
+            then = f"{shlex.join(command)}; echo '[ended with '$?]"
+            terminal._tmux("-f", str(terminal._configuration), "new-session", "-d", *size, then)
             yield terminal
         except BaseException as error:
             error.add_note(f"--- the screen\n{terminal.screen()}")
@@ -79,13 +80,8 @@ class Terminal:
 
     def wait_exit(self) -> int:
         """The exit status of the program, once it has ended."""
-        status = wait_until(
-            lambda: self._ask("#{pane_dead_status}"), timeout=SCREEN_DEADLINE, what="the program has ended"
-        )
-        return int(status)
-
-    def _ask(self, format_: str) -> str:
-        return self._tmux("display-message", "-p", format_).strip()
+        ended = wait_until(lambda: _ENDED.search(self.screen()), timeout=SCREEN_DEADLINE, what="the program has ended")
+        return int(ended[1])
 
     def _tmux(self, *arguments: str) -> str:
         return self._machine.run("tmux", "-S", self._socket, *arguments).stdout.decode()

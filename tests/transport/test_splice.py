@@ -9,12 +9,29 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
+from iroh import iroh_ffi
 
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.transport import wheel
 from irosh.transport.interfaces import SpliceCounters, Stream, StreamReset
+from irosh.transport.wheel_calls import stream_calls
 from tests.support.nodes import connected_pair
+
+
+@pytest.fixture(params=["callbacks", "general"], autouse=True)
+def copies(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test runs with the wheel's own copies and with those that any engine can use."""
+    assert wheel.CALLS is not None, "this wheel is not made as irosh.transport.wheel_calls knows it"
+    if request.param == "general":
+        monkeypatch.setattr(wheel, "CALLS", None)
+
+
+def test_a_wheel_of_another_make_is_spliced_the_general_way() -> None:
+    assert stream_calls(iroh_ffi) is not None
+    assert stream_calls(SimpleNamespace(_UniffiLib=SimpleNamespace())) is None
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Copying between a socket and a stream in Python: the engine-independent half of ``Stream.splice``."""
+"""Splicing a socket and a stream: how its two copies begin, end and fail together, and copies for any engine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import contextlib
 import errno
 import socket
 import struct
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from irosh.transport.interfaces import ConnectionLost, SpliceCounters, Stream, StreamReset
@@ -23,22 +24,32 @@ _shared = bytearray(LARGE_CHUNK)
 _shared_view = memoryview(_shared)
 
 
+@dataclass(frozen=True)
+class Copies:
+    """The two directions of a splice. Each ends by passing on the end of its input; failures are raised."""
+
+    upward: Callable[[], Coroutine[Any, Any, None]]
+    downward: Callable[[], Coroutine[Any, Any, None]]
+
+
+def general_copies(stream: Stream, sock: socket.socket, counters: SpliceCounters) -> Copies:
+    """Copies made of :meth:`Stream.read` and :meth:`Stream.write`."""
+    return Copies(lambda: _socket_to_stream(sock, stream, counters), lambda: _stream_to_socket(stream, sock, counters))
+
+
 async def splice(
-    stream: Stream,
-    sock: socket.socket,
-    counters: SpliceCounters,
-    ready: Coroutine[Any, Any, None] | None = None,
+    stream: Stream, sock: socket.socket, directions: Copies, ready: Coroutine[Any, Any, None] | None = None
 ) -> None:
     """See :meth:`irosh.transport.interfaces.Stream.splice`."""
     sock.setblocking(False)
     answered = False
-    copies = [asyncio.ensure_future(_socket_to_stream(sock, stream, counters))]
+    copies = [asyncio.ensure_future(directions.upward())]
     try:
         if ready is not None:
             # Until the peer's answer is read, a failing upward copy must not take the answer with it.
             await ready
         answered = True
-        copies.append(asyncio.ensure_future(_stream_to_socket(stream, sock, counters)))
+        copies.append(asyncio.ensure_future(directions.downward()))
         done, _ = await asyncio.wait(copies, return_when=asyncio.FIRST_EXCEPTION)
         for copy in done:
             copy.result()
@@ -93,6 +104,11 @@ async def _stream_to_socket(stream: Stream, sock: socket.socket, counters: Splic
         # Idle and interactive streams keep small buffers; bulk grows to large ones.
         if size == limit and limit < LARGE_CHUNK:
             limit *= 4
+    end_writing(sock)
+
+
+def end_writing(sock: socket.socket) -> None:
+    """Half-close ``sock``; it does not matter if the program at its other end has gone already."""
     try:
         sock.shutdown(socket.SHUT_WR)
     except OSError as error:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -16,9 +16,12 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.transport import fastpath
 from irosh.transport.close_reason import decode_reason, encode_reason
 from irosh.transport.interfaces import ALPN, ConnectionLost, Path, Route, SpliceCounters, StreamReset
-from irosh.transport.splice import splice
+from irosh.transport.splice import Copies, general_copies, splice
+from irosh.transport.wheel_calls import stream_calls
+from irosh.transport.wheel_splice import socket_to_stream, stream_to_socket
 
 fastpath.install(iroh)
+CALLS = stream_calls(iroh)
 
 T = TypeVar("T")
 
@@ -138,7 +141,30 @@ class WheelStream:
         counters: SpliceCounters,
         ready: Coroutine[Any, Any, None] | None = None,
     ) -> None:
-        await splice(self, sock, counters, ready)
+        directions = general_copies(self, sock, counters) if CALLS is None else self._fast_copies(sock, counters)
+        await splice(self, sock, directions, ready)
+
+    def _fast_copies(self, sock: socket.socket, counters: SpliceCounters) -> Copies:
+        assert CALLS is not None
+        calls = CALLS
+
+        async def upward() -> None:
+            with self._engine_errors():
+                await socket_to_stream(calls, sock, self._send, counters)
+            await self.finish()
+
+        async def downward() -> None:
+            with self._engine_errors():
+                await stream_to_socket(calls, self._recv, sock, counters)
+
+        return Copies(upward, downward)
+
+    @contextlib.contextmanager
+    def _engine_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except iroh.IrohError as error:
+            raise self._error(error) from None
 
     def _error(self, error: Any) -> Exception:
         text = _text(error)
