@@ -69,9 +69,11 @@ def _run(name: str, effort: Effort) -> Report:
         report.outcome, report.problem = "skipped", str(reason)
     except BenchError as error:
         report.outcome, report.problem = "failed", str(error)
+    if not report.measurements:
+        return report
     if effort.quick:
         report.warnings.append("a quick run: these figures mean nothing.")
-    elif report.measurements and (warning := busy_warning(neighbours.share())):
+    elif warning := busy_warning(neighbours.share()):
         report.warnings.append(warning)
     if sys.stderr.isatty():
         progress("\r")
