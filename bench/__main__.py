@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from bench.machine import Neighbours, busy_warning, facts
-from bench.measuring import BenchError, Effort, Skipped, progress
+from bench.measuring import BenchError, Effort, Skipped, progress_done
 from bench.results import Report
 
 BENCHMARKS = ("tunnel", "connect", "memory", "wheel", "relay")
@@ -69,14 +69,13 @@ def _run(name: str, effort: Effort) -> Report:
         report.outcome, report.problem = "skipped", str(reason)
     except BenchError as error:
         report.outcome, report.problem = "failed", str(error)
+    progress_done()
     if not report.measurements:
         return report
     if effort.quick:
         report.warnings.append("a quick run: these figures mean nothing.")
     elif warning := busy_warning(neighbours.share()):
         report.warnings.append(warning)
-    if sys.stderr.isatty():
-        progress("\r")
     return report
 
 

@@ -61,3 +61,9 @@ def progress(text: str) -> None:
         print(f"\r\x1b[K  {text}", end="", file=sys.stderr, flush=True)
     else:
         print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def progress_done() -> None:
+    """Clear the last of it from the terminal."""
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
