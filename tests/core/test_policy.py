@@ -23,18 +23,13 @@ from irosh.core.capability import (
     parse_source,
 )
 from irosh.core.policy import (
-    AsUser,
-    Forward,
-    Listen,
-    Request,
-    Simple,
     may_permit,
     permits,
-    permits_request,
     permits_unix,
     permits_user,
     permitted_addresses,
 )
+from tests.core.policy_requests import AsUser, Forward, Listen, Request, Simple, permits_request
 
 
 def ask(rules: Sequence[str], source: str, resolved: Sequence[str] = (), kind: SocketKind = "forward") -> list[str]:

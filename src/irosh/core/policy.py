@@ -20,9 +20,9 @@ The rules for addresses, all of which hold for every rule text alike:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
-from typing import ClassVar, Literal
+from typing import Literal
 
 from irosh.core.addresses import (
     IPAddress,
@@ -34,81 +34,7 @@ from irosh.core.addresses import (
     parse_ip,
 )
 from irosh.core.capability import Capability, SocketKind, is_user_name
-from irosh.core.socket_spec import LONGEST_PATH, Protocol, SocketSpec
-
-Resolver = Callable[[str, int, Protocol], list[str]]
-"""``(host name, port, protocol)`` → its IP addresses as text. Raises ``OSError`` when it has none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Simple:
-    """A request for something that takes no argument."""
-
-    name: Literal["shell", "exec", "files"]
-
-    def __str__(self) -> str:
-        return self.name
-
-
-@dataclass(frozen=True, slots=True)
-class AsUser:
-    """A request to run as the Unix user ``name``."""
-
-    name: str
-
-    def __str__(self) -> str:
-        return f"user:{self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class _SocketRequest:
-    protocol: Protocol
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-    kind: ClassVar[SocketKind]
-
-    @property
-    def spec(self) -> SocketSpec:
-        """The socket asked for."""
-        return SocketSpec(self.protocol, self.host, self.port, self.path)
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.spec}"
-
-
-@dataclass(frozen=True, slots=True)
-class Forward(_SocketRequest):
-    """A request that the host connect to a socket."""
-
-    kind: ClassVar[SocketKind] = "forward"
-
-
-@dataclass(frozen=True, slots=True)
-class Listen(_SocketRequest):
-    """A request that the host listen on a socket."""
-
-    kind: ClassVar[SocketKind] = "listen"
-
-
-Request = Simple | AsUser | Forward | Listen
-"""What a peer may ask. ``str()`` of it is the text of the capability that permits just this."""
-
-
-def permits_request(capabilities: Iterable[Capability], request: Request, resolved: Sequence[str] = ()) -> bool:
-    """Whether anything of ``request`` is permitted. ``resolved``: the addresses of its host name, if any.
-
-    The path of a request for a Unix socket must be the real one (:func:`permits_unix`). To connect or listen,
-    use the addresses that :func:`permitted_addresses` returns.
-    """
-    if isinstance(request, Simple):
-        return permits(capabilities, request.name)
-    if isinstance(request, AsUser):
-        return permits_user(capabilities, request.name)
-    if request.protocol == "unix":
-        return permits_unix(capabilities, request.kind, request.path)
-    return bool(permitted_addresses(capabilities, request.kind, request.spec, resolved))
+from irosh.core.socket_spec import LONGEST_PATH, SocketSpec
 
 
 def permits(capabilities: Iterable[Capability], name: Literal["shell", "exec", "files", "forward"]) -> bool:
