@@ -25,11 +25,11 @@ def irosh(tmp_path: Path) -> Irosh:
 def imported_by(*arguments: str) -> set[str]:
     """The modules that the program has imported when it ends."""
     code = (
-        "import atexit, sys\n"
+        "import sys\n"
         f"sys.argv = ['irosh', *{arguments!r}]\n"
-        "atexit.register(lambda: print('\\n'.join(['modules:', *sys.modules]), file=sys.stderr))\n"
-        "from irosh.faces.cli.main import main\n"
-        "main()\n"
+        "from irosh.faces.cli.main import run\n"
+        "run()\n"
+        "print('\\n'.join(['modules:', *sys.modules]), file=sys.stderr)\n"
     )
     done = LOCAL.run(sys.executable, "-c", code)
     return set(done.stderr.decode().partition("modules:\n")[2].splitlines())

@@ -32,9 +32,17 @@ class Irosh:
     ``relays=None`` leaves iroh's public relays, which only a machine without a way to them may have.
     """
 
-    def __init__(self, machine: Machine, state: Path, *, relays: Sequence[str] | None = ()) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        state: Path,
+        *,
+        relays: Sequence[str] | None = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.machine = machine
         self.state = state
+        self.environment = dict(environment or {})
         state.mkdir(mode=0o700, parents=True)
         lines = ["[network]"]
         if relays is not None:
@@ -67,7 +75,7 @@ class Irosh:
             stdin=stdin,
             timeout=timeout,
             check=False,
-            environment=environment,
+            environment={**self.environment, **(environment or {})},
         )
 
     def call(self, *arguments: str, timeout: float = 60.0) -> dict[str, Any]:
@@ -122,6 +130,7 @@ class IroshProcess:
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
+            environment=irosh.environment,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -159,8 +168,8 @@ class IroshProcess:
         """How many files and sockets it has open."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
-    def wait_event(self, name: str, *, timeout: float = EVENT_DEADLINE) -> Event:
-        """The next event ``name``, after those that earlier waits returned.
+    def wait_event(self, name: str, *, timeout: float = EVENT_DEADLINE, **fields: object) -> Event:
+        """The next event ``name`` with these ``fields``, after those that earlier waits returned.
 
         ``AssertionError`` with all that the command said when it does not come, or the command ends first.
         """
@@ -169,11 +178,11 @@ class IroshProcess:
             while True:
                 for position in range(self._seen, len(self.events)):
                     event = self.events[position]
-                    if event.get("event") == name:
+                    if event.get("event") == name and fields.items() <= event.items():
                         self._seen = position + 1
                         return event
                 if self._ended or not self._changed.wait(deadline - time.monotonic()):
-                    raise AssertionError(f"no event {name!r} within {timeout:g} s\n{self.report()}")
+                    raise AssertionError(f"no event {name!r} {fields or ''} within {timeout:g} s\n{self.report()}")
 
     def output(self) -> str:
         """What ``connect`` has brought of the remote command's standard output."""

@@ -51,6 +51,7 @@ class Machine:
         stdin: IO[bytes] | int = subprocess.DEVNULL,
         stdout: IO[bytes] | int = subprocess.DEVNULL,
         stderr: IO[bytes] | int = subprocess.DEVNULL,
+        environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start a program, in a process group of its own. Whoever calls this ends it."""
         return subprocess.Popen(
@@ -58,15 +59,17 @@ class Machine:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            env=_merged(None),
+            env=_merged(environment),
             start_new_session=True,
         )
 
     @contextmanager
-    def running(self, *command: str, ready: Callable[[], object]) -> Iterator[subprocess.Popen[bytes]]:
+    def running(
+        self, *command: str, ready: Callable[[], object], environment: Mapping[str, str] | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """A server for the length of the block, which begins once ``ready()`` is true."""
         with tempfile.TemporaryFile() as log:
-            process = self.popen(*command, stdout=log, stderr=log)
+            process = self.popen(*command, stdout=log, stderr=log, environment=environment)
             try:
                 wait_until(lambda: process.poll() is not None or ready(), what=f"{command[0]} on {self.name} is ready")
                 if process.poll() is not None:

@@ -22,11 +22,11 @@ class Pair:
     host_process: IroshProcess
     client: Irosh
 
-    def add_client(self, state: Path, *, allow: Sequence[str] = ()) -> Irosh:
+    def add_client(self, state: Path, *, name: str = PEER, allow: Sequence[str] = ()) -> Irosh:
         """Another client with a state directory of its own, on the same machine, let in with ``allow``."""
         client = Irosh(self.client.machine, state)
         invite = self.host.call("invite", *(f"--allow={each}" for each in allow))
-        pin(client, str(invite["ticket"]), PEER)
+        pin(client, str(invite["ticket"]), name)
         return client
 
 

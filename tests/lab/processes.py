@@ -37,6 +37,11 @@ class ProcessIdentity:
         status = _status(self.pid)
         return status is not None and status.started == self.started and status.state not in "ZX"
 
+    @property
+    def command(self) -> str:
+        """Its command line, as far as it can be read."""
+        return command_line(self.pid)
+
 
 @dataclass(frozen=True)
 class _Status:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,13 +42,15 @@ class Terminal:
         *command: str,
         columns: int = 90,
         rows: int = 30,
+        environment: Mapping[str, str] | None = None,
     ) -> Iterator[Terminal]:
         """Run ``command`` in a new terminal for the length of the block. ``directory`` holds tmux's socket."""
         terminal = cls(machine, directory)
         try:
             size = ("-x", str(columns), "-y", str(rows))
+            variables = [f"-e{name}={value}" for name, value in (environment or {}).items()]
             then = f"{shlex.join(command)}; echo '[ended with '$?]"
-            terminal._tmux("-f", str(terminal._configuration), "new-session", "-d", *size, then)
+            terminal._tmux("-f", str(terminal._configuration), "new-session", "-d", *size, *variables, then)
             yield terminal
         except BaseException as error:
             error.add_note(f"--- the screen\n{terminal.screen()}")

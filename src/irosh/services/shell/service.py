@@ -15,6 +15,7 @@ from irosh.node.node import Node, Reached
 from irosh.node.operations import path_summary
 from irosh.node.services import IncomingStream
 from irosh.services.shell.messages import ConnectRequest, ProxyRequest, ShellRequest
+from irosh.services.shell.ssh_library import load_ssh_library
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import task_group
 
@@ -42,7 +43,8 @@ class ShellService:
         return (_ENTRY,)
 
     async def serve(self, incoming: IncomingStream) -> None:
-        import asyncssh  # half a second to import: only nodes that serve or use shells pay for it
+        await load_ssh_library()
+        import asyncssh
 
         from irosh.services.shell.client import CIPHERS
         from irosh.services.shell.server import IroshSSHServer, SSHContext
@@ -108,12 +110,15 @@ class ShellService:
             await self._clients.aclose()
 
     async def _connect(self, node: Node, channel: Channel, request: dict[str, Any]) -> None:
+        session = parsed_request(request, ConnectRequest)
+        # The library is imported while the network is waited for.
+        async with task_group() as group:
+            group.create_task(load_ssh_library())
+            reached = await node.reach(session.target, name=session.name)
         from irosh.services.shell.client import SSHClients, run_session
 
         if self._clients is None:
             self._clients = SSHClients(self._identity)
-        session = parsed_request(request, ConnectRequest)
-        reached = await node.reach(session.target, name=session.name)
         try:
             ssh = await self._clients.get(reached.connection, session.user)
             await channel.event("connected", **_reached(reached))
