@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.lab.machine import Machine
-from tests.lab.processes import wait_until
+from tests.lab.processes import process_tree, wait_until
 
 SCREEN_DEADLINE = 30.0
 
@@ -56,7 +56,18 @@ class Terminal:
             error.add_note(f"--- the screen\n{terminal.screen()}")
             raise
         finally:
-            machine.run("tmux", "-S", terminal._socket, "kill-server", check=False)
+            terminal._close()
+
+    def _close(self) -> None:
+        """Close the window; the programs in it are hung up, and must end."""
+        asked = self._machine.run("tmux", "-S", self._socket, "display-message", "-p", "#{pane_pid}", check=False)
+        programs = process_tree(int(asked.stdout)) if asked.returncode == 0 else set()
+        self._machine.run("tmux", "-S", self._socket, "kill-server", check=False)
+        wait_until(
+            lambda: not any(each.alive for each in programs),
+            timeout=SCREEN_DEADLINE,
+            what="the programs in the closed terminal have ended",
+        )
 
     def type(self, text: str) -> None:
         """Type ``text`` as it is, and Enter."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
+import threading
 from contextlib import suppress
 
 import click
@@ -33,20 +33,19 @@ def proxy(settings: Settings, target: str) -> None:
 
 
 def _carry(sock: socket.socket) -> None:
-    """Copy both ways until the peer ends; end of input is passed on as a half-close."""
-    reading = [0, sock.fileno()]
-    while sock.fileno() in reading:
-        ready, _, _ = select.select(reading, [], [])
-        if 0 in ready:
-            if data := os.read(0, _CHUNK):
-                sock.sendall(data)
-            else:
-                sock.shutdown(socket.SHUT_WR)
-                reading.remove(0)
-        if sock.fileno() in ready:
-            data = sock.recv(_CHUNK)
-            if not data:
-                return
-            view = memoryview(data)
-            while view:
-                view = view[os.write(1, view) :]
+    """Copy both ways until the peer ends; end of input is passed on as a half-close.
+
+    Each way has a thread of its own, so that neither waits for the other when both are full.
+    """
+    threading.Thread(target=_feed, args=(sock,), daemon=True).start()
+    while data := sock.recv(_CHUNK):
+        view = memoryview(data)
+        while view:
+            view = view[os.write(1, view) :]
+
+
+def _feed(sock: socket.socket) -> None:
+    with suppress(OSError):  # the peer has ended: the other way tells
+        while data := os.read(0, _CHUNK):
+            sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
