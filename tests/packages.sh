@@ -20,6 +20,8 @@ vim        vim-tiny         full-screen programs in a shell
 less       less             full-screen programs in a shell
 git        git              git over irosh proxy
 socat      socat            Unix sockets through tunnels
+zsh        zsh              completion in zsh
+fish       fish             completion in fish
 '
 
 has() {
