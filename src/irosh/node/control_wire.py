@@ -14,7 +14,7 @@ from irosh.core.errors import ErrorCode, IroshError
 
 CONTROL_VERSION = 1
 PREFIX = struct.Struct(">IB")
-MAX_PAYLOAD = 256 * 1024
+MAX_PAYLOAD = 4 * 1024 * 1024  # the status of thousands of connections
 
 
 class Kind(IntEnum):
