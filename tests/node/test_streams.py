@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from irosh.core.capability import parse_capabilities
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity
 from irosh.core.wire import (
@@ -25,6 +26,7 @@ from irosh.core.wire import (
     error_in,
 )
 from irosh.node.node import Node
+from irosh.node.peer_admin import PeerAdmin
 from irosh.services.shell.messages import ShellRequest
 from irosh.services.tunnel.messages import TunnelRequest
 from irosh.transport.framing import read_frame, write_frame
@@ -116,8 +118,6 @@ def test_capabilities_changed_while_connected_hold_at_once(tmp_path: Path) -> No
         async with admitted(tmp_path, []) as (host, connection), echo_server() as port:
             request = TunnelRequest(f"tcp://127.0.0.1:{port}")
             assert await refusal(connection, "tunnel", request) is ErrorCode.DENIED
-            from irosh.core.capability import parse_capabilities
-
             host.trust.set_capabilities(connection_peer(host), parse_capabilities([f"forward:tcp://127.0.0.1:{port}"]))
             stream, error = await ask(connection, "tunnel", request)
             assert error is None
@@ -274,8 +274,6 @@ def test_a_client_node_serves_nothing_to_the_host_it_dialled(tmp_path: Path) -> 
             running_node(tmp_path / "client", hosting=False) as client,
             asyncio.timeout(DEADLINE),
         ):
-            from irosh.core.capability import parse_capabilities
-
             invite = host.trust.create_invite(parse_capabilities(["all"]))
             reached = await client.reach(host.ticket(invite).encode())
             assert reached.newly_pinned
@@ -295,9 +293,6 @@ def test_revoking_closes_the_live_connection(tmp_path: Path) -> None:
             running_node(tmp_path / "client", hosting=False) as client,
             asyncio.timeout(DEADLINE),
         ):
-            from irosh.core.capability import parse_capabilities
-            from irosh.node.peer_admin import PeerAdmin
-
             invite = host.trust.create_invite(parse_capabilities(["all"]))
             reached = await client.reach(host.ticket(invite).encode())
             name = host.trust.peers()[0].petname

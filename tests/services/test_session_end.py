@@ -81,7 +81,6 @@ def _context(group: asyncio.TaskGroup) -> SSHContext:
         return Grant(action)
 
     return SSHContext(
-        peer_id="00" * 32,
         petname="peer",
         identity_key=asyncssh.generate_private_key("ssh-ed25519").convert_to_public(),
         authorize=authorize,

@@ -45,7 +45,6 @@ PEER_STREAMS, PEER_WINDOW = 8192, 64 * 1024 * 1024
 PENDING_HEADERS = 256  # streams of one connection that may be between arrival and authorization
 MAX_VIOLATIONS = 100  # malformed streams after which a connection is closed
 
-PROTOCOL_VIOLATION = 1
 NOT_SERVED = 3
 
 

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+from irosh.transport.splice import LARGE_CHUNK
+
 log = logging.getLogger(__name__)
 
-LARGE_CHUNK = 256 * 1024
 _LENGTH = struct.Struct(">i")  # uniffi's prefix of a byte string
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from irosh.transport.interfaces import SpliceCounters
-from irosh.transport.splice import SMALL_CHUNK, end_writing
-from irosh.transport.wheel_calls import LARGE_CHUNK, Operation, StreamCalls
+from irosh.transport.splice import LARGE_CHUNK, SMALL_CHUNK, end_writing
+from irosh.transport.wheel_calls import Operation, StreamCalls
 
 # After so many chunks without a wait, let other streams have their turn.
 _FAIR_SHARE = 16

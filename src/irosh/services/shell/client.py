@@ -13,7 +13,7 @@ import asyncssh
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity, openssh_public_key_of
 from irosh.node.control import Channel
-from irosh.node.control_wire import Kind
+from irosh.node.control_wire import Kind, parse_message
 from irosh.node.peer_connection import PeerConnection
 from irosh.services.shell.accounts import DEFAULT_USER
 from irosh.services.shell.messages import ConnectRequest, ShellRequest
@@ -202,8 +202,6 @@ async def _carry_input(chan: Any, session: _ClientSession, channel: Channel) -> 
 
 
 def _control(chan: Any, payload: bytes) -> None:
-    from irosh.node.control_wire import parse_message
-
     message = parse_message(payload)
     with suppress(OSError):
         if size := message.get("resize"):

@@ -15,7 +15,7 @@ from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec
 from irosh.node.authorization import Action, AsUser, Grant, Reach, Use
-from irosh.services.shell.accounts import DEFAULT_USER, Account, find_account, is_own_account
+from irosh.services.shell.accounts import Account, find_account, is_own_account
 from irosh.services.shell.descriptors import read_descriptor, write_descriptor
 from irosh.services.shell.processes import SessionProcess, Terminal, start_process
 from irosh.transport.asyncio_transport import StreamTransport
@@ -27,14 +27,13 @@ MAX_SESSIONS = 256  # of one SSH connection
 MAX_INPUT = 256 * 1024  # bytes of a session's input that may wait for its process
 # Environment variables that a peer may set, as in Debian's sshd_config(5).
 _ACCEPTED = ("LANG", "LC_", "COLORTERM", "TZ")
-_STARTED = 127
+_CANNOT_START = 127
 
 
 @dataclass
 class SSHContext:
     """What the SSH server of one stream knows of its peer."""
 
-    peer_id: str
     petname: str
     identity_key: asyncssh.SSHKey
     authorize: Callable[[Action], Awaitable[Grant]]
@@ -201,7 +200,7 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
                 process = await start_process(self._account, self._command, self._terminal, self._environment())
             except IroshError as error:
                 self._chan.write_stderr(f"irosh: {error}\n".encode())
-                self._chan.exit(_STARTED)
+                self._chan.exit(_CANNOT_START)
                 return
             self._process = process
             feeder = asyncio.create_task(self._feed(process))
@@ -282,6 +281,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name.removeprefix("SIG")
     except ValueError:
         return str(number)
-
-
-__all__ = ["DEFAULT_USER", "IroshSSHServer", "SSHContext"]

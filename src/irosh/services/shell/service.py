@@ -57,7 +57,6 @@ class ShellService:
         try:
             async with task_group() as group:
                 context = SSHContext(
-                    peer_id=peer_id,
                     petname=incoming.petname,
                     identity_key=asyncssh.import_public_key(openssh_public_key_of(peer_id)),
                     authorize=incoming.authorize,

@@ -39,7 +39,6 @@ class DatagramFlow:
         self._queue: deque[bytes] = deque()
         self._wake = asyncio.Event()
         self._last = time.monotonic()
-        self.dropped = 0
 
     def send(self, packet: bytes) -> None:
         """Send one packet of at most ``MAX_PACKET`` bytes; dropped when the stream is congested."""
@@ -48,7 +47,6 @@ class DatagramFlow:
         if self._established and self._connection.send_flow(self._flow, packet):
             return
         if len(self._queue) >= MAX_QUEUED or len(packet) > MAX_PACKET:
-            self.dropped += 1
             return
         self._queue.append(packet)
         self._wake.set()

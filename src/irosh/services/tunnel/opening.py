@@ -9,7 +9,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from irosh.core.capability import parse_source
@@ -139,7 +139,6 @@ class Tunnels:
     destination: Destination
     report: Report
     udp_idle: float
-    active: int = field(default=0)
 
     async def listen(self, mapping: Mapping, listener: socket.socket) -> None:
         """Serve one listener until cancelled."""
@@ -163,7 +162,6 @@ class Tunnels:
                 group.create_task(self._carry(mapping.source, client, client_name(address)))
 
     async def _carry(self, source: SocketSpec, client: socket.socket, name: str) -> None:
-        self.active += 1
         try:
             tune(client)
             connection = await self._connection()
@@ -175,7 +173,6 @@ class Tunnels:
             log.debug("tunnel from %s: %s", name, error)
         finally:
             client.close()
-            self.active -= 1
 
     async def _connection(self) -> PeerConnection:
         return await self.node.links.get(self.destination)
