@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from irosh.assembly import NodeOptions, assembled_node
 from irosh.core.capability import parse_capabilities
 from irosh.core.identity import Identity
 from irosh.core.network_options import NetworkChoice
+from irosh.core.session_settings import SessionSettings
 from irosh.core.wire import PROTOCOL_VERSION, Hello
 from irosh.node.node import Node
 from irosh.transport.framing import write_frame
-from irosh.transport.interfaces import Connection, Route
+from irosh.transport.interfaces import CarrierStream, Connection, Route
+from irosh.transport.session.carrier import Carrier
+from irosh.transport.session.frames import StartKind, StreamStart
+from irosh.transport.session.session import Credentials, Session
 from irosh.transport.wheel import EndpointSettings, WheelEndpoint, bind_endpoint
 
 LOOPBACK = ("127.0.0.1:0", "[::1]:0")
@@ -59,12 +65,54 @@ async def connected_pair() -> AsyncIterator[tuple[Connection, Connection]]:
         yield near, far
 
 
+@asynccontextmanager
+async def session_pair(settings: SessionSettings | None = None) -> AsyncIterator[tuple[Session, Session]]:
+    """Both ends of one session, on a connection between bare endpoints, as two nodes would have it."""
+    settings = settings or SessionSettings()
+    async with connected_pair() as (near, far):
+        control = await near.open_stream()
+        await control.write(b"!")
+        other = await far.accept_stream()
+        await other.read_exactly(1)
+        dialed = Session(Carrier(near, control, settings), settings, dialed=True)
+        accepted = Session(Carrier(far, other, settings), settings, dialed=False)
+        for session in (dialed, accepted):
+            session.established(Credentials(b"s", b"t"), resume_for=600.0, replay_buffer=settings.replay_buffer)
+        running = [asyncio.create_task(session.run()) for session in (dialed, accepted)]
+        try:
+            yield dialed, accepted
+        finally:
+            for session in (dialed, accepted):
+                session.close()
+            await asyncio.gather(*running)
+
+
+_foreign_numbers: WeakKeyDictionary[Connection, Iterator[int]] = WeakKeyDictionary()
+
+
+async def open_foreign_stream(connection: Connection) -> CarrierStream:
+    """A stream of a session, opened by a program that has no session of its own."""
+    number = next(_foreign_numbers.setdefault(connection, count(0, 2)))
+    stream = await connection.open_stream()
+    await stream.write(StreamStart(StartKind.FRESH, number).pack())
+    return stream
+
+
 async def greet(endpoint: WheelEndpoint, route: Route, *, invite: bytes | None = None) -> Connection:
     """Connect to a node and say hello, as the protocol asks."""
     connection = await endpoint.connect(route)
-    stream = await connection.open_stream()
-    await write_frame(stream, Hello(PROTOCOL_VERSION, invite))
+    await say_hello(connection, invite=invite)
     return connection
+
+
+_control_streams: WeakKeyDictionary[Connection, CarrierStream] = WeakKeyDictionary()
+
+
+async def say_hello(connection: Connection, *, invite: bytes | None = None) -> CarrierStream:
+    """The first words on a connection. The stream stays open, as it ends the session when it ends."""
+    stream = _control_streams[connection] = await connection.open_stream()
+    await write_frame(stream, Hello(PROTOCOL_VERSION, invite))
+    return stream
 
 
 def pin(node: Node, identity: Identity, name: str, capabilities: Sequence[str]) -> None:
