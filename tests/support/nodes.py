@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -65,26 +66,48 @@ async def connected_pair() -> AsyncIterator[tuple[Connection, Connection]]:
         yield near, far
 
 
+@dataclass(frozen=True)
+class CarrierEnd:
+    """One end of a connection that can carry a session."""
+
+    connection: Connection
+    control: CarrierStream
+
+
+async def connect_pair(dialler: WheelEndpoint, acceptor: WheelEndpoint) -> tuple[CarrierEnd, CarrierEnd]:
+    """Both ends of a new connection, the dialler's first."""
+    accepting = asyncio.create_task(acceptor.accept())
+    near = await dialler.connect(acceptor.route())
+    far = await accepting
+    assert far is not None
+    control = await near.open_stream()
+    await control.write(b"!")
+    other = await far.accept_stream()
+    await other.read_exactly(1)
+    return CarrierEnd(near, control), CarrierEnd(far, other)
+
+
+@asynccontextmanager
+async def session_of(end: CarrierEnd, settings: SessionSettings | None, *, dialed: bool) -> AsyncIterator[Session]:
+    """A running session, first carried by ``end``."""
+    settings = settings or SessionSettings()
+    session = Session(Carrier(end.connection, end.control, settings), settings, dialed=dialed)
+    session.established(Credentials(b"s", b"t"), resume_for=settings.resume_for, replay_buffer=settings.replay_buffer)
+    running = asyncio.create_task(session.run())
+    try:
+        yield session
+    finally:
+        session.close()
+        await running
+
+
 @asynccontextmanager
 async def session_pair(settings: SessionSettings | None = None) -> AsyncIterator[tuple[Session, Session]]:
-    """Both ends of one session, on a connection between bare endpoints, as two nodes would have it."""
-    settings = settings or SessionSettings()
-    async with connected_pair() as (near, far):
-        control = await near.open_stream()
-        await control.write(b"!")
-        other = await far.accept_stream()
-        await other.read_exactly(1)
-        dialed = Session(Carrier(near, control, settings), settings, dialed=True)
-        accepted = Session(Carrier(far, other, settings), settings, dialed=False)
-        for session in (dialed, accepted):
-            session.established(Credentials(b"s", b"t"), resume_for=600.0, replay_buffer=settings.replay_buffer)
-        running = [asyncio.create_task(session.run()) for session in (dialed, accepted)]
-        try:
-            yield dialed, accepted
-        finally:
-            for session in (dialed, accepted):
-                session.close()
-            await asyncio.gather(*running)
+    """Both ends of one session, on a connection between bare endpoints."""
+    async with bare_endpoint() as dialler, bare_endpoint() as acceptor, asyncio.timeout(DEADLINE):
+        near, far = await connect_pair(dialler, acceptor)
+        async with session_of(near, settings, dialed=True) as one, session_of(far, settings, dialed=False) as other:
+            yield one, other
 
 
 _foreign_numbers: WeakKeyDictionary[Connection, Iterator[int]] = WeakKeyDictionary()

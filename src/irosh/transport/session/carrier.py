@@ -94,7 +94,7 @@ class Carrier:
                 elif not isinstance(message, Pong):
                     user.heard(self, message)
         except (StreamReset, EOFError):
-            return self._given_up("the peer closed the control stream")
+            return _given_up("the peer closed the control stream")
 
     async def _write_control(self) -> ConnectionLost:
         try:
@@ -110,7 +110,7 @@ class Carrier:
                 ]
                 await self._control.write(b"".join(encode_frame(message) for message in messages))
         except StreamReset:
-            return self._given_up("the peer stopped the control stream")
+            return _given_up("the peer stopped the control stream")
 
     async def _accept(self, user: CarrierUser) -> None:
         places = asyncio.Semaphore(MAX_ARRIVING)
@@ -138,7 +138,7 @@ class Carrier:
         while True:
             silence = time.monotonic() - self._last_heard
             if silence >= settings.dead_after:
-                return self._given_up(f"no sign of life from the peer for {silence:.0f} s")
+                return _given_up(f"no sign of life from the peer for {silence:.0f} s")
             if silence >= settings.keepalive and asked_after != self._last_heard:
                 asked_after = self._last_heard
                 self._pings += 1
@@ -147,10 +147,9 @@ class Carrier:
             limit = settings.keepalive if asked_after != self._last_heard else settings.dead_after
             await asyncio.sleep(max(0.01, limit - (time.monotonic() - self._last_heard)))
 
-    def _given_up(self, message: str) -> ConnectionLost:
-        lost = ConnectionLost(ErrorCode.CONNECTION_LOST, message, "is the other machine still on the network?")
-        self.connection.close(moved=True)
-        return lost
+
+def _given_up(message: str) -> ConnectionLost:
+    return ConnectionLost(ErrorCode.CONNECTION_LOST, message, "is the other machine still on the network?")
 
 
 async def _for_ever() -> None:

@@ -49,7 +49,8 @@ class SessionStream:
         self._writer: CarrierStream | None = None
         self._attached = asyncio.Event()  # there is a reader, or there will never be one
         self._writable = asyncio.Event()  # there is a writer, or there will never be one
-        self._writing = asyncio.Lock()
+        self._turn = asyncio.Lock()  # of writers, who may wait for room
+        self._writing = asyncio.Lock()  # of who uses the carrier, or sends again on the next
         self._copying: _Sending | None = None
         self._room: list[Callable[[], None]] = []
         self._early = bytearray()  # arrived, not yet taken
@@ -213,13 +214,14 @@ class SessionStream:
     # -- writing
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        async with self._writing:
+        async with self._turn:
             for begin in range(0, len(data), LARGE_CHUNK):
                 chunk = data if len(data) <= LARGE_CHUNK else memoryview(data)[begin : begin + LARGE_CHUNK]
                 await self._wait_room()
-                self.log.append(chunk)
-                if (carrier := self._writer) is not None:
-                    await self._write(carrier, chunk)
+                async with self._writing:
+                    self.log.append(chunk)
+                    if (carrier := self._writer) is not None:
+                        await self._write(carrier, chunk)
 
     async def _write(self, carrier: CarrierStream, data: bytes | bytearray | memoryview) -> None:
         if self._start:
@@ -279,7 +281,7 @@ class SessionStream:
                 wake()
 
     async def finish(self) -> None:
-        async with self._writing:
+        async with self._turn, self._writing:
             if self._write_error is not None:
                 raise self._write_error
             self.log.finish()
