@@ -43,6 +43,11 @@ class Modes:
                 self._started[mode, options] = started
             return started
 
+    @property
+    def first_hosted(self) -> Mode:
+        """The mode that tickets of this node name."""
+        return next(iter(self._hosting), Mode.IROH_DEFAULT)
+
     def hosting(self) -> list[Rendezvous]:
         """Those that let peers in."""
         return list(self._hosting.values())
