@@ -234,6 +234,8 @@ class Session(SessionLifetime):
             stream.carry(raw, early=early)
             self._arrived.put_nowait(stream)
             return
+        if start.kind is StartKind.LANE:
+            raise IroshError(ErrorCode.PROTOCOL, "a lane, in a session with one carrier")
         known = self._streams.get(start.stream)
         if known is None and start.state & ReceiveState.UNSURE and self._seen.add(start.stream):
             known = self._new_stream(start.stream, ours=False)
