@@ -129,9 +129,13 @@ class Nat(Router):
                     f"\niifname != {outside} ct status dnat meta l4proto udp"
                     f" snat ip to {self.outside}:ip saddr . udp sport map @outward"
                 )
+            owner = "udp sport : ct {direction} ip saddr . ct {direction} proto-src"
+            used = f"oifname {outside} meta l4proto udp"
             after = f"""
-                oifname {outside} meta l4proto udp update @addresses {{ ip daddr . udp sport }}
-                oifname {outside} meta l4proto udp update @endpoints {{ ip daddr . udp dport . udp sport }}
+                {used} ct direction original update @inward {{ {owner.format(direction="original")} }}
+                {used} ct direction reply update @inward {{ {owner.format(direction="reply")} }}
+                {used} update @addresses {{ ip daddr . udp sport }}
+                {used} update @endpoints {{ ip daddr . udp dport . udp sport }}
             """
         lifetime = f"timeout {self.timeout}s;" if self.timeout is not None else ""
         return f"""
