@@ -13,7 +13,8 @@ from irosh.core.bind_address import bind_addresses
 from irosh.core.config import Config, load_config
 from irosh.core.identity import Identity, load_or_create_identity
 from irosh.core.mode import Mode
-from irosh.core.network_options import NOTHING_CHOSEN, NetworkChoice, NetworkOptions, checked_relay
+from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
+from irosh.core.network_options import NetworkOptions, checked_relay
 from irosh.core.state import StateDirectory
 from irosh.core.trust import TrustStore
 from irosh.node.node import Node
@@ -75,6 +76,12 @@ def network_options(config: Config) -> NetworkOptions:
     return NetworkOptions(
         relays=None if relays is None else tuple(checked_relay(url) for url in relays),
         bind=config.network.bind,
+        stun_servers=config.network.stun_servers,
+        turn_servers=config.network.turn_servers,
+        nostr_relays=config.network.nostr_relays,
+        nsec_file=config.network.nsec_file,
+        max_sessions=config.network.max_sessions,
+        mdns=config.network.mdns,
         relay_token=config.relay_token,
     )
 

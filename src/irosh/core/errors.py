@@ -36,6 +36,7 @@ class ErrorCode(StrEnum):
     RELAY_UNREACHABLE = "relay-unreachable"
     RELAY_DENIED = "relay-denied"
     CONNECTION_LOST = "connection-lost"
+    SESSION_UNKNOWN = "session-unknown"
     TIMEOUT = "timeout"
     # what the peer says
     UNKNOWN_PEER = "unknown-peer"

@@ -16,6 +16,7 @@ from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec, parse_listen
 from irosh.node.control import Channel, parsed_request
+from irosh.node.exchange import ChannelExchange
 from irosh.node.links import FINAL, Destination
 from irosh.node.node import Node
 from irosh.node.operations import path_summary
@@ -24,6 +25,7 @@ from irosh.services.tunnel.messages import OpenRequest, TunnelRequest
 from irosh.services.tunnel.sockets import bind_listener, bound_spec, client_name, close_listener, tune
 from irosh.services.tunnel.udp_listener import UdpListener
 from irosh.transport.interfaces import SpliceCounters, StreamReset
+from irosh.transport.session.session import LinkEvent
 from irosh.transport.tasks import first_to_end, task_group
 
 log = logging.getLogger(__name__)
@@ -64,13 +66,11 @@ async def serve_open_request(node: Node, channel: Channel, request: dict[str, An
     asked = parsed_request(request, OpenRequest)
     mappings = [parse_mapping(pair.source, pair.listen) for pair in asked.maps]
     idle = asked.udp_idle or udp_idle
-    await channel.while_connected(_open(node, channel, asked.target, asked.name, mappings, idle))
+    await channel.while_connected(_open(node, channel, asked, mappings, idle))
 
 
-async def _open(
-    node: Node, channel: Channel, target: str, name: str | None, mappings: Sequence[Mapping], udp_idle: float
-) -> None:
-    reached = await node.reach(target, name=name)
+async def _open(node: Node, channel: Channel, asked: OpenRequest, mappings: Sequence[Mapping], udp_idle: float) -> None:
+    reached = await node.reach(asked, ChannelExchange(channel))
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     events: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(MAX_EVENTS)
 
@@ -78,11 +78,11 @@ async def _open(
         with contextlib.suppress(asyncio.QueueFull):
             events.put_nowait((event, fields))
 
-    def link_changed(event: str, error: IroshError | None) -> None:
-        if error is not None and error.code in FINAL and not ended.done():
-            ended.set_exception(error)
+    def link_changed(event: LinkEvent) -> None:
+        if event.error is not None and event.error.code in FINAL and not ended.done():
+            ended.set_exception(event.error)
         else:
-            report(event, {"error": error.to_dict()} if error else {})
+            report(event.name, event.fields())
 
     await channel.event("connected", peer=reached.peer.petname, id=reached.peer.id, **path_summary(reached.connection))
     async with (
@@ -115,7 +115,7 @@ async def _probe(connection: PeerConnection, source: SocketSpec) -> None:
     """Whether the peer's policy allows ``source``, asked before anything relies on it. ``IroshError`` (denied, …)."""
     opened = await connection.open("tunnel", TunnelRequest(str(source), probe=True))
     await opened.answer()
-    await opened.stream.finish()
+    await opened.stream.close()
 
 
 @asynccontextmanager
