@@ -103,7 +103,7 @@ class Node:
             config.session,
             secrets.token_bytes(8),
         )
-        self.links = Links(modes, doorway, trust)
+        self.links = Links(modes, doorway, trust, identity.secret)
         self._operations: dict[str, Operation] = {}
         for service in services:
             self._operations.update(service.operations(self))

@@ -13,6 +13,8 @@ from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.node import InviteTerms, Node
 from irosh.node.peer_admin import PeerAdmin
 from irosh.node.peer_connection import PeerConnection
+from irosh.transport.interfaces import Path
+from irosh.transport.session.carrier import Carrier
 
 
 class InviteRequest(msgspec.Struct):
@@ -105,13 +107,23 @@ def _connection_status(node: Node, connection: PeerConnection) -> dict[str, Any]
         "direction": "outgoing" if connection.dialed else "incoming",
         "since": connection.since,
         "streams": connection.serving,
+        "uses_paths": str(connection.session.uses),
+        "carriers": [_carrier_status(carrier) for carrier in connection.session.carriers()],
         **path_summary(connection),
     }
 
 
+def _carrier_status(carrier: Carrier) -> dict[str, Any]:
+    """One of the connections that carry a session: ``local`` is the address it is bound to, if it is to one."""
+    return {"local": carrier.local, "since": carrier.since, **_paths_status(carrier.connection.paths())}
+
+
 def path_summary(connection: PeerConnection) -> dict[str, Any]:
     """``path`` (direct, relayed or none), ``rtt_ms`` of the path in use, and all ``paths``."""
-    paths = connection.session.paths()
+    return _paths_status(connection.session.paths())
+
+
+def _paths_status(paths: list[Path]) -> dict[str, Any]:
     selected = next((path for path in paths if path.selected), None)
     return {
         "path": "none" if selected is None else "relayed" if selected.relayed else "direct",

@@ -28,7 +28,7 @@ from irosh.node.greeting import Doorway
 from irosh.node.services import IncomingStream, Service, refuse_stream
 from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import ConnectionLost, Stream, StreamReset
-from irosh.transport.session.session import Credentials, Session
+from irosh.transport.session.lifetime import Credentials, SessionLifetime
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class OpenedStream:
 class PeerConnection:
     """A peer with which this node has a session; :meth:`run` serves it until it ends. ``dialed``: we opened it."""
 
-    def __init__(self, doorway: Doorway, session: Session, *, dialed: bool, instance: bytes = b"") -> None:
+    def __init__(self, doorway: Doorway, session: SessionLifetime, *, dialed: bool, instance: bytes = b"") -> None:
         self._doorway = doorway
         self.session = session
         self.dialed = dialed

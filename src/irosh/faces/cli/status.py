@@ -77,13 +77,14 @@ def _running(found: dict[str, Any]) -> str:
 
 
 def _row(connection: dict[str, Any]) -> tuple[str, ...]:
-    selected = next((path for path in connection["paths"] if path["selected"]), None)
+    carriers = connection["carriers"]
+    remotes = [next((path["remote"] for path in each["paths"] if path["selected"]), "-") for each in carriers]
     return (
         connection["peer"] or connection["id"][:10],
         connection["direction"],
-        connection["path"],
+        connection["path"] + (f", {connection['uses_paths']} of {len(carriers)}" if len(carriers) > 1 else ""),
         milliseconds(connection["rtt_ms"]),
         str(connection["streams"]),
         age(connection["since"]),
-        "-" if selected is None else selected["remote"],
+        " ".join(remotes) or "-",
     )
