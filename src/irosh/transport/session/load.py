@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-FIRST_ROOM = 128 * 1024
+FIRST_ROOM = 256 * 1024
 MOST_ROOM = 16 * 1024 * 1024
-SLACK = 0.04  # seconds: of acknowledgements that gather, and of programs that wait for their turn
-RATE_MEMORY = 3.0  # seconds
+SLACK = 0.1  # seconds: of acknowledgements that gather, and of programs that wait for their turn
+RATE_MEMORY = 10.0  # seconds
 RTT_MEMORY = 15.0
 STALL_AFTER = 0.3
 UNKNOWN_RTT = 0.1
