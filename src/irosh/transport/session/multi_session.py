@@ -41,7 +41,7 @@ class MultiSession(SessionLifetime):
     def __init__(self, first: Carrier, settings: SessionSettings, *, dialed: bool, uses: Paths) -> None:
         super().__init__(first, settings, dialed=dialed)
         self.uses = uses
-        self._loads: dict[Carrier, CarrierLoad] = {first: CarrierLoad(time.monotonic())}
+        self._loads: dict[Carrier, CarrierLoad] = {first: CarrierLoad(_now())}
         self._streams: dict[int, MultiStream] = {}
         self._arrived: asyncio.Queue[MultiStream | None] = asyncio.Queue()
         self._windows = WindowBudget(settings.replay_total)
@@ -91,7 +91,7 @@ class MultiSession(SessionLifetime):
             carrier.connection.close(self._end)
             return
         was_down = self.is_down
-        self._loads[carrier] = CarrierLoad(time.monotonic())
+        self._loads[carrier] = CarrierLoad(_now())
         if self._limits is not None:
             carrier.connection.allow_streams(self._limits[0], window=self._limits[1])
         assert self._group is not None
@@ -169,7 +169,7 @@ class MultiSession(SessionLifetime):
             self._progress_timer = asyncio.get_running_loop().call_later(PROGRESS_DELAY, self._send_progress)
 
     def tell(self, stream: MultiStream, what: Telling, code: int = 0) -> None:
-        message = self._repeated.tell(stream.number, what, code, time.monotonic())
+        message = self._repeated.tell(stream.number, what, code, _now())
         self._busy.set()
         for carrier in self.carriers()[:2]:
             carrier.tell(message)
@@ -198,7 +198,7 @@ class MultiSession(SessionLifetime):
         self._pumping = False
         if self._end is not None:
             return
-        now = time.monotonic()
+        now = _now()
         while self._ready:
             turn = list(self._ready)
             for stream in turn:
@@ -301,11 +301,11 @@ class MultiSession(SessionLifetime):
         elif isinstance(message, Heard):
             self._repeated.heard(message)
         elif isinstance(message, Pong) and (load := self._loads.get(carrier)) is not None:
-            load.progressed(time.monotonic())
+            load.progressed(_now())
             self._all_ready()
 
     def _heard_progress(self, message: Progress) -> None:
-        now = time.monotonic()
+        now = _now()
         for number, position in message.lanes:
             stream, carrier = self._lane_streams.get(number, (None, None))
             if stream is not None and carrier is not None and (load := self._loads.get(carrier)) is not None:
@@ -354,7 +354,7 @@ class MultiSession(SessionLifetime):
             if not self._repeated and not any(load.outstanding for load in self._loads.values()):
                 self._busy.clear()
             await self._busy.wait()
-            now = time.monotonic()
+            now = _now()
             if now - measured >= MEASURE_EVERY:
                 measured = now
                 self._measure()
@@ -386,11 +386,15 @@ class MultiSession(SessionLifetime):
                 carrier.ping()
 
     def _measure(self) -> None:
-        now = time.monotonic()
+        now = _now()
         for carrier, load in self._loads.items():
             selected = next((path for path in carrier.connection.paths() if path.selected), None)
             if selected is not None:
                 load.measured(selected.rtt, now)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _telling(message: Told) -> Telling:

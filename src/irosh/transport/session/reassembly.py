@@ -46,14 +46,18 @@ class Reassembly:
         """A piece has arrived. ``IroshError`` (protocol-error) for bytes behind the end."""
         if self.end is not None and offset + len(data) > self.end:
             raise IroshError(ErrorCode.PROTOCOL, "bytes behind the end of a stream")
-        if offset > self.received:
-            self._keep(offset, data)
+        if offset < self.received:
+            data = data[self.received - offset :]
+            offset = self.received
+        if offset == self.received and not self._offsets:
+            self._append(data)
             return
-        self._append(data[self.received - offset :])
-        while self._offsets and self._offsets[0] <= self.received:
-            at, piece = self._offsets.pop(0), self._pieces.pop(0)
+        self._keep(offset, data)
+        while self._offsets and self._offsets[0] == self.received:
+            del self._offsets[0]
+            piece = self._pieces.pop(0)
             self._beyond -= len(piece)
-            self._append(piece[self.received - at :])
+            self._append(piece)
 
     def finish(self, offset: int) -> None:
         """The stream ends at ``offset``. ``IroshError`` (protocol-error) if it cannot."""
