@@ -35,6 +35,8 @@ class ErrorCode(StrEnum):
     IDENTITY_MISMATCH = "identity-mismatch"
     RELAY_UNREACHABLE = "relay-unreachable"
     RELAY_DENIED = "relay-denied"
+    STUN_UNREACHABLE = "stun-unreachable"
+    STUN_INVALID = "stun-invalid"
     CONNECTION_LOST = "connection-lost"
     TIMEOUT = "timeout"
     # what the peer says
