@@ -20,7 +20,6 @@ from irosh.rendezvous.stun import (
     find_server,
     implausible,
     parse_answer,
-    parse_stun_server,
     survey,
 )
 from tests.support import stun_server as servers
@@ -196,27 +195,6 @@ def test_a_name_without_an_address_is_said() -> None:
         assert error.code is ErrorCode.STUN_UNREACHABLE
 
     run(body())
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("stun.example.org", ("stun.example.org", 3478)),
-        ("stun:Stun.Example.org:19302", ("stun.example.org", 19302)),
-        ("192.0.2.1:1", ("192.0.2.1", 1)),
-        ("[2001:db8::1]", ("2001:db8::1", 3478)),
-        ("[2001:db8::1]:5", ("2001:db8::1", 5)),
-    ],
-)
-def test_forms_of_a_server(text: str, address: tuple[str, int]) -> None:
-    assert parse_stun_server(text) == address
-
-
-@pytest.mark.parametrize("text", ["", ":1", "host:0", "host:x", "a b", "2001:db8::1", "user@host:1", "[::1"])
-def test_what_is_no_server(text: str) -> None:
-    with pytest.raises(IroshError) as error:
-        parse_stun_server(text)
-    assert error.value.code is ErrorCode.INVALID_ADDRESS
 
 
 @given(st.binary(max_size=200))

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import os
 import socket
 import struct
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,20 +19,24 @@ from typing import TYPE_CHECKING, cast
 
 from irosh.core.endpoint_address import format_socket_address
 from irosh.core.errors import ErrorCode, IroshError, system_message
-from irosh.core.socket_spec import Fault, bracketed, parse_host, parse_port, split_host_port
+from irosh.core.network_options import parse_stun_server
+from irosh.core.socket_spec import bracketed, split_host_port
 from irosh.core.wording import quoted
 from irosh.rendezvous.resolving import Address, resolve_udp
 
 if TYPE_CHECKING:
     from aioice.stun import Message
 
-DEFAULT_PORT = 3478
 DEADLINE = 3.0
 # RFC 8489, 6.2.1, with a shorter first timeout: a person waits, and most paths take less than this.
 FIRST_RETRANSMISSION = 0.3
 MAX_ANSWER = 1500  # bytes; what is longer is no answer to a binding request
 MAX_SERVERS = 8
 CHANGE_IP, CHANGE_PORT = 0x04, 0x02  # RFC 5780, 7.2
+_PADDING = 0xFF01  # from the range of attributes that a server ignores when it does not know them
+# Socket options by platform: send with DF, whatever the kernel believes of the path (IP_PMTUDISC_PROBE; IP_DONTFRAG).
+_DONT_FRAGMENT_4 = {"linux": (10, 3), "darwin": (28, 1)}
+_DONT_FRAGMENT_6 = {"linux": (23, 3), "darwin": (62, 1)}
 
 
 @dataclass(frozen=True)
@@ -47,29 +53,12 @@ class StunError(IroshError):
     """``stun-unreachable``: no answer; ``stun-invalid``: an answer that cannot be true."""
 
 
-def parse_stun_server(text: str) -> Address:
-    """Host and port in ``host:port``, ``stun:host:port`` or ``host``. ``IroshError`` (invalid-address)."""
-    bare = text.strip().removeprefix("stun:")
-    try:
-        if bare.startswith("[") and bare.endswith("]"):
-            return parse_host(bare), DEFAULT_PORT
-        if ":" not in bare:
-            return parse_host(bare), DEFAULT_PORT
-        host, port = split_host_port(bare)
-        return parse_host(host), parse_port(port)
-    except Fault as fault:
-        raise IroshError(
-            ErrorCode.INVALID_ADDRESS,
-            f"STUN server {quoted(text)}: {fault.message}",
-            fault.hint or "write it like stun.example.org:3478",
-        ) from None
-
-
 class StunClient(asyncio.DatagramProtocol):
     """One UDP socket that asks STUN servers, several at a time."""
 
     def __init__(self) -> None:
         self._waiting: dict[bytes, _Question] = {}
+        self._expected: dict[bytes, asyncio.Future[None]] = {}
         self._transport: asyncio.DatagramTransport | None = None
         self._closed = asyncio.Event()
         self._refused: OSError | None = None
@@ -106,12 +95,18 @@ class StunClient(asyncio.DatagramProtocol):
         return self._transport
 
     async def ask(
-        self, server: Address, *, change: int = 0, answer_from: Address | None = None, timeout: float = DEADLINE
+        self,
+        server: Address,
+        *,
+        change: int = 0,
+        answer_from: Address | None = None,
+        size: int = 0,
+        timeout: float = DEADLINE,
     ) -> Binding:
         """One binding request, sent again until the deadline.
 
-        ``change``: have the server answer from its other address (RFC 5780), which is ``answer_from``.
-        ``StunError``: no answer, a refusal, or an address that cannot be ours.
+        ``change``: have the server answer from its other address (RFC 5780), which is ``answer_from``. ``size``: bytes
+        of UDP payload to fill up to. ``StunError``: no answer, a refusal, or an address that cannot be ours.
         """
         from aioice.stun import Class, Message, Method
 
@@ -123,11 +118,42 @@ class StunClient(asyncio.DatagramProtocol):
         self._waiting[request.transaction_id] = question
         try:
             async with asyncio.timeout(timeout):
-                return await self._transact(bytes(request), server, question)
+                return await self._transact(_padded(bytes(request), size), server, question)
         except TimeoutError:
             raise silent(server) from None
         finally:
             del self._waiting[request.transaction_id]
+
+    async def reaches(self, other: StunClient, address: Address, *, tries: int = 4, pause: float = 0.25) -> bool:
+        """Whether a packet sent to ``address`` arrives at ``other``."""
+        packet = b"irosh netcheck " + os.urandom(16)
+        arrived = other._expected[packet] = asyncio.get_running_loop().create_future()
+        try:
+            for _ in range(tries):
+                self._socket.sendto(packet, address)
+                await asyncio.wait((arrived,), timeout=pause)
+                if arrived.done():
+                    return True
+            return False
+        finally:
+            del other._expected[packet]
+
+    def forbid_fragments(self) -> bool:
+        """Have packets dropped where they do not fit, instead of split; False where the system cannot."""
+        sock = self._socket.get_extra_info("socket")
+        level, options = (
+            (socket.IPPROTO_IP, _DONT_FRAGMENT_4)
+            if self.family == socket.AF_INET
+            else (socket.IPPROTO_IPV6, _DONT_FRAGMENT_6)
+        )
+        chosen = options.get(sys.platform)
+        if chosen is None:
+            return False
+        try:
+            sock.setsockopt(level, *chosen)
+        except OSError:
+            return False
+        return True
 
     async def _transact(self, packet: bytes, server: Address, question: _Question) -> Binding:
         pause = FIRST_RETRANSMISSION
@@ -157,6 +183,9 @@ class StunClient(asyncio.DatagramProtocol):
             self._refused = error
 
     def datagram_received(self, data: bytes, source: Sequence[object]) -> None:
+        if (arrived := self._expected.get(data)) is not None and not arrived.done():
+            arrived.set_result(None)
+            return
         address = (str(source[0]).partition("%")[0], int(str(source[1])))
         message = parse_answer(data)
         if message is None:
@@ -192,6 +221,16 @@ def udp_socket(host: str, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _padded(request: bytes, size: int) -> bytes:
+    """The request with one more attribute, which servers that do not know it ignore, so that it has ``size`` bytes."""
+    room = size - len(request) - 4
+    if room < 0:
+        return request
+    room -= room % 4
+    length = int.from_bytes(request[2:4], "big") + 4 + room
+    return request[:2] + struct.pack("!H", length) + request[4:] + struct.pack("!HH", _PADDING, room) + bytes(room)
 
 
 def parse_answer(data: bytes) -> Message | None:
@@ -270,9 +309,9 @@ def silent(server: Address) -> StunError:
 
 async def find_server(text: str, family: socket.AddressFamily, timeout: float = DEADLINE) -> Address:
     """The address of a STUN server in one IP family. ``IroshError`` (invalid-address, stun-unreachable)."""
-    host, port = parse_stun_server(text)
+    host, port = split_host_port(parse_stun_server(text))
     try:
-        found = await resolve_udp(host, port, family, timeout)
+        found = await resolve_udp(host.strip("[]"), int(port), family, timeout)
         reason = f"it has no IPv{6 if family == socket.AF_INET6 else 4} address"
     except TimeoutError:
         found, reason = (), "its name cannot be resolved: no answer from DNS"
