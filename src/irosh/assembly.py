@@ -94,8 +94,13 @@ def _modes(identity: Identity, options: NetworkOptions) -> Modes:
             relay_token=options.relay_token,
             accepts=hosting is not None,
         )
-        rendezvous = await IrohDefault.start(settings)
+        rendezvous = await IrohDefault.start(settings, mdns=options.mdns)
         await rendezvous.wait_reachable(hosting=hosting is not None)
         return rendezvous
 
-    return Modes({Mode.IROH_DEFAULT: iroh_default}, options, identity.id)
+    async def iroh_manual(options: NetworkOptions, hosting: Hosting | None) -> Rendezvous:
+        from irosh.rendezvous.iroh_manual import IrohManual
+
+        return await IrohManual.start(identity, options, hosting)
+
+    return Modes({Mode.IROH_DEFAULT: iroh_default, Mode.IROH_MANUAL: iroh_manual}, options, identity.id)

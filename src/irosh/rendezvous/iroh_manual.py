@@ -34,10 +34,19 @@ class IrohManual:
 
     @classmethod
     async def start(cls, identity: Identity, options: NetworkOptions, hosting: Hosting | None) -> IrohManual:
-        """Bind, if it hosts, and show the first offer. ``IroshError`` (bind-failed, port-taken)."""
+        """Bind, if it hosts, and show the first offer. ``IroshError`` (bind-failed).
+
+        The port asked for may be that of another mode of this node: then it is another one, and a problem.
+        """
         if hosting is None:
             return cls(identity, options, None, None)
-        node = await bind_punching(identity, options)
+        try:
+            node = await bind_punching(identity, options)
+        except IroshError as error:
+            if error.code is not ErrorCode.PORT_TAKEN:
+                raise
+            node = await bind_punching(identity, options, any_port=True)
+            node.problems.append(error)
         return cls(identity, options, node, ManualHost(identity, node, hosting))
 
     def contact(self) -> Contact:
