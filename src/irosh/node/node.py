@@ -27,7 +27,8 @@ from irosh.node.greeting import Doorway
 from irosh.node.links import Destination, Links
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.services import Registry, Service
-from irosh.node.targets import resolve_target
+from irosh.node.targets import TargetRequest, resolve_target
+from irosh.rendezvous.interfaces import Exchange
 from irosh.rendezvous.modes import Modes
 from irosh.transport.tasks import task_group
 
@@ -127,27 +128,38 @@ class Node:
     def ticket(self, invite: bytes | None) -> Ticket:
         """A ticket for this node as it can be reached now."""
         contact = self.modes.contact()
-        return Ticket.fitting(self.identity.id, relays=contact.relays, addresses=contact.addresses, invite=invite)
+        return Ticket.fitting(
+            self.identity.id,
+            relays=contact.relays,
+            addresses=contact.addresses,
+            invite=invite,
+            mode=self.modes.first_hosted,
+            npub=contact.npub,
+            nostr_relays=contact.nostr_relays,
+        )
 
-    async def reach(self, text: str, *, name: str | None = None) -> Reached:
-        """Connect to TARGET ``text``, pinning it the first time as ``name`` or as its host calls itself.
+    async def reach(self, asked: TargetRequest, exchange: Exchange | None = None) -> Reached:
+        """Connect to a target, pinning it the first time as ``asked.name`` or as its host calls itself.
 
         ``IroshError``: what :func:`resolve_target` and dialling raise; name-taken, and identity-mismatch when ``name``
         is pinned to another identity.
         """
-        target = resolve_target(self.trust, self.identity.id, text)
+        name = asked.name
+        target = resolve_target(self.trust, self.identity.id, asked, exchange)
         if target.destination.peer_id is not None:
             self._check_name(target.destination.peer_id, name)
         connection = await self.links.get(target.destination)
         self._check_name(connection.peer_id, name)
-        if target.peer is not None and target.destination.contact.invite is None and name is None:
+        mode = target.destination.mode
+        as_known = target.peer is not None and target.destination.contact.invite is None and mode == target.peer.mode
+        if target.peer is not None and as_known and name is None:
             return Reached(target.peer, connection, target.destination, newly_pinned=False)
         try:
             async with asyncio.timeout(WELCOME_DEADLINE):
                 welcome = await asyncio.shield(connection.welcome)
         except TimeoutError:
             raise IroshError(ErrorCode.TIMEOUT, "the peer did not greet back") from None
-        known = target.peer or self.trust.active(connection.peer_id)
+        known = target.peer or self.trust.get(connection.peer_id)
         peer = known or self._pin(connection.peer_id, name, welcome)
         if name is not None and peer.petname != name:
             peer = self.trust.rename(peer.id, name)
@@ -155,6 +167,7 @@ class Node:
         contact = replace(target.destination.contact, endpoint_id=peer.id, invite=None)
         try:
             self.trust.remember_route(peer.id, contact.addresses, contact.relays, welcome.user or None)
+            self.trust.remember_rendezvous(peer.id, mode, contact.npub, contact.nostr_relays)
         except IroshError as error:
             log.warning("cannot note how %s was reached: %s", peer.petname, error)
         return Reached(peer, connection, replace(target.destination, contact=contact), newly_pinned=known is None)

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from irosh.core.errors import IroshError
 from irosh.core.mode import Mode
-from irosh.core.network_options import NetworkChoice, NetworkOptions
+from irosh.core.network_choice import NetworkChoice
+from irosh.core.network_options import NetworkOptions
 from irosh.rendezvous.interfaces import Contact, Hosting, Rendezvous
 
 Starter = Callable[[NetworkOptions, Hosting | None], Awaitable[Rendezvous]]
@@ -41,6 +42,11 @@ class Modes:
                 started = await self._starters[mode](options, None)
                 self._started[mode, options] = started
             return started
+
+    @property
+    def first_hosted(self) -> Mode:
+        """The mode that tickets of this node name."""
+        return next(iter(self._hosting), Mode.IROH_DEFAULT)
 
     def hosting(self) -> list[Rendezvous]:
         """Those that let peers in."""
