@@ -99,9 +99,11 @@ class Peer:
 
 
 @contextmanager
-def peers(host: Machine, client: Machine, *stun: str, bind: str = ANY) -> Iterator[tuple[Peer, Peer]]:
+def peers(
+    host: Machine, client: Machine, *stun: str, bind: str = ANY, role: str = "dial"
+) -> Iterator[tuple[Peer, Peer]]:
     """A host and a client."""
-    one, other = Peer(host, "host", *stun, bind=bind), Peer(client, "dial", *stun, bind=bind)
+    one, other = Peer(host, "host", *stun, bind=bind), Peer(client, role, *stun, bind=bind)
     try:
         yield one, other
     except BaseException as error:
@@ -188,6 +190,23 @@ def test_the_mapping_is_kept_while_a_person_pastes() -> None:
             time.sleep(25)
             client.paste(offer)
             check_connected(host, client)
+
+
+@in_namespaces
+def test_after_an_outage_both_sides_find_each_other_without_new_blocks() -> None:
+    with Network() as network:
+        place = two_nats(network, NatKind.PORT_RESTRICTED, NatKind.PORT_RESTRICTED, timeout=15)
+        with (
+            coturn(place.server) as server,
+            peers(place.alice.host, place.bob.host, server.stun, role="redial") as (host, client),
+        ):
+            client.paste(host.shown())
+            host.paste(client.shown())
+            client.wait("connected")
+            cut = place.internet.router.block_udp()
+            client.wait("lost", timeout=60)
+            cut.lift()
+            client.wait("connected", timeout=60)
 
 
 @in_namespaces

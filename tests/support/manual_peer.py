@@ -1,6 +1,6 @@
 """One side of mode iroh-manual as a program, for a test that plays the person: JSON lines on stdout and stdin.
 
-    python -m tests.support.manual_peer {host|dial} SECRET BIND [STUN_SERVER ...]
+    python -m tests.support.manual_peer {host|dial|redial} SECRET BIND [STUN_SERVER ...]
 
 Out: ``{"show": KIND, "block": TEXT}``, ``{"ask": KIND}``, ``{"note": CODE, "message": TEXT}``, ``{"problem": CODE}``,
 ``{"connected": ID, "remote": [...]}`` once bytes went both ways. In: a line for each ``ask``, a JSON string.
@@ -68,6 +68,22 @@ async def serve(manual: IrohManual) -> None:
             group.create_task(greet(connection))
 
 
+async def call_again(manual: IrohManual, contact: Contact, exchange: StandardStreams) -> None:
+    """Dial, wait until the connection is lost, and dial again until there is another."""
+    while True:
+        try:
+            meeting = await manual.dial(contact, exchange)
+        except IroshError as error:
+            say(failed=error.code, message=error.message)
+            continue
+        stream = await meeting.connection.open_stream()
+        await stream.write(b"hello")
+        assert await stream.read_exactly(5) == b"hello"
+        report(meeting.connection)
+        say(lost=(await meeting.connection.wait_closed()).message)
+        contact = Contact(meeting.connection.peer_id)
+
+
 async def call(manual: IrohManual, contact: Contact, exchange: StandardStreams) -> None:
     """Dial, and see that bytes go both ways."""
     meeting = await manual.dial(contact, exchange)
@@ -92,11 +108,13 @@ async def main(role: str, secret: str, bind: str, *stun_servers: str) -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     exchange = StandardStreams(reader)
     options = NetworkOptions(relays=(), bind=bind, stun_servers=tuple(stun_servers))
-    hosting = Hosting(exchange, lambda: b"\x07" * 32, lambda _id: False) if role == "host" else None
+    hosting = Hosting(exchange, lambda: b"\x07" * 32, lambda _id: True) if role == "host" else None
     manual = await IrohManual.start(Identity.from_secret(bytes.fromhex(secret)), options, hosting)
     try:
         if role == "host":
             await serve(manual)
+        elif role == "redial":
+            await call_again(manual, Contact(None), exchange)
         else:
             await call(manual, Contact(None), exchange)
     except IroshError as error:

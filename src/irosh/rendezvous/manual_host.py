@@ -13,7 +13,7 @@ from irosh.core.manual_message import decode_addresses, encode_addresses
 from irosh.core.mode import Mode
 from irosh.core.offer_block import Answer, Offer, encode_offer, read_answer
 from irosh.rendezvous.interfaces import Exchange, Hosting
-from irosh.rendezvous.manual_client import dial_until_connected
+from irosh.rendezvous.manual_line import dial_until_connected
 from irosh.rendezvous.punching_endpoint import PunchingEndpoint
 from irosh.transport.interfaces import Connection, Route
 
@@ -24,12 +24,17 @@ OFFER_LIFETIME = 3600
 MAX_OFFERS = 16
 """That may still be answered; older ones are forgotten."""
 PUNCH_DEADLINE = 60.0
+PUNCH_AGAIN = 600.0
+"""For a peer whose connection was lost."""
 MAX_PUNCHES = 16
 """At once: who pastes faster waits."""
 GRACE = 2.5
 """A connection that we dialled is the session only if the client has no better one, which it says by closing ours."""
 ADMITTED_AFTER = 3.0
 MAX_ANSWERED = 256
+MAX_WATCHED = 1024
+LOOK_EVERY = 10.0
+"""Seconds between looks at the path that a connection takes."""
 QUEUE = 128
 
 
@@ -42,6 +47,7 @@ class ManualHost:
         self._hosting = hosting
         self._offers: list[Offer] = []
         self._answered: dict[str, bytes] = {}
+        self._watched: dict[Connection, None] = {}
         self._punching: dict[str, asyncio.Task[None]] = {}
         self._places = asyncio.Semaphore(MAX_PUNCHES)
         self.connections: asyncio.Queue[Connection | None] = asyncio.Queue(QUEUE)
@@ -67,7 +73,40 @@ class ManualHost:
             self._use_up(peer_id)
             if self._hosting.exchange is not None and not self._hosting.knows(peer_id):
                 group.create_task(self._replace_used_invite(peer_id, self._hosting.exchange))
-            await self.connections.put(connection)
+            await self._hand_over(group, connection)
+
+    async def _hand_over(self, group: asyncio.TaskGroup, connection: Connection) -> None:
+        if len(self._watched) < MAX_WATCHED:
+            self._watched[connection] = None
+            group.create_task(self._watch(group, connection))
+        await self.connections.put(connection)
+
+    async def _watch(self, group: asyncio.TaskGroup, connection: Connection) -> None:
+        """When a connection is lost, open our NAT again for the place where the peer was, as it will dial us."""
+        remotes: tuple[str, ...] = ()
+        reason = None
+        while reason is None:
+            remotes = tuple(path.remote for path in connection.paths() if not path.relayed) or remotes
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY):
+                    reason = await connection.wait_closed()
+        del self._watched[connection]
+        peer_id = connection.peer_id
+        elsewhere = any(each.peer_id == peer_id for each in self._watched)
+        if reason.deliberate or elsewhere or not remotes or not self._hosting.knows(peer_id) or self._places.locked():
+            return
+        await self._places.acquire()
+        self._start_punching(group, peer_id, remotes, PUNCH_AGAIN)
+
+    def _start_punching(
+        self, group: asyncio.TaskGroup, peer_id: str, addresses: tuple[str, ...], deadline: float
+    ) -> None:
+        """Takes a place, already acquired."""
+        if (running := self._punching.get(peer_id)) is not None:
+            running.cancel()
+        punching = group.create_task(self._punch(group, peer_id, addresses, deadline))
+        punching.add_done_callback(lambda _: self._places.release())
+        self._punching[peer_id] = punching
 
     def _use_up(self, peer_id: str) -> None:
         """Whoever is connected needs its offer no more; an answer to it that is pasted again is refused."""
@@ -89,13 +128,11 @@ class ManualHost:
                 await exchange.show("offer", self._new_offer())
                 answer, addresses = await self._ask_answer(exchange)
                 await self._places.acquire()
-                if (running := self._punching.get(answer.sender)) is not None:
-                    running.cancel()
                 self._answered.pop(answer.sender, None)
                 self._answered[answer.sender] = answer.offer
                 if len(self._answered) > MAX_ANSWERED:
                     del self._answered[next(iter(self._answered))]
-                self._punching[answer.sender] = group.create_task(self._punch(answer, addresses))
+                self._start_punching(group, answer.sender, addresses, PUNCH_DEADLINE)
         except IroshError as error:
             # Nobody will paste any more: whoever can reach us without an answer still may.
             log.info("no more answers: %s", error.message)
@@ -130,23 +167,21 @@ class ManualHost:
                 return read_answer(text, to=offer, now=time.time())
         return read_answer(text, to=latest, now=time.time())
 
-    async def _punch(self, answer: Answer, addresses: tuple[str, ...]) -> None:
+    async def _punch(self, group: asyncio.TaskGroup, peer_id: str, addresses: tuple[str, ...], deadline: float) -> None:
         """Dial the client, so that our NAT lets its packets in, until one of both is through."""
-        peer = short_id(answer.sender)
-        log.info("%s: answered, dialling %d addresses", peer, len(addresses))
+        log.info("%s: dialling %s", short_id(peer_id), ", ".join(addresses[:4]))
         try:
-            async with asyncio.timeout(PUNCH_DEADLINE):
-                connection = await dial_until_connected(self._node, Route(answer.sender, (), addresses))
+            async with asyncio.timeout(deadline):
+                connection = await dial_until_connected(self._node, Route(peer_id, (), addresses))
         except TimeoutError:
-            log.info("%s: no connection came about", peer)
+            log.info("%s: no connection came about", short_id(peer_id))
             return
         finally:
-            self._places.release()
-            if self._punching.get(answer.sender) is asyncio.current_task():
-                del self._punching[answer.sender]
+            if self._punching.get(peer_id) is asyncio.current_task():
+                del self._punching[peer_id]
         try:
             async with asyncio.timeout(GRACE):
                 await connection.wait_closed()
         except TimeoutError:
-            self._use_up(answer.sender)
-            await self.connections.put(connection)
+            self._use_up(peer_id)
+            await self._hand_over(group, connection)
