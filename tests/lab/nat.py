@@ -172,7 +172,8 @@ class Nat(Router):
     def _learning(self, outside: str) -> str:
         """Give an inside socket its port outside, with its first packet."""
         source = "ip saddr . udp sport"
-        # Ports of the system's own range would clash with those kept; low ones are told from the range by the hash.
+        # The same for the same source, so that both maps get it. Nft stores the number with its bytes swapped: the port
+        # may be any from 192 on.
         other = f"jhash {source} mod 16384 seed {self._seed:#x} offset 49152"
         keep = f"""
             udp sport @inward goto choose

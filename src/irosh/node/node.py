@@ -10,9 +10,9 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from irosh.core.capability import parse_capabilities
+from irosh.core.capability import Capability, parse_capabilities
 from irosh.core.config import Config
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity, short_id
@@ -45,6 +45,28 @@ class Reached:
     connection: PeerConnection
     destination: Destination
     newly_pinned: bool
+
+
+@dataclass(frozen=True)
+class InviteTerms:
+    """What an invite shall grant; None leaves it to the configuration. ``lifetime`` in seconds."""
+
+    capabilities: tuple[str, ...] | None = None
+    uses: int | None = None
+    lifetime: float | None = None
+
+
+DEFAULT_TERMS = InviteTerms()
+
+
+@dataclass(frozen=True)
+class Invite:
+    """A new invite: its secret and what it grants."""
+
+    secret: bytes = field(repr=False)
+    capabilities: tuple[Capability, ...]
+    uses: int
+    expires_at: float
 
 
 class Node:
@@ -118,12 +140,15 @@ class Node:
         """Whether ``peer_id`` belongs to an active peer."""
         return self.trust.active(peer_id) is not None
 
-    def offered_invite(self) -> bytes | None:
-        """An invite for an offer of a manual mode: it lets in whom the offer is handed to, as a ticket would."""
+    def create_invite(self, terms: InviteTerms) -> Invite:
+        """A fresh invite. ``IroshError`` (invalid-capability, …)."""
         host = self.config.host
-        return self.trust.create_invite(
-            parse_capabilities(host.allow), uses=host.invite_uses, lifetime=host.invite_expires
-        )
+        allowed = parse_capabilities(host.allow if terms.capabilities is None else terms.capabilities)
+        uses = host.invite_uses if terms.uses is None else terms.uses
+        lifetime = host.invite_expires if terms.lifetime is None else terms.lifetime
+        secret = self.trust.create_invite(allowed, uses=uses, lifetime=lifetime)
+        self.auditor.record("invite", None, "changed", f"{uses} use(s): {' '.join(map(str, allowed))}")
+        return Invite(secret, allowed, uses, time.time() + lifetime)
 
     def ticket(self, invite: bytes | None) -> Ticket:
         """A ticket for this node as it can be reached now."""
