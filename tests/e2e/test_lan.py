@@ -97,10 +97,14 @@ def test_a_stranger_that_claims_to_be_the_peer_gets_nothing(tmp_path: Path) -> N
 
 
 def test_announcements_do_not_disturb_a_peer_whose_address_is_known(tmp_path: Path) -> None:
-    with lan(tmp_path) as (server, laptop, stranger), server.start("host") as host:
-        ready = host.wait_event("ready")
-        with announcing(stranger, str(ready["id"]), f"{stranger.address}:9", "10.3.0.77:9"):
-            assert ran(laptop, str(ready["ticket"]), "echo here") == b"here\n"
+    with lan(tmp_path) as (server, laptop, stranger):
+        server_id = str(server.call("identity", "show")["id"])
+        with (
+            announcing(stranger, server_id, f"{stranger.address}:9", "10.3.0.77:9"),
+            server.start("host") as host,
+        ):
+            ticket = host.wait_event("ready")["ticket"]
+            assert ran(laptop, str(ticket), "echo here") == b"here\n"
 
 
 @contextmanager
