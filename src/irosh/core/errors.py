@@ -39,6 +39,9 @@ class ErrorCode(StrEnum):
     IDENTITY_MISMATCH = "identity-mismatch"
     RELAY_UNREACHABLE = "relay-unreachable"
     RELAY_DENIED = "relay-denied"
+    TURN_UNREACHABLE = "turn-unreachable"
+    TURN_DENIED = "turn-denied"
+    NO_PATH = "no-path"
     CONNECTION_LOST = "connection-lost"
     TIMEOUT = "timeout"
     # what the peer says

@@ -345,6 +345,9 @@ class WheelEndpoint:
         if self._acceptor is not None:
             self._acceptor.cancel()
             await asyncio.gather(self._acceptor, return_exceptions=True)
+            # The cancelled task holds this object by its traceback, and the engine keeps the UDP port for as long as
+            # any object of an endpoint is alive.
+            self._acceptor = None
         with contextlib.suppress(iroh.IrohError, TimeoutError):
             async with asyncio.timeout(CLOSE_DEADLINE):
                 await self._endpoint.close()
