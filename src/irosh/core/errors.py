@@ -42,6 +42,8 @@ class ErrorCode(StrEnum):
     TURN_UNREACHABLE = "turn-unreachable"
     TURN_DENIED = "turn-denied"
     NO_PATH = "no-path"
+    STUN_UNREACHABLE = "stun-unreachable"
+    STUN_INVALID = "stun-invalid"
     CONNECTION_LOST = "connection-lost"
     TIMEOUT = "timeout"
     # what the peer says

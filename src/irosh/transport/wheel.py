@@ -63,6 +63,11 @@ async def bind_endpoint(settings: EndpointSettings) -> WheelEndpoint:
     return WheelEndpoint(endpoint)
 
 
+def public_relays() -> tuple[str, ...]:
+    """The URLs of iroh's public relays."""
+    return tuple(url.rstrip("/") for url in iroh.RelayMode.default_mode().relay_map().urls())
+
+
 class _Preset(iroh.Preset):  # type: ignore[misc]
     """Builds the endpoint; the options record alone can name only one address to bind."""
 
