@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from typing import Literal
 
 from aioice.ice import CandidatePair
 
@@ -18,7 +19,7 @@ from irosh.core.ice_description import IceDescription
 from irosh.core.identity import Identity, short_id
 from irosh.core.network_options import NetworkOptions
 from irosh.rendezvous.ice_agent import NEGOTIATION_DEADLINE, IceAgent
-from irosh.rendezvous.ice_failure import no_path
+from irosh.rendezvous.ice_failure import is_hopeless, no_path
 from irosh.rendezvous.ice_gathering import Gathered, gather, mapping_changed
 from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.rendezvous.turn_shim import LOOPBACK, TurnShim, close_allocation
@@ -28,11 +29,13 @@ from irosh.transport.wheel import EndpointSettings, WheelEndpoint, bind_endpoint
 
 log = logging.getLogger(__name__)
 
-RELAY_AFTER = 2.5  # seconds that ICE has for itself
+RELAY_AFTER = 1.0  # seconds that ICE has for itself
 RELAY_WAIT = 20.0  # for a peer that tries, and tries again
-GRACE = 4.0  # that it has left once the peers have met at the relay
+GRACE = 3.0  # that it has left once the peers have met at the relay
+HOPELESS_GRACE = 0.5  # where theory sees no way but that of one local network
 QUIC_DEADLINE = 6.0
 JOIN_DEADLINE = 30.0
+Way = Literal["direct", "turn", "relay"]
 # The peer's endpoint takes as long as ours to be bound; its first packet lost would cost a second.
 _BINDING = 0.03
 
@@ -40,8 +43,8 @@ _BINDING = 0.03
 class IceSession:
     """``description`` is for the peer; :meth:`join` with its description meets it; :meth:`close` frees everything.
 
-    ``problems`` is what STUN and TURN servers and relays did not do while gathering; ``by_relay`` whether the peers met
-    over an iroh relay.
+    ``problems`` is what STUN and TURN servers and relays did not do while gathering; ``way`` is how the peers
+    met.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class IceSession:
         self._shim: TurnShim | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._changing_hands = False
-        self.by_relay = False
+        self.way: Way = "direct"
         self.description = IceDescription(identity.id, agent.local_username, agent.local_password)
         self.problems: list[IroshError] = []
 
@@ -95,7 +98,7 @@ class IceSession:
         except BaseException:
             await to_the_end(self._free())
             raise
-        if self.by_relay:
+        if self.way == "relay":
             await self._free()
         self._watcher = asyncio.create_task(self._free_when_over(connection), name="session")
         return connection
@@ -148,11 +151,12 @@ class IceSession:
         try:
             await asyncio.wait((direct, relayed), return_when=asyncio.FIRST_COMPLETED)
             if _usable(relayed) and not direct.done():
-                await self._grace(direct)
+                await self._grace(direct, remote)
             if not _usable(direct) and not _usable(relayed):
                 await asyncio.wait((direct, relayed))
             chosen = _usable(direct) or _usable(relayed)
-            self.by_relay = chosen is not None and chosen is _usable(relayed)
+            if chosen is not None and chosen is _usable(relayed):
+                self.way = "relay"
             if chosen is None:
                 raise self._failure(remote, direct.exception(), relayed.exception())
             return chosen
@@ -163,9 +167,10 @@ class IceSession:
                 if not isinstance(result, BaseException) and result is not chosen:
                     result.close()
 
-    async def _grace(self, direct: asyncio.Future[Connection]) -> None:
+    async def _grace(self, direct: asyncio.Future[Connection], remote: IceDescription) -> None:
+        grace = HOPELESS_GRACE if is_hopeless(self.description, remote) else GRACE
         # The controlling side decides; it must not be the one that waits longer.
-        await asyncio.wait((direct,), timeout=GRACE if self._agent.ice_controlling else GRACE + 1)
+        await asyncio.wait((direct,), timeout=grace if self._agent.ice_controlling else grace + 1)
         if self._changing_hands and not direct.done():
             await asyncio.wait((direct,), timeout=QUIC_DEADLINE + 1)
 
@@ -177,6 +182,7 @@ class IceSession:
         except TimeoutError:
             raise self._no_path(remote, None) from None
         self._changing_hands = True
+        self.way = "turn" if self._agent.is_relayed(pair) else "direct"
         await self._agent.switch(pair)
         target = await self._hand_over(pair)
         assert self._endpoint is not None
