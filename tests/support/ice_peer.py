@@ -87,7 +87,9 @@ async def main(settings: dict[str, Any]) -> None:
     await fallback.close()
     del session, fallback
     gc.collect()
-    await asyncio.sleep(0.1)  # the engine closes its sockets in a thread of its own
+    end = time.monotonic() + 3.0
+    while sockets() > before and time.monotonic() < end:
+        await asyncio.sleep(0.02)  # the engine closes its sockets in a thread of its own
     say(sockets=sockets() - before, tasks=len(asyncio.all_tasks()) - 1)
 
 

@@ -144,21 +144,21 @@ class IceSession:
     # --- meeting
 
     async def _meet(self, remote: IceDescription, patience: float) -> Connection:
-        """ICE and the relay side by side. What ICE finds counts, if it finds it in time."""
+        """ICE and the relay side by side; the controlling side decides which, ICE before the relay if it is in time."""
         direct = asyncio.ensure_future(self._direct(remote, patience))
-        relayed = asyncio.ensure_future(self._relayed(remote, patience))
+        relayed = asyncio.ensure_future(
+            self._dial_relay(remote, direct, patience) if self._agent.ice_controlling else self._accept_relay(remote)
+        )
         chosen: Connection | None = None
         try:
             await asyncio.wait((direct, relayed), return_when=asyncio.FIRST_COMPLETED)
-            if _usable(relayed) and not direct.done():
-                await self._grace(direct, remote)
             if not _usable(direct) and not _usable(relayed):
                 await asyncio.wait((direct, relayed))
             chosen = _usable(direct) or _usable(relayed)
-            if chosen is not None and chosen is _usable(relayed):
-                self.way = "relay"
             if chosen is None:
                 raise self._failure(remote, direct.exception(), relayed.exception())
+            if chosen is _usable(relayed):
+                self.way = "relay"
             return chosen
         finally:
             for way in (direct, relayed):
@@ -166,13 +166,6 @@ class IceSession:
             for result in await asyncio.gather(direct, relayed, return_exceptions=True):
                 if not isinstance(result, BaseException) and result is not chosen:
                     result.close()
-
-    async def _grace(self, direct: asyncio.Future[Connection], remote: IceDescription) -> None:
-        grace = HOPELESS_GRACE if is_hopeless(self.description, remote) else GRACE
-        # The controlling side decides; it must not be the one that waits longer.
-        await asyncio.wait((direct,), timeout=grace if self._agent.ice_controlling else grace + 1)
-        if self._changing_hands and not direct.done():
-            await asyncio.wait((direct,), timeout=QUIC_DEADLINE + 1)
 
     async def _direct(self, remote: IceDescription, patience: float) -> Connection:
         if not remote.candidates or not self._gathered.candidates:
@@ -220,15 +213,34 @@ class IceSession:
             connection.close(IroshError(ErrorCode.UNKNOWN_PEER, "this address is for a session with another machine"))
         raise IroshError(ErrorCode.UNREACHABLE, "the endpoint was closed")
 
-    async def _relayed(self, remote: IceDescription, patience: float) -> Connection:
+    def _relay_allowed(self, remote: IceDescription) -> RelayFallback:
         if self._fallback is None or not self.description.relays or not remote.relays:
             raise IroshError(ErrorCode.NO_PATH, "no relay is allowed by both sides")
-        if not self._agent.ice_controlling:
-            async with asyncio.timeout(RELAY_WAIT):
-                return await self._fallback.accept_from(remote.endpoint_id)
+        return self._fallback
+
+    async def _accept_relay(self, remote: IceDescription) -> Connection:
+        fallback = self._relay_allowed(remote)
+        async with asyncio.timeout(RELAY_WAIT):
+            return await fallback.accept_from(remote.endpoint_id)
+
+    async def _dial_relay(
+        self, remote: IceDescription, direct: asyncio.Future[Connection], patience: float
+    ) -> Connection:
+        """Meet at the relay, and take that way unless ICE finds one soon after."""
+        fallback = self._relay_allowed(remote)
         if remote.candidates and self.description.candidates:
-            await asyncio.sleep(RELAY_AFTER)
-        return await self._fallback.dial(remote.endpoint_id, remote.relays, patience=patience + NEGOTIATION_DEADLINE)
+            await asyncio.wait((direct,), timeout=RELAY_AFTER)
+        met = await fallback.dial(remote.endpoint_id, remote.relays, patience=patience + NEGOTIATION_DEADLINE)
+        try:
+            # The peer is there, so there is nothing more to wait for than for ICE itself.
+            grace = HOPELESS_GRACE if is_hopeless(self.description, remote) else GRACE
+            await asyncio.wait((direct,), timeout=grace)
+            if self._changing_hands:
+                await asyncio.wait((direct,), timeout=QUIC_DEADLINE + 1)
+            return await met.take()
+        except BaseException:
+            met.connection.close()
+            raise
 
     # --- the end
 
