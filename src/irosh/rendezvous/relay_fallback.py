@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from irosh.core.ice_description import MAX_RELAYS
 from irosh.core.identity import short_id
 from irosh.core.network_options import NetworkOptions
 from irosh.rendezvous.dialling import dial_route
-from irosh.transport.interfaces import Connection, Endpoint, Route, Stream, StreamReset
+from irosh.transport.interfaces import ByteStream, Connection, Endpoint, Route, StreamReset
 from irosh.transport.wheel import EndpointSettings, WheelEndpoint, bind_endpoint
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class AtRelay:
     """A peer met at a relay, who waits to hear whether the connection is used."""
 
     connection: Connection
-    _stream: Stream
+    _stream: ByteStream
 
     async def take(self) -> Connection:
         """Use it. ``IroshError`` if the peer has gone."""
@@ -92,10 +92,13 @@ class RelayFallback:
                 connection.close()
                 raise
 
-    async def dial(self, peer_id: str, relays: Sequence[str], *, patience: float) -> AtRelay:
+    async def dial(
+        self, peer_id: str, relays: Sequence[str], *, patience: float, on_failure: Callable[[IroshError], None]
+    ) -> AtRelay:
         """Meet ``peer_id`` at one of ``relays``, tried again for ``patience`` seconds.
 
-        ``IroshError``: why the last attempt failed (unreachable, relay-unreachable, relay-denied, …).
+        ``on_failure`` hears of every attempt that failed. ``IroshError``: why the last one did (unreachable,
+        relay-unreachable, relay-denied, …).
         """
         endpoint = await self._endpoint()
         route = Route(peer_id, tuple([url for url in relays if await self._knows(endpoint, url)]))
@@ -106,6 +109,7 @@ class RelayFallback:
                 return await self._attempt(endpoint, route)
             except IroshError as error:
                 log.debug("%s by relay: %s", short_id(peer_id), error.message)
+                on_failure(error)
                 if loop.time() + RETRY_PAUSE > end:
                     raise
             await asyncio.sleep(RETRY_PAUSE)

@@ -178,6 +178,7 @@ class WheelConnection:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self.peer_id: str = connection.remote_id().to_bytes().hex()
+        self._end: str | None = None
 
     async def open_stream(self) -> WheelStream:
         return WheelStream(self, await self._ask(self._connection.open_bi()))
@@ -224,10 +225,16 @@ class WheelConnection:
         return self._connection.close_reason() is not None
 
     def close_reason(self) -> ConnectionLost:
-        return decode_reason(self._connection.close_reason())
+        # The first answer counts: once the endpoint is closed, the engine has another.
+        if self._end is None:
+            self._end = self._connection.close_reason()
+        return decode_reason(self._end)
 
     async def wait_closed(self) -> ConnectionLost:
-        return decode_reason(await self._connection.closed())
+        end = await self._connection.closed()
+        if self._end is None:
+            self._end = end
+        return decode_reason(self._end)
 
     def close(self, error: IroshError | None = None, *, moved: bool = False) -> None:
         code, reason = (CLOSE_MOVED, b"") if moved else encode_reason(error)
