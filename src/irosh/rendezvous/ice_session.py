@@ -139,7 +139,7 @@ class IceSession:
         if self._fallback is None:
             return ()
         try:
-            relays = await self._fallback.relays()
+            relays = await self._fallback.relays(self._options.relays)
         except IroshError as error:
             self.problems.append(error)
             return ()
