@@ -115,8 +115,9 @@ class IceSession:
     async def close(self) -> None:
         """Close the connection and free everything. Harmless when done before."""
         if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
+            watcher, self._watcher = self._watcher, None  # its traceback would hold this object, and so the port
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
         await self._free()
 
     # --- gathering

@@ -358,15 +358,19 @@ class WheelEndpoint:
         await self._ready[connection.alpn()].put(WheelConnection(connection))
 
     async def close(self) -> None:
-        if self._acceptor is not None:
-            self._acceptor.cancel()
-            await asyncio.gather(self._acceptor, return_exceptions=True)
-            # The cancelled task holds this object by its traceback, and the engine keeps the UDP port for as long as
-            # any object of an endpoint is alive.
-            self._acceptor = None
+        """Close all connections and the sockets.
+
+        The engine keeps the UDP port for as long as any object of the endpoint is alive: its connections and their
+        streams too. So the acceptor has to end by itself: a cancelled one would hold this object by its traceback.
+        """
         with contextlib.suppress(iroh.IrohError, TimeoutError):
             async with asyncio.timeout(CLOSE_DEADLINE):
                 await self._endpoint.close()
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is not None:
+            await asyncio.wait((acceptor,), timeout=CLOSE_DEADLINE)
+            acceptor.cancel()
+            await asyncio.gather(acceptor, return_exceptions=True)
 
 
 def _text(error: Any) -> str:
