@@ -45,13 +45,13 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     must end by itself.
     """
     task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
+    cancelled = False  # not the exception itself, which would hold this frame and all above it
     while not task.done():
         try:
             await asyncio.wait((task,))
-        except asyncio.CancelledError as error:
-            cancelled = error
+        except asyncio.CancelledError:
+            cancelled = True
     result = task.result()
-    if cancelled is not None:
-        raise cancelled
+    if cancelled:
+        raise asyncio.CancelledError
     return result
