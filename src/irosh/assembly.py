@@ -11,14 +11,16 @@ from pathlib import Path
 
 from irosh.core.bind_address import bind_addresses
 from irosh.core.config import Config, load_config
-from irosh.core.endpoint_address import check_relay_url
-from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.identity import load_or_create_identity
+from irosh.core.identity import Identity, load_or_create_identity
+from irosh.core.mode import Mode
+from irosh.core.network_options import NOTHING_CHOSEN, NetworkChoice, NetworkOptions, checked_relay
 from irosh.core.state import StateDirectory
 from irosh.core.trust import TrustStore
 from irosh.node.node import Node
 from irosh.node.operations import node_operations
+from irosh.rendezvous.interfaces import Exchange, Hosting, Rendezvous
 from irosh.rendezvous.iroh_default import IrohDefault
+from irosh.rendezvous.modes import Modes
 from irosh.services.shell.service import ShellService
 from irosh.services.tunnel.service import TunnelService
 from irosh.transport.wheel import EndpointSettings
@@ -28,12 +30,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NodeOptions:
-    """What the command line says of a node; None leaves it to ``config.toml``."""
+    """What the command line says of a node. ``hosting``: let peers in, by ``modes``."""
 
     state: Path
     hosting: bool
-    relays: tuple[str, ...] | None = None
-    bind: str | None = None
+    modes: tuple[Mode, ...] = (Mode.IROH_DEFAULT,)
+    network: NetworkChoice = NOTHING_CHOSEN
+    exchange: Exchange | None = None
 
 
 @asynccontextmanager
@@ -45,7 +48,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         stack.enter_context(state.lock())
         identity = load_or_create_identity(state.identity_path)
         trust = stack.enter_context(TrustStore(state.database_path))
-        rendezvous = await IrohDefault.start(_endpoint_settings(options, config, identity.secret))
+        modes = _modes(identity, options.network.applied_to(network_options(config)))
         shell = ShellService(identity)
         try:
             node = Node(
@@ -53,32 +56,40 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 identity=identity,
                 config=config,
                 trust=trust,
-                rendezvous=rendezvous,
+                modes=modes,
                 services=[shell, TunnelService(udp_idle=config.tunnel.udp_idle)],
                 hosting=options.hosting,
             )
             node.add_operations(node_operations(node))
-            await rendezvous.wait_reachable(hosting=options.hosting)
+            if options.hosting:
+                await modes.host(options.modes, Hosting(options.exchange, node.offered_invite, node.knows))
             yield node
         finally:
             await shell.aclose()
-            await rendezvous.close()
+            await modes.close()
 
 
-def _endpoint_settings(options: NodeOptions, config: Config, secret: bytes) -> EndpointSettings:
-    relays = options.relays if options.relays is not None else config.network.relays
-    bind = options.bind or config.network.bind
-    return EndpointSettings(
-        secret=secret,
-        bind=bind_addresses(bind),
-        relays=None if relays is None else tuple(_checked_relay(url) for url in relays),
+def network_options(config: Config) -> NetworkOptions:
+    """What the configuration says of the network."""
+    relays = config.network.relays
+    return NetworkOptions(
+        relays=None if relays is None else tuple(checked_relay(url) for url in relays),
+        bind=config.network.bind,
         relay_token=config.relay_token,
-        accepts=options.hosting,
     )
 
 
-def _checked_relay(url: str) -> str:
-    try:
-        return check_relay_url(url)
-    except ValueError as error:
-        raise IroshError(ErrorCode.INVALID_ADDRESS, str(error), "such as https://relay.example") from None
+def _modes(identity: Identity, options: NetworkOptions) -> Modes:
+    async def iroh_default(options: NetworkOptions, hosting: Hosting | None) -> Rendezvous:
+        settings = EndpointSettings(
+            secret=identity.secret,
+            bind=bind_addresses(options.bind),
+            relays=options.relays,
+            relay_token=options.relay_token,
+            accepts=hosting is not None,
+        )
+        rendezvous = await IrohDefault.start(settings)
+        await rendezvous.wait_reachable(hosting=hosting is not None)
+        return rendezvous
+
+    return Modes({Mode.IROH_DEFAULT: iroh_default}, options, identity.id)

@@ -34,7 +34,7 @@ async def _refusal(connection: Connection) -> ErrorCode:
 def test_an_unknown_peer_is_told_so(tmp_path: Path) -> None:
     async def test(host: Node) -> None:
         async with bare_endpoint() as stranger:
-            connection = await greet(stranger, host.rendezvous.route())
+            connection = await greet(stranger, host.modes.contact().route())
             reason = await connection.wait_closed()
             assert reason.code is ErrorCode.UNKNOWN_PEER
             assert "invite" in reason.hint
@@ -48,7 +48,7 @@ def test_an_invite_pins_its_bearer_once(tmp_path: Path) -> None:
         invite = host.trust.create_invite(parse_capabilities(["exec"]), uses=1)
         first, second = Identity.generate(), Identity.generate()
         async with bare_endpoint(first) as one, bare_endpoint(second) as two:
-            connection = await one.connect(host.rendezvous.route())
+            connection = await one.connect(host.modes.contact().route())
             hello = await connection.open_stream()
             await write_frame(hello, Hello(PROTOCOL_VERSION, invite))
             welcome = await read_frame(hello, Welcome, deadline=DEADLINE)
@@ -58,12 +58,14 @@ def test_an_invite_pins_its_bearer_once(tmp_path: Path) -> None:
             assert [str(capability) for capability in peer.capabilities] == ["exec"]
             assert peer.origin == "invite"
 
-            assert await _refusal(await greet(two, host.rendezvous.route(), invite=invite)) is ErrorCode.INVITE_USED
+            assert (
+                await _refusal(await greet(two, host.modes.contact().route(), invite=invite)) is ErrorCode.INVITE_USED
+            )
             assert host.trust.get(second.id) is None
 
             # The ticket pasted again by its owner, and no ticket at all, are both fine.
             for again in (invite, None):
-                connection = await one.connect(host.rendezvous.route())
+                connection = await one.connect(host.modes.contact().route())
                 hello = await connection.open_stream()
                 await write_frame(hello, Hello(PROTOCOL_VERSION, again))
                 await read_frame(hello, Welcome, deadline=DEADLINE)
@@ -78,7 +80,7 @@ def test_a_new_peer_is_called_as_its_machine_calls_itself_but_never_as_another_p
             peer = Identity.generate()
             invite = host.trust.create_invite(parse_capabilities(["exec"]))
             async with bare_endpoint(peer) as endpoint:
-                connection = await endpoint.connect(host.rendezvous.route())
+                connection = await endpoint.connect(host.modes.contact().route())
                 hello = await connection.open_stream()
                 await write_frame(hello, Hello(PROTOCOL_VERSION, invite, suggested))
                 await read_frame(hello, Welcome, deadline=DEADLINE)
@@ -97,7 +99,7 @@ def test_expired_and_foreign_invites_are_refused(tmp_path: Path) -> None:
     async def test(host: Node) -> None:
         expired = host.trust.create_invite(parse_capabilities(["exec"]), lifetime=1e-6)
         async with bare_endpoint() as stranger:
-            route = host.rendezvous.route()
+            route = host.modes.contact().route()
             assert await _refusal(await greet(stranger, route, invite=expired)) is ErrorCode.INVITE_EXPIRED
             assert await _refusal(await greet(stranger, route, invite=b"0" * 16)) is ErrorCode.INVITE_INVALID
             assert await _refusal(await greet(stranger, route, invite=b"")) is ErrorCode.INVITE_INVALID
@@ -114,7 +116,7 @@ def test_blocked_and_revoked_peers_stay_out_even_with_an_invite_for_the_blocked(
         host.trust.revoke(revoked.id)
         invite = host.trust.create_invite(parse_capabilities(["exec"]), uses=5)
         async with bare_endpoint(blocked) as bad, bare_endpoint(revoked) as gone:
-            route = host.rendezvous.route()
+            route = host.modes.contact().route()
             assert await _refusal(await greet(bad, route, invite=invite)) is ErrorCode.BLOCKED
             assert await _refusal(await greet(gone, route)) is ErrorCode.REVOKED
 
@@ -136,7 +138,7 @@ def test_blocked_and_revoked_peers_stay_out_even_with_an_invite_for_the_blocked(
 def test_garbage_instead_of_a_hello_closes_with_a_reason(tmp_path: Path, first_bytes: bytes) -> None:
     async def test(host: Node) -> None:
         async with bare_endpoint() as stranger:
-            connection = await stranger.connect(host.rendezvous.route())
+            connection = await stranger.connect(host.modes.contact().route())
             stream = await connection.open_stream()
             await stream.write(first_bytes)
             await stream.finish()
@@ -154,8 +156,8 @@ def test_a_stranger_who_says_nothing_is_dropped_and_delays_nobody(
         friend = Identity.generate()
         pin(host, friend, "friend", ["exec"])
         async with bare_endpoint() as stranger, bare_endpoint(friend) as known:
-            silent = [await stranger.connect(host.rendezvous.route()) for _ in range(5)]
-            connection = await known.connect(host.rendezvous.route())
+            silent = [await stranger.connect(host.modes.contact().route()) for _ in range(5)]
+            connection = await known.connect(host.modes.contact().route())
             hello = await connection.open_stream()
             await write_frame(hello, Hello(PROTOCOL_VERSION))
             await read_frame(hello, Welcome, deadline=DEADLINE)
@@ -174,7 +176,7 @@ def test_connections_of_one_peer_are_bounded(tmp_path: Path, monkeypatch: pytest
         async with bare_endpoint(peer) as endpoint:
             connections = []
             for _ in range(4):
-                connection = await endpoint.connect(host.rendezvous.route())
+                connection = await endpoint.connect(host.modes.contact().route())
                 hello = await connection.open_stream()
                 await write_frame(hello, Hello(PROTOCOL_VERSION))
                 with contextlib.suppress(ConnectionLost):

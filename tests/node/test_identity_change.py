@@ -29,7 +29,7 @@ def test_a_host_with_a_new_key_at_the_old_address_is_refused(tmp_path: Path) -> 
             rotate_identity(tmp_path / "host" / "identity.key")
             async with running_node(tmp_path / "host") as host:
                 # What a fixed --bind does: the new key answers where the old one did.
-                client.trust.remember_route(reached.peer.id, host.rendezvous.route().addresses, (), None)
+                client.trust.remember_route(reached.peer.id, host.modes.contact().route().addresses, (), None)
                 with pytest.raises(IroshError) as error:
                     await client.reach("server")
                 assert error.value.code is ErrorCode.IDENTITY_MISMATCH

@@ -44,7 +44,7 @@ async def admitted(tmp_path: Path, capabilities: list[str]) -> AsyncIterator[tup
 
 
 async def _connect(endpoint: object, host: Node) -> Connection:
-    connection: Connection = await endpoint.connect(host.rendezvous.route())  # type: ignore[attr-defined]
+    connection: Connection = await endpoint.connect(host.modes.contact().route())  # type: ignore[attr-defined]
     hello = await connection.open_stream()
     await write_frame(hello, Hello(PROTOCOL_VERSION))
     await read_frame(hello, Welcome, deadline=DEADLINE)

@@ -11,8 +11,8 @@ import pytest
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity
+from irosh.rendezvous.interfaces import Contact
 from irosh.rendezvous.iroh_default import IrohDefault
-from irosh.transport.interfaces import Route
 from irosh.transport.relay import RelayConfig, RelayServer
 from irosh.transport.relay.probe import probe_relay
 from irosh.transport.wheel import EndpointSettings
@@ -68,10 +68,11 @@ def test_two_nodes_meet_by_the_relay_alone() -> None:
         ):
             assert await host.problems() == []
             accepting = asyncio.create_task(host.accept())
-            connection = await client.dial(Route(host.id, (relay.url,)))
+            host_id = host.contact().endpoint_id
+            connection = (await client.dial(Contact(host_id, (relay.url,)), None)).connection
             accepted = await accepting
             assert accepted is not None
-            assert accepted.peer_id == client.id
+            assert accepted.peer_id == client.contact().endpoint_id
             assert any(path.relayed for path in connection.paths())
 
     asyncio.run(body())
@@ -89,7 +90,7 @@ def test_a_wrong_or_missing_token_is_named() -> None:
                     assert "bad" not in str(problem)
             async with _node(relay.url, "bad", accepts=False) as client:
                 with pytest.raises(IroshError) as error:
-                    await client.dial(Route(Identity.generate().id, (relay.url,)))
+                    await client.dial(Contact(Identity.generate().id, (relay.url,)), None)
                 assert error.value.code is ErrorCode.RELAY_DENIED
 
     asyncio.run(body())
@@ -113,7 +114,7 @@ def test_a_relay_that_is_down_is_named() -> None:
             assert problem.code is ErrorCode.RELAY_UNREACHABLE
             assert url in problem.message
             with pytest.raises(IroshError) as error:
-                await host.dial(Route(Identity.generate().id, (url,)))
+                await host.dial(Contact(Identity.generate().id, (url,)), None)
             assert error.value.code is ErrorCode.RELAY_UNREACHABLE
 
     asyncio.run(body())
@@ -149,8 +150,9 @@ def test_one_dead_relay_among_two_does_not_matter() -> None:
             _node(dead, accepts=False) as client,
         ):
             accepting = asyncio.create_task(host.accept())
-            connection = await client.dial(Route(host.id, (dead, relay.url)))
-            assert connection.peer_id == host.id
+            host_id = host.contact().endpoint_id
+            meeting = await client.dial(Contact(host_id, (dead, relay.url)), None)
+            assert meeting.connection.peer_id == host_id
             await accepting
 
     asyncio.run(body())

@@ -10,6 +10,7 @@ from pathlib import Path
 from irosh.assembly import NodeOptions, assembled_node
 from irosh.core.capability import parse_capabilities
 from irosh.core.identity import Identity
+from irosh.core.network_options import NetworkChoice
 from irosh.core.wire import PROTOCOL_VERSION, Hello
 from irosh.node.node import Node
 from irosh.transport.framing import write_frame
@@ -23,7 +24,7 @@ DEADLINE = 60.0
 @asynccontextmanager
 async def running_node(state: Path, *, hosting: bool = True) -> AsyncIterator[Node]:
     """A node that serves its control socket and, when hosting, peers; without any relay."""
-    options = NodeOptions(state=state, hosting=hosting, relays=(), bind="127.0.0.1:0")
+    options = NodeOptions(state=state, hosting=hosting, network=NetworkChoice(relays=(), bind="127.0.0.1:0"))
     async with assembled_node(options) as node:
         ready = asyncio.Event()
         serving = asyncio.create_task(node.run(ready.set))

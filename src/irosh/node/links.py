@@ -10,10 +10,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.mode import Mode
+from irosh.core.network_options import NOTHING_CHOSEN, NetworkChoice
 from irosh.core.trust import TrustStore
 from irosh.node.peer_connection import Doorway, PeerConnection
-from irosh.rendezvous.interfaces import Rendezvous
-from irosh.transport.interfaces import Route
+from irosh.rendezvous.interfaces import Contact, Exchange, Rendezvous
+from irosh.rendezvous.modes import Modes
 
 log = logging.getLogger(__name__)
 
@@ -38,24 +40,24 @@ LinkEvent = Callable[[str, IroshError | None], None]
 
 @dataclass(frozen=True)
 class Destination:
-    """Whom to dial and how: the route and, the first time, an invite."""
+    """Whom to dial and how: by which mode, with what network options, and who carries offers in the manual modes."""
 
-    route: Route
-    invite: bytes | None = None
-
-    def __repr__(self) -> str:
-        return f"Destination({self.route!r}, invite={'yes' if self.invite else 'no'})"
+    contact: Contact
+    mode: Mode = Mode.IROH_DEFAULT
+    network: NetworkChoice = NOTHING_CHOSEN
+    exchange: Exchange | None = None
 
     @property
-    def peer_id(self) -> str:
-        return self.route.endpoint_id
+    def peer_id(self) -> str | None:
+        """None until the peer's offer has been seen."""
+        return self.contact.endpoint_id
 
 
 class Links:
     """All connections of a node. Their tasks belong to the group given to :meth:`attach`."""
 
-    def __init__(self, rendezvous: Rendezvous, doorway: Doorway, trust: TrustStore) -> None:
-        self._rendezvous = rendezvous
+    def __init__(self, modes: Modes, doorway: Doorway, trust: TrustStore) -> None:
+        self._modes = modes
         self._doorway = doorway
         self._trust = trust
         self._group: asyncio.TaskGroup | None = None
@@ -71,16 +73,23 @@ class Links:
         return [c for c in self._connections if peer_id in (None, c.peer_id) and not c.connection.is_closed]
 
     async def accept_all(self) -> None:
-        """Admit and serve whoever dials this node, until the endpoint closes."""
-        assert self._group is not None
+        """Admit and serve whoever dials this node in any of the modes it hosts, until they are closed."""
         places = asyncio.Semaphore(MAX_STRANGERS)
-        while (connection := await self._rendezvous.accept()) is not None:
+        async with asyncio.TaskGroup() as group:
+            for rendezvous in self._modes.hosting():
+                group.create_task(self._accept(rendezvous, places))
+
+    async def _accept(self, rendezvous: Rendezvous, places: asyncio.Semaphore) -> None:
+        assert self._group is not None
+        while (connection := await rendezvous.accept()) is not None:
             await places.acquire()
             peer = PeerConnection(self._doorway, connection, dialed=False)
             self._group.create_task(self._admit_and_serve(peer, places))
 
     async def get(self, destination: Destination) -> PeerConnection:
         """A live connection to the peer: the one there is, or a new one."""
+        if destination.peer_id is None:
+            return await self._dial(destination)
         lock = self._dialling.setdefault(destination.peer_id, asyncio.Lock())
         async with lock:
             if live := self.connections(destination.peer_id):
@@ -129,10 +138,12 @@ class Links:
 
     async def _dial(self, destination: Destination) -> PeerConnection:
         assert self._group is not None
-        connection = await self._rendezvous.dial(destination.route)
+        rendezvous = await self._modes.get(destination.mode, destination.network)
+        meeting = await rendezvous.dial(destination.contact, destination.exchange)
+        connection = meeting.connection
         peer = PeerConnection(self._doorway, connection, dialed=True)
         try:
-            await peer.greet(destination.invite)
+            await peer.greet(destination.contact.invite or meeting.invite)
         except BaseException:
             connection.close()
             raise

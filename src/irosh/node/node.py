@@ -9,8 +9,9 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from irosh.core.capability import parse_capabilities
 from irosh.core.config import Config
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity, short_id
@@ -24,8 +25,8 @@ from irosh.node.control import ControlServer, Operation
 from irosh.node.links import Destination, Links
 from irosh.node.peer_connection import Doorway, PeerConnection
 from irosh.node.services import Registry, Service
-from irosh.node.targets import Target, resolve_target
-from irosh.rendezvous.interfaces import Rendezvous
+from irosh.node.targets import resolve_target
+from irosh.rendezvous.modes import Modes
 from irosh.transport.tasks import task_group
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Node:
         identity: Identity,
         config: Config,
         trust: TrustStore,
-        rendezvous: Rendezvous,
+        modes: Modes,
         services: Sequence[Service],
         hosting: bool,
     ) -> None:
@@ -61,7 +62,7 @@ class Node:
         self.identity = identity
         self.config = config
         self.trust = trust
-        self.rendezvous = rendezvous
+        self.modes = modes
         self.hosting = hosting
         self.started_at = time.time()
         self.auditor = Auditor(trust)
@@ -69,7 +70,7 @@ class Node:
         authorizer = Authorizer(trust, self.auditor)
         welcome = Welcome(PROTOCOL_VERSION, socket.gethostname()[:255], own_user())
         doorway = Doorway(trust, self.auditor, authorizer, registry, welcome)
-        self.links = Links(rendezvous, doorway, trust)
+        self.links = Links(modes, doorway, trust)
         self._operations: dict[str, Operation] = {}
         for service in services:
             self._operations.update(service.operations(self))
@@ -102,10 +103,21 @@ class Node:
         finally:
             listener.close()
 
+    def knows(self, peer_id: str) -> bool:
+        """Whether ``peer_id`` belongs to an active peer."""
+        return self.trust.active(peer_id) is not None
+
+    def offered_invite(self) -> bytes | None:
+        """An invite for an offer of a manual mode: it lets in whom the offer is handed to, as a ticket would."""
+        host = self.config.host
+        return self.trust.create_invite(
+            parse_capabilities(host.allow), uses=host.invite_uses, lifetime=host.invite_expires
+        )
+
     def ticket(self, invite: bytes | None) -> Ticket:
         """A ticket for this node as it can be reached now."""
-        route = self.rendezvous.route()
-        return Ticket.fitting(route.endpoint_id, relays=route.relays, addresses=route.addresses, invite=invite)
+        contact = self.modes.contact()
+        return Ticket.fitting(self.identity.id, relays=contact.relays, addresses=contact.addresses, invite=invite)
 
     async def reach(self, text: str, *, name: str | None = None) -> Reached:
         """Connect to TARGET ``text``, pinning it the first time as ``name`` or as its host calls itself.
@@ -114,45 +126,44 @@ class Node:
         is pinned to another identity.
         """
         target = resolve_target(self.trust, self.identity.id, text)
-        self._check_name(target, name)
+        if target.destination.peer_id is not None:
+            self._check_name(target.destination.peer_id, name)
         connection = await self.links.get(target.destination)
-        if target.peer is not None and target.destination.invite is None and name is None:
+        self._check_name(connection.peer_id, name)
+        if target.peer is not None and target.destination.contact.invite is None and name is None:
             return Reached(target.peer, connection, target.destination, newly_pinned=False)
         try:
             async with asyncio.timeout(WELCOME_DEADLINE):
                 welcome = await asyncio.shield(connection.welcome)
         except TimeoutError:
             raise IroshError(ErrorCode.TIMEOUT, "the peer did not greet back") from None
-        peer = target.peer or self._pin(target, name, welcome)
+        known = target.peer or self.trust.active(connection.peer_id)
+        peer = known or self._pin(connection.peer_id, name, welcome)
         if name is not None and peer.petname != name:
             peer = self.trust.rename(peer.id, name)
         # Once pinned, the invite is spent; a redial must not present it again.
-        route = target.destination.route
+        contact = replace(target.destination.contact, endpoint_id=peer.id, invite=None)
         try:
-            self.trust.remember_route(peer.id, route.addresses, route.relays, welcome.user or None)
+            self.trust.remember_route(peer.id, contact.addresses, contact.relays, welcome.user or None)
         except IroshError as error:
             log.warning("cannot note how %s was reached: %s", peer.petname, error)
-        return Reached(peer, connection, Destination(route), newly_pinned=target.peer is None)
+        return Reached(peer, connection, replace(target.destination, contact=contact), newly_pinned=known is None)
 
-    def _check_name(self, target: Target, name: str | None) -> None:
+    def _check_name(self, peer_id: str, name: str | None) -> None:
         if name is None:
             return
         holder = self.trust.find(name)
-        if holder is not None and holder.id != target.destination.peer_id:
+        if holder is not None and holder.id != peer_id:
             raise IroshError(
                 ErrorCode.IDENTITY_MISMATCH,
-                f"{name!r} is pinned to identity {short_id(holder.id)}…, but this target is "
-                f"{short_id(target.destination.peer_id)}…",
+                f"{name!r} is pinned to identity {short_id(holder.id)}…, but this target is {short_id(peer_id)}…",
                 f"if the machine has a new identity: irosh peer remove {name}; else choose another --name",
             )
 
-    def _pin(self, target: Target, name: str | None, welcome: Welcome) -> Peer:
-        peer_id = target.destination.peer_id
-        if name is not None:
-            return self.trust.pin(peer_id, petname=name, origin="ticket")
+    def _pin(self, peer_id: str, name: str | None, welcome: Welcome) -> Peer:
         # Two machines may call themselves alike; the ticket says which one this is.
-        name = self.trust.free_petname(welcome.hostname, peer_id)
-        return self.trust.pin(peer_id, petname=name, origin="ticket")
+        petname = name if name is not None else self.trust.free_petname(welcome.hostname, peer_id)
+        return self.trust.pin(peer_id, petname=petname, origin="ticket")
 
 
 def own_user() -> str:

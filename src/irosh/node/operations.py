@@ -84,7 +84,7 @@ def make_invite(
 
 def node_status(node: Node) -> dict[str, Any]:
     """The node and its connections, for ``irosh status``."""
-    route = node.rendezvous.route()
+    contact = node.modes.contact()
     return {
         "running": True,
         "version": __version__,
@@ -93,8 +93,8 @@ def node_status(node: Node) -> dict[str, Any]:
         "state": str(node.state.path),
         "hosting": node.hosting,
         "started_at": node.started_at,
-        "addresses": list(route.addresses),
-        "relays": list(route.relays),
+        "addresses": list(contact.addresses),
+        "relays": list(contact.relays),
         "connections": [_connection_status(node, connection) for connection in node.links.connections()],
         "audit_entries_lost": node.auditor.lost_entries,
     }

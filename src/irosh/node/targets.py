@@ -10,7 +10,7 @@ from irosh.core.petname import valid_petname
 from irosh.core.ticket import parse_target
 from irosh.core.trust import Peer, TrustStore
 from irosh.node.links import Destination
-from irosh.transport.interfaces import Route
+from irosh.rendezvous.interfaces import Contact
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ def resolve_target(trust: TrustStore, own_id: str, text: str) -> Target:
         peer = trust.find(text)
         if peer is None:
             raise _unknown(trust, text)
-        return Target(Destination(Route(peer.id, peer.relays, peer.addresses)), peer)
+        return Target(Destination(Contact(peer.id, peer.relays, peer.addresses)), peer)
     if ticket.endpoint_id == own_id:
         raise IroshError(ErrorCode.UNKNOWN_TARGET, "that is this node's own ticket", "use it on another machine")
     peer = trust.get(ticket.endpoint_id)
     relays, addresses = ticket.relays, ticket.addresses
     if peer is not None and not addresses and not relays:
         relays, addresses = peer.relays, peer.addresses
-    return Target(Destination(Route(ticket.endpoint_id, relays, addresses), ticket.invite), peer)
+    return Target(Destination(Contact(ticket.endpoint_id, relays, addresses, invite=ticket.invite)), peer)
 
 
 def _unknown(trust: TrustStore, text: str) -> IroshError:

@@ -10,7 +10,8 @@ from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.rendezvous.dialling import dial_route
-from irosh.transport.interfaces import Connection, Route
+from irosh.rendezvous.interfaces import Contact, Exchange, Meeting
+from irosh.transport.interfaces import Connection
 from irosh.transport.wheel import EndpointSettings, WheelEndpoint, bind_endpoint
 
 log = logging.getLogger(__name__)
@@ -32,10 +33,6 @@ class IrohDefault:
     async def start(cls, settings: EndpointSettings) -> IrohDefault:
         """Bind. Raises ``IroshError`` (bind-failed, port-taken)."""
         return cls(settings, await bind_endpoint(settings))
-
-    @property
-    def id(self) -> str:
-        return self._endpoint.id
 
     @property
     def relays(self) -> tuple[str, ...] | None:
@@ -71,17 +68,18 @@ class IrohDefault:
         found = await asyncio.gather(*(probe_relay(url, token(url), secret) for url in self._settings.relays))
         return [problem for problem in found if problem is not None]
 
-    def route(self) -> Route:
+    def contact(self) -> Contact:
         route = self._endpoint.route()
         relays = dict.fromkeys([*route.relays, *(self._settings.relays or ())])
-        return Route(route.endpoint_id, tuple(relays), _most_useful_first(route.addresses))
+        return Contact(route.endpoint_id, tuple(relays), _most_useful_first(route.addresses))
 
-    async def dial(self, route: Route) -> Connection:
+    async def dial(self, contact: Contact, exchange: Exchange | None) -> Meeting:
+        route = contact.route()
         for url in route.relays:
             if url not in self._known_relays:
                 self._known_relays.add(url)
                 await self._endpoint.add_relay(url, self._settings.relay_token(url))
-        return await dial_route(route, self._endpoint.connect, self._probe)
+        return Meeting(await dial_route(route, self._endpoint.connect, self._probe))
 
     async def _probe(self, url: str) -> IroshError | None:
         from irosh.transport.relay.probe import probe_relay

@@ -51,12 +51,13 @@ async def _host(
     settings: Settings, relays: tuple[str, ...] | None, bind: str | None, invite: dict[str, Any], qr: bool
 ) -> None:
     from irosh.assembly import NodeOptions, assembled_node
+    from irosh.core.network_options import NetworkChoice
     from irosh.faces.cli.limits import raise_file_limit
     from irosh.node.operations import make_invite
 
     raise_file_limit()
     output = settings.output
-    options = NodeOptions(state=settings.state_path, hosting=True, relays=relays, bind=bind)
+    options = NodeOptions(state=settings.state_path, hosting=True, network=NetworkChoice(relays=relays, bind=bind))
     async with assembled_node(options) as node:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -67,7 +68,7 @@ async def _host(
             output.event("ready", made, _welcome(made, qr))
 
         async def warn() -> None:
-            for problem in await node.rendezvous.problems():
+            for problem in await node.modes.problems():
                 output.event("warning", {"error": problem.to_dict()}, f"irosh: warning: {problem}")
 
         warning = asyncio.create_task(warn())
