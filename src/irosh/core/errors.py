@@ -37,6 +37,7 @@ class ErrorCode(StrEnum):
     RELAY_DENIED = "relay-denied"
     CONNECTION_LOST = "connection-lost"
     TIMEOUT = "timeout"
+    CLOCK_SKEW = "clock-skew"
     # what the peer says
     UNKNOWN_PEER = "unknown-peer"
     BLOCKED = "blocked"
