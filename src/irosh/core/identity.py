@@ -76,6 +76,20 @@ class Identity:
         return Ed25519PrivateKey.from_private_bytes(self.secret).sign(message)
 
 
+def verify(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether ``signature`` is that of ``message`` by the Ed25519 key ``public``; False for no usable key."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    if not ed25519_point.is_public_key(public):
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
 def parse_endpoint_id(text: str) -> EndpointId:
     """The endpoint id that ``text`` spells: 64 hexadecimal digits or 52 base32 characters, in either case.
 

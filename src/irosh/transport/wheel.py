@@ -63,6 +63,11 @@ async def bind_endpoint(settings: EndpointSettings) -> WheelEndpoint:
     return WheelEndpoint(endpoint)
 
 
+def public_relays() -> tuple[str, ...]:
+    """The URLs of iroh's public relays."""
+    return tuple(url.rstrip("/") for url in iroh.RelayMode.default_mode().relay_map().urls())
+
+
 class _Preset(iroh.Preset):  # type: ignore[misc]
     """Builds the endpoint; the options record alone can name only one address to bind."""
 
@@ -345,6 +350,9 @@ class WheelEndpoint:
         if self._acceptor is not None:
             self._acceptor.cancel()
             await asyncio.gather(self._acceptor, return_exceptions=True)
+            # The cancelled task holds this object by its traceback, and the engine keeps the UDP port for as long as
+            # any object of an endpoint is alive.
+            self._acceptor = None
         with contextlib.suppress(iroh.IrohError, TimeoutError):
             async with asyncio.timeout(CLOSE_DEADLINE):
                 await self._endpoint.close()
