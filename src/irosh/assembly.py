@@ -62,7 +62,8 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
             )
             node.add_operations(node_operations(node))
             if options.hosting:
-                await modes.host(options.modes, Hosting(options.exchange, node.offered_invite, node.knows))
+                hosting = Hosting(options.exchange, node.offered_invite, node.knows, trust.check_invite)
+                await modes.host(options.modes, hosting)
             yield node
         finally:
             await shell.aclose()

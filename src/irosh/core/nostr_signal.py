@@ -87,7 +87,7 @@ class Signal(msgspec.Struct, omit_defaults=True):
     nonce: bytes
     content: Content
     recipient: bytes | None = None
-    """The endpoint id of whom it is for, if its sender knows it."""
+    """The endpoint id of whom it is for, if its sender knows it. One Nostr key may be shared by several."""
 
 
 class _Signed(msgspec.Struct):
@@ -135,12 +135,11 @@ def seal(
     return payload
 
 
-def open_signal(payload: bytes, parties: Parties, own_id: bytes) -> Signal:
-    """The message in ``payload``, its signature verified. Of its times nothing is said: see :func:`check_time`.
+def open_signal(payload: bytes, parties: Parties) -> Signal:
+    """The message in ``payload``, its signature verified. Whether its time has come :func:`check_time` says.
 
     Raises:
-        IroshError: ``PROTOCOL`` for all that is not a message of ``parties.sender`` for ``parties.recipient``, whose
-            endpoint id is ``own_id``.
+        IroshError: ``PROTOCOL`` for all that is not a message of ``parties.sender`` for ``parties.recipient``.
     """
     if len(payload) > MAX_SIZE:
         raise _malformed("too large")
@@ -160,8 +159,6 @@ def open_signal(payload: bytes, parties: Parties, own_id: bytes) -> Signal:
         raise _malformed("fields of a wrong length")
     if not 0 <= signal.expires - signal.created <= LIFETIME:  # also refuses infinities and NaN
         raise _malformed("it would live too long")
-    if signal.recipient not in (None, own_id):
-        raise _malformed("it is for another identity")
     if not _is_signed(signal.sender, signed.signature, _signed_bytes(parties, signed.body)):
         raise _malformed("its signature is wrong")
     return signal

@@ -252,6 +252,12 @@ class TrustStore:
                 )
             return peer.capabilities
 
+    def check_invite(self, secret: bytes, peer_id: str) -> None:
+        """Raises what :meth:`redeem_invite` would, and uses nothing up: whoever only asks to come may not come."""
+        if self.standing(peer_id) == "blocked":
+            raise _blocked(peer_id)
+        self._invites.check(secret, peer_id)
+
     def invites(self) -> list[InviteInfo]:
         """Invites that can still be used, the oldest first."""
         return self._invites.usable()
