@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from aioice import stun
@@ -45,8 +45,6 @@ class IceAgent(Connection):
         super().__init__(controlling, local_username=random_string(8), local_password=random_string(24))
         self.heard = asyncio.Event()
         """Set once the peer has proven to be there, on any pair."""
-        self.on_data: Callable[[bytes], None] | None = None
-        """Gets what is no STUN, once the hand-over is agreed; for a pair by TURN, whose socket stays."""
         self._heard_at = 0.0
         self._valid_at = 0.0
         self._progress = asyncio.Event()
@@ -240,8 +238,6 @@ class IceAgent(Connection):
     def data_received(self, data: bytes, component: int) -> None:
         """A packet that is no STUN; aioice calls this."""
         if not data.startswith(_SWITCH):
-            if self.on_data is not None:
-                self.on_data(data)
             return
         if not hmac.compare_digest(data, self._switch_message(mine=False)):
             return
@@ -258,7 +254,7 @@ class IceAgent(Connection):
         key = "|".join(passwords if self.ice_controlling else reversed(passwords))
         return _SWITCH + hmac.digest(key.encode(), b"\1" if from_controlling else b"\0", hashlib.sha256)
 
-    def detach(self, pair: CandidatePair) -> StunProtocol:
-        """Keep ``pair``'s socket out of :meth:`close`; the caller closes it."""
-        self._protocols.remove(pair.protocol)
-        return pair.protocol
+    def detach(self, base: StunProtocol) -> StunProtocol:
+        """Keep a socket out of :meth:`close`; the caller closes it."""
+        self._protocols.remove(base)
+        return base

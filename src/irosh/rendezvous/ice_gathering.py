@@ -51,16 +51,6 @@ class Gathered:
     stun_server: Address | None = None
     """One that answered, for keeping mappings alive."""
 
-    @property
-    def symmetric(self) -> bool:
-        """Whether the NAT here maps by destination (RFC 4787), as far as several servers showed it."""
-        return any(len(addresses) > 1 for addresses in self.mappings.values())
-
-    @property
-    def reflexive(self) -> set[Address]:
-        """All addresses seen from outside."""
-        return {address for addresses in self.mappings.values() for address in addresses}
-
 
 async def gather(agent: IceAgent, options: NetworkOptions) -> Gathered:
     """Bind ``agent``'s sockets, but for what the options forbid, and find out what candidates it has."""

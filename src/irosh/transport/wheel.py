@@ -33,7 +33,7 @@ _RESET = re.compile(r"\b(?:Reset|Stopped)\((\d+)\)")
 
 @dataclass(frozen=True)
 class EndpointSettings:
-    """How to bind an endpoint. ``relays`` None: iroh's public relays and discovery; empty: no relay.
+    """How to bind an endpoint. ``relays`` None: iroh's public relays and, with ``discovery``, that; empty: no relay.
 
     ``accepts``: others may connect to it.
     """
@@ -43,6 +43,7 @@ class EndpointSettings:
     relays: tuple[str, ...] | None = None
     relay_token: Callable[[str], str | None] = field(default=lambda _url: None, repr=False)
     accepts: bool = True
+    discovery: bool = True
 
 
 async def bind_endpoint(settings: EndpointSettings) -> WheelEndpoint:
@@ -76,8 +77,11 @@ class _Preset(iroh.Preset):  # type: ignore[misc]
 
     def apply(self, builder: Any) -> None:
         settings = self.settings
-        if settings.relays is None:
+        if settings.relays is None and settings.discovery:
             builder.apply_n0()
+        elif settings.relays is None:
+            builder.apply_minimal()
+            builder.relay_mode(iroh.RelayMode.default_mode())
         else:
             builder.apply_minimal()
             relay_map = iroh.RelayMap.empty()
