@@ -24,7 +24,7 @@ from bench.programs import run as run_program
 from bench.results import Measurement
 
 if TYPE_CHECKING:
-    from irosh.transport.interfaces import Stream
+    from irosh.transport.interfaces import CarrierStream
 
 TITLE = "the iroh wheel's byte path on loopback, with and without irosh.transport.fastpath"
 _CHUNKS = {"1 MiB": 1 << 20, "64 KiB": 64 << 10, "16 KiB": 16 << 10, "2 KiB": 2 << 10}
@@ -89,7 +89,7 @@ async def _measure(seconds: float, count: int) -> Figures:
 
 
 @asynccontextmanager
-async def _stream_pair() -> AsyncIterator[tuple[Stream, Stream]]:
+async def _stream_pair() -> AsyncIterator[tuple[CarrierStream, CarrierStream]]:
     """The two ends of a stream between two endpoints. It begins with one byte, already read: QUIC needs it to open."""
     from irosh.transport.interfaces import Route
     from irosh.transport.wheel import EndpointSettings, bind_endpoint
@@ -111,7 +111,7 @@ async def _stream_pair() -> AsyncIterator[tuple[Stream, Stream]]:
         await asyncio.gather(near.close(), far.close())
 
 
-async def _throughput(ours: Stream, theirs: Stream, size: int, seconds: float) -> float:
+async def _throughput(ours: CarrierStream, theirs: CarrierStream, size: int, seconds: float) -> float:
     """MB/s for writes of ``size`` bytes, for about ``seconds``."""
     chunk = os.urandom(size)
 
@@ -132,7 +132,7 @@ async def _throughput(ours: Stream, theirs: Stream, size: int, seconds: float) -
     return received / (time.perf_counter() - begin) / 1e6
 
 
-async def _echo_times(ours: Stream, theirs: Stream, count: int) -> list[float]:
+async def _echo_times(ours: CarrierStream, theirs: CarrierStream, count: int) -> list[float]:
     """Seconds of ``count`` round trips of one byte."""
 
     async def echo() -> None:

@@ -76,6 +76,12 @@ def network_options(config: Config) -> NetworkOptions:
     return NetworkOptions(
         relays=None if relays is None else tuple(checked_relay(url) for url in relays),
         bind=config.network.bind,
+        stun_servers=config.network.stun_servers,
+        turn_servers=config.network.turn_servers,
+        nostr_relays=config.network.nostr_relays,
+        nsec_file=config.network.nsec_file,
+        max_sessions=config.network.max_sessions,
+        mdns=config.network.mdns,
         relay_token=config.relay_token,
     )
 

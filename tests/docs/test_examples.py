@@ -14,7 +14,7 @@ from tests.docs.markdown import PAGES, ROOT, Page, read_page
 from tests.docs.sandbox import Sandbox
 from tests.docs.transcript import Step, steps_of
 
-KINDS = {"console", "sh", "text", "toml", "ini"}
+KINDS = {"console", "sh", "text", "toml", "ini", "python"}
 NOT_RUN = 4
 """Blocks of kind ``text`` or ``ini`` that all pages together may have: few, for nothing shows that they are true."""
 

@@ -1,5 +1,7 @@
 """A laboratory for end-to-end tests: machines, networks between them, and the programs that run there.
 
+docs/lab.md shows what networks can be built: NATs, firewalls, shaped links, STUN and TURN.
+
 A machine is this one (:data:`~tests.lab.machine.LOCAL`) or a network namespace. Two hosts joined by a router, and a
 command run on one of them, are::
 

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.lab.filters import Filter
@@ -43,7 +44,8 @@ class Host(Machine):
 
     def sysctl(self, name: str, value: str | int) -> None:
         """Set a kernel parameter of this host's network, such as ``net.ipv4.ip_forward``."""
-        self.run("sh", "-c", f"echo {value} > /proc/sys/{name.replace('.', '/')}")
+        with self.inside():
+            Path("/proc/sys", *name.split(".")).write_text(str(value))
 
     def configure(self, device: str, *addresses: str) -> None:
         """Give ``device`` interface addresses (each with its prefix length) and bring it up."""

@@ -87,6 +87,11 @@ class Link:
         while self._shapers:
             self._shapers.popitem()[1].close()
 
+    @property
+    def programs(self) -> list[int]:
+        """Process ids of the programs that shape it."""
+        return [each.pid for each in self._shapers.values()]
+
     def down(self) -> None:
         """Unplug it, and let the host notice: its addresses and routes by this link go, as with a network manager.
 

@@ -14,7 +14,11 @@ leave is dropped before connection tracking has made an entry of it, which would
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import socket
+import struct
 from enum import StrEnum
 
 from tests.lab.filters import load_rules
@@ -32,6 +36,12 @@ class NatKind(StrEnum):
 
 
 CONES = (NatKind.FULL_CONE, NatKind.ADDRESS_RESTRICTED, NatKind.PORT_RESTRICTED)
+
+Endpoint = tuple[str, int]
+
+_NETLINK_NETFILTER = 12
+_CONNTRACK_DELETE = 0x0102
+_REQUEST_WITH_ANSWER = 0x0005
 
 _CONTACTED = {
     NatKind.FULL_CONE: "",
@@ -70,16 +80,37 @@ class Nat(Router):
         if self.links:
             self.forget_mappings()
 
+    def mappings(self) -> dict[Endpoint, int]:
+        """The ports outside of the inside sockets (UDP, cones only)."""
+        listing = json.loads(self.run("nft", "-j", "list", "map", "ip", "lab_nat", "outward").stdout)
+        found = {}
+        for key, value in listing["nftables"][-1]["map"].get("elem", []):
+            address, port = key.get("elem", {}).get("val", key)["concat"]
+            found[str(address), int(port)] = int(value)
+        return found
+
     def forget_mappings(self) -> None:
-        """Lose all mappings, as when it starts anew: everything inside gets other ports outside."""
+        """Lose all mappings and connections, as when it starts anew."""
         if self.kind == NatKind.NONE:
             return
         self._seed = random.randrange(1, 2**31)
+        self._forget_connections()
         load_rules(self, "table ip lab_nat\ndelete table ip lab_nat\n" + self._rules())
         load_rules(self, "table ip6 lab_nat\ndelete table ip6 lab_nat\n" + self._rules6())
         if self.timeout is not None:
             self.sysctl("net.netfilter.nf_conntrack_udp_timeout", self.timeout)
             self.sysctl("net.netfilter.nf_conntrack_udp_timeout_stream", self.timeout)
+
+    def _forget_connections(self) -> None:
+        """Empty the table of connection tracking, by netlink (``linux/netfilter/nfnetlink_conntrack.h``)."""
+        with self.inside():
+            netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+        with netlink:
+            netlink.settimeout(10.0)
+            netlink.send(struct.pack("=IHHIIBBH", 20, _CONNTRACK_DELETE, _REQUEST_WITH_ANSWER, 1, 0, 0, 0, 0))
+            error = struct.unpack_from("=i", netlink.recv(1024), 16)[0]
+        if error:
+            raise OSError(-error, os.strerror(-error))
 
     def _rules(self) -> str:
         outside = f'"{self.links[0].device}"'

@@ -115,6 +115,8 @@ class Network:
         ip("netns", "add", host.namespace)
         self._hosts.append(host)
         host.ip("link", "set", "lo", "up")
+        # Addresses are usable at once: nobody else can have them, so that there is nothing to detect.
+        host.sysctl("net.ipv6.conf.default.accept_dad", 0)
         return host
 
     def _remove(self) -> list[str]:

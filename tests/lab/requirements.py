@@ -29,6 +29,12 @@ def requires_netns() -> pytest.MarkDecorator:
     return pytest.mark.skipif(problem is not None, reason=f"needs network namespaces: {problem}")
 
 
+def requires_shaping() -> pytest.MarkDecorator:
+    """Skip unless links can be shaped, besides :func:`requires_netns`."""
+    missing = find_program("tc") is None or not os.path.exists("/dev/net/tun")
+    return pytest.mark.skipif(missing, reason="needs tc and /dev/net/tun, to shape links")
+
+
 @cache
 def _namespace_problem() -> str | None:
     if os.geteuid() != 0:

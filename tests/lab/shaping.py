@@ -78,6 +78,11 @@ class Shaper:
             end_group(self._process)
             raise
 
+    @property
+    def pid(self) -> int:
+        """The process id of its program."""
+        return self._process.pid
+
     def set(self, shape: Shape) -> None:
         """The shape of what is sent from now on. It is in force when this returns."""
         parameters = {

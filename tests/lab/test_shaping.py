@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from tests.lab.delay_line import DelayLine
 from tests.lab.host import Host
 from tests.lab.network import Link, Network
-from tests.lab.requirements import requires_netns
+from tests.lab.requirements import requires_netns, requires_shaping
 from tests.lab.shaping import Shape
 
-pytestmark = [pytest.mark.netns, requires_netns()]
+pytestmark = [pytest.mark.netns, requires_netns(), requires_shaping()]
 
 
 @pytest.fixture

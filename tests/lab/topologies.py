@@ -57,7 +57,7 @@ class Provider:
     def __init__(self, network: Network, router: Router, pool: str, homes: Iterator[int]) -> None:
         self.network = network
         self.router = router
-        self._subnets = ipaddress.ip_network(pool).subnets(new_prefix=30)
+        self._subnets = ipaddress.ip_network(pool).subnets(new_prefix=29)
         self._homes = homes
 
     def home(
@@ -107,7 +107,7 @@ class Provider:
         return Provider(self.network, nat, CARRIER, self._homes)
 
     def subnet(self) -> str:
-        """The next of its subnets, for two ends of a link."""
+        """The next of its subnets: a customer gets its second address, and may change to others."""
         return str(next(self._subnets))
 
 

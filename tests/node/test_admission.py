@@ -16,7 +16,7 @@ from irosh.core.wire import PROTOCOL_VERSION, Hello, StreamAnswer, Welcome, enco
 from irosh.node.node import Node
 from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import Connection, ConnectionLost
-from tests.support.nodes import DEADLINE, bare_endpoint, greet, pin, running_node
+from tests.support.nodes import DEADLINE, bare_endpoint, greet, pin, running_node, say_hello
 
 
 def _with_host(tmp_path: Path, test: Callable[[Node], Awaitable[None]]) -> None:
@@ -49,8 +49,7 @@ def test_an_invite_pins_its_bearer_once(tmp_path: Path) -> None:
         first, second = Identity.generate(), Identity.generate()
         async with bare_endpoint(first) as one, bare_endpoint(second) as two:
             connection = await one.connect(host.modes.contact().route())
-            hello = await connection.open_stream()
-            await write_frame(hello, Hello(PROTOCOL_VERSION, invite))
+            hello = await say_hello(connection, invite=invite)
             welcome = await read_frame(hello, Welcome, deadline=DEADLINE)
             assert welcome.version == PROTOCOL_VERSION
             peer = host.trust.get(first.id)
@@ -66,8 +65,7 @@ def test_an_invite_pins_its_bearer_once(tmp_path: Path) -> None:
             # The ticket pasted again by its owner, and no ticket at all, are both fine.
             for again in (invite, None):
                 connection = await one.connect(host.modes.contact().route())
-                hello = await connection.open_stream()
-                await write_frame(hello, Hello(PROTOCOL_VERSION, again))
+                hello = await say_hello(connection, invite=again)
                 await read_frame(hello, Welcome, deadline=DEADLINE)
 
     _with_host(tmp_path, test)
@@ -150,7 +148,7 @@ def test_garbage_instead_of_a_hello_closes_with_a_reason(tmp_path: Path, first_b
 def test_a_stranger_who_says_nothing_is_dropped_and_delays_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("irosh.node.peer_connection.HELLO_DEADLINE", 2.0)
+    monkeypatch.setattr("irosh.node.greeting.HELLO_DEADLINE", 2.0)
 
     async def test(host: Node) -> None:
         friend = Identity.generate()
@@ -158,8 +156,7 @@ def test_a_stranger_who_says_nothing_is_dropped_and_delays_nobody(
         async with bare_endpoint() as stranger, bare_endpoint(friend) as known:
             silent = [await stranger.connect(host.modes.contact().route()) for _ in range(5)]
             connection = await known.connect(host.modes.contact().route())
-            hello = await connection.open_stream()
-            await write_frame(hello, Hello(PROTOCOL_VERSION))
+            hello = await say_hello(connection)
             await read_frame(hello, Welcome, deadline=DEADLINE)
             for each in silent:
                 assert await _refusal(each) is ErrorCode.PROTOCOL
@@ -177,8 +174,7 @@ def test_connections_of_one_peer_are_bounded(tmp_path: Path, monkeypatch: pytest
             connections = []
             for _ in range(4):
                 connection = await endpoint.connect(host.modes.contact().route())
-                hello = await connection.open_stream()
-                await write_frame(hello, Hello(PROTOCOL_VERSION))
+                hello = await say_hello(connection)
                 with contextlib.suppress(ConnectionLost):
                     await read_frame(hello, Welcome, deadline=DEADLINE)
                 connections.append(connection)

@@ -24,7 +24,7 @@ def test_a_host_with_a_new_key_at_the_old_address_is_refused(tmp_path: Path) -> 
             async with running_node(tmp_path / "host") as host:
                 reached = await client.reach(_ticket(host), name="server")
                 assert reached.newly_pinned
-            await reached.connection.connection.wait_closed()
+            await reached.connection.session.wait_closed()
 
             rotate_identity(tmp_path / "host" / "identity.key")
             async with running_node(tmp_path / "host") as host:

@@ -16,7 +16,6 @@ from irosh.core.capability import parse_capabilities
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity
 from irosh.core.wire import (
-    PROTOCOL_VERSION,
     Hello,
     StreamAnswer,
     StreamHeader,
@@ -30,8 +29,8 @@ from irosh.node.peer_admin import PeerAdmin
 from irosh.services.shell.messages import ShellRequest
 from irosh.services.tunnel.messages import TunnelRequest
 from irosh.transport.framing import read_frame, write_frame
-from irosh.transport.interfaces import Connection, ConnectionLost, Stream, StreamReset
-from tests.support.nodes import DEADLINE, bare_endpoint, pin, running_node
+from irosh.transport.interfaces import CarrierStream, Connection, ConnectionLost, StreamReset
+from tests.support.nodes import DEADLINE, bare_endpoint, open_foreign_stream, pin, running_node, say_hello
 
 
 @asynccontextmanager
@@ -45,15 +44,14 @@ async def admitted(tmp_path: Path, capabilities: list[str]) -> AsyncIterator[tup
 
 async def _connect(endpoint: object, host: Node) -> Connection:
     connection: Connection = await endpoint.connect(host.modes.contact().route())  # type: ignore[attr-defined]
-    hello = await connection.open_stream()
-    await write_frame(hello, Hello(PROTOCOL_VERSION))
+    hello = await say_hello(connection)
     await read_frame(hello, Welcome, deadline=DEADLINE)
     return connection
 
 
-async def ask(connection: Connection, service: str, request: msgspec.Struct) -> tuple[Stream, IroshError | None]:
+async def ask(connection: Connection, service: str, request: msgspec.Struct) -> tuple[CarrierStream, IroshError | None]:
     """Open a stream and wait for its answer."""
-    stream = await connection.open_stream()
+    stream = await open_foreign_stream(connection)
     await write_frame(stream, StreamHeader(service, encode_request(request)))
     return stream, error_in(await read_frame(stream, StreamAnswer, deadline=DEADLINE))
 
@@ -181,7 +179,7 @@ def test_a_malformed_stream_is_refused_and_the_connection_goes_on(tmp_path: Path
             admitted(tmp_path, ["forward:tcp://127.0.0.1:*"]) as (_, connection),
             echo_server() as port,
         ):
-            bad = await connection.open_stream()
+            bad = await open_foreign_stream(connection)
             try:
                 await bad.write(first_bytes)
                 answer = await read_frame(bad, StreamAnswer, deadline=DEADLINE)
@@ -210,7 +208,7 @@ def test_garbage_without_end_closes_the_connection_but_nobody_elses(tmp_path: Pa
             assert error is None
             with pytest.raises((ConnectionLost, StreamReset)):
                 for _ in range(10_000):
-                    stream = await hostile.open_stream()
+                    stream = await open_foreign_stream(hostile)
                     await stream.write(b"\x00\x05\xc1\xc1\xc1\xc1\xc1")
                     await stream.finish()
             reason = await hostile.wait_closed()
@@ -234,7 +232,7 @@ def test_ten_thousand_unfinished_streams_do_not_disturb_other_peers(tmp_path: Pa
 
             async def flood() -> None:
                 for _ in range(10_000):
-                    stream = await hostile.open_stream()
+                    stream = await open_foreign_stream(hostile)
                     await stream.write(b"\x00")  # half a length, and never more
 
             flooding = asyncio.create_task(flood())
@@ -258,7 +256,7 @@ def test_an_unfinished_header_is_given_up(tmp_path: Path, monkeypatch: pytest.Mo
 
     async def body() -> None:
         async with admitted(tmp_path, []) as (_, connection):
-            stream = await connection.open_stream()
+            stream = await open_foreign_stream(connection)
             await stream.write(b"\x00")
             answer = await read_frame(stream, StreamAnswer, deadline=DEADLINE)
             assert answer.error is not None
@@ -298,7 +296,7 @@ def test_revoking_closes_the_live_connection(tmp_path: Path) -> None:
             name = host.trust.peers()[0].petname
             result = PeerAdmin(host.trust, host.links.close_peer).run("revoke", {"name": name})
             assert result["connections_closed"] == 1
-            reason = await reached.connection.connection.wait_closed()
+            reason = await reached.connection.session.wait_closed()
             assert reason.code is ErrorCode.REVOKED
             with pytest.raises(IroshError) as error:
                 again = await client.reach(reached.peer.petname)

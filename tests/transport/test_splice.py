@@ -18,7 +18,7 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.transport import wheel
 from irosh.transport.interfaces import SpliceCounters, Stream, StreamReset
 from irosh.transport.wheel_calls import stream_calls
-from tests.support.nodes import connected_pair
+from tests.support.nodes import session_pair
 
 
 @pytest.fixture(params=["callbacks", "general"], autouse=True)
@@ -37,7 +37,7 @@ def test_a_wheel_of_another_make_is_spliced_the_general_way() -> None:
 @asynccontextmanager
 async def spliced() -> AsyncIterator[tuple[socket.socket, Stream, asyncio.Task[None], SpliceCounters]]:
     """The outer end of a TCP pair whose inner end is spliced with a stream, and the stream's far end."""
-    async with connected_pair() as (near, far):
+    async with session_pair() as (near, far):
         stream = await near.open_stream()
         await stream.write(b"!")
         remote = await far.accept_stream()
@@ -145,7 +145,7 @@ def test_a_reset_of_the_socket_resets_the_stream() -> None:
 def test_data_flows_before_the_answer_and_a_refusal_reaches_the_caller() -> None:
     async def body() -> None:
         loop = asyncio.get_running_loop()
-        async with connected_pair() as (near, far):
+        async with session_pair() as (near, far):
             stream = await near.open_stream()
             outer, inner = _tcp_pair()
             refused = asyncio.Event()

@@ -5,6 +5,12 @@
     [network]
     relays = ["https://relay.example"]   # default: iroh's public relays; [] for none
     bind = "0.0.0.0:0"                   # UDP address of the QUIC endpoint; port 0 is any
+    stun_servers = ["stun.example:3478"] # default: public ones; [] for none
+    turn_servers = ["user:password@turn.example:3478"]  # the file must then have mode 0600
+    nostr_relays = ["wss://relay.example"]  # default: public ones
+    nsec_file = "/path/to/key"           # the Nostr key; default: derived from the identity
+    max_sessions = 10                    # receivers at once in mode nostr; 0 for no limit
+    mdns = true                          # announce and look for endpoint ids on the local network
     [relay_tokens]                       # the bearer token for a relay; the file must then have mode 0600
     "https://relay.example" = "secret"
     [host]
@@ -13,6 +19,11 @@
     invite_expires = "1h"
     [tunnel]
     udp_idle = "60s"                     # a UDP flow is forgotten after this long without a packet
+    [session]
+    keepalive = "15s"                    # after this long without a sign of life the peer is asked for one
+    dead_after = "30s"                   # after this long the connection is given up
+    resume = "10m"                       # how long sessions wait for the next connection; "0s" turns it off
+    replay_buffer = "16MiB"              # kept of each stream to be sent again
 """
 
 from __future__ import annotations
@@ -31,11 +42,25 @@ from irosh.core.capability import DEFAULT_INVITE_CAPABILITIES, parse_capabilitie
 from irosh.core.durations import format_duration, parse_duration
 from irosh.core.endpoint_address import check_relay_url
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.network_options import (
+    DEFAULT_MAX_SESSIONS,
+    DEFAULT_NOSTR_RELAYS,
+    DEFAULT_STUN_SERVERS,
+    MAX_SERVERS,
+    TurnServer,
+    parse_nostr_relay,
+    parse_stun_server,
+    parse_turn_server,
+)
+from irosh.core.session_settings import SessionSettings
+from irosh.core.sizes import format_size, parse_size
 from irosh.core.socket_spec import Fault, bracketed, parse_port, split_host_port
 from irosh.core.wording import did_you_mean, escape, quoted
 
 MAX_SIZE = 1024 * 1024
 """Bytes of the largest file that is read."""
+
+_LEAST_REPLAY, _MOST_REPLAY = 64 * 1024, 1024**3
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
@@ -50,6 +75,12 @@ class NetworkConfig:
     """Relay URLs; None: iroh's public relays; empty: none."""
     bind: str = "0.0.0.0:0"
     """UDP address of the QUIC endpoint, ``ADDRESS:PORT``; port 0 is any free one."""
+    stun_servers: tuple[str, ...] = DEFAULT_STUN_SERVERS
+    turn_servers: tuple[TurnServer, ...] = ()
+    nostr_relays: tuple[str, ...] = DEFAULT_NOSTR_RELAYS
+    nsec_file: Path | None = None
+    max_sessions: int = DEFAULT_MAX_SESSIONS
+    mdns: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +111,7 @@ class Config:
     """Bearer tokens by relay URL. Secret; :meth:`relay_token` looks one up."""
     host: HostConfig = field(default_factory=HostConfig)
     tunnel: TunnelConfig = field(default_factory=TunnelConfig)
+    session: SessionSettings = field(default_factory=SessionSettings)
 
     def relay_token(self, url: str) -> str | None:
         """The bearer token for the relay at ``url``, in any case and with or without the final slash."""
@@ -98,10 +130,11 @@ def load_config(path: Path) -> Config:
         return Config()
     text, mode = found
     config = _config(_Table(path, "", _parse_toml(path, text)))
-    if config.relay_tokens and mode & 0o077:
+    secrets = "relay tokens" if config.relay_tokens else "TURN passwords" if config.network.turn_servers else ""
+    if secrets and mode & 0o077:
         raise IroshError(
             ErrorCode.INVALID_CONFIG,
-            f"{path} holds relay tokens, but others may read it (mode {mode:04o})",
+            f"{path} holds {secrets}, but others may read it (mode {mode:04o})",
             f"run: chmod 600 {path}",
         )
     return config
@@ -111,7 +144,16 @@ def config_to_dict(config: Config) -> dict[str, object]:
     """The configuration in the shape of the file, for people and ``--json``: secrets show as ``***``."""
     relays = config.network.relays
     return {
-        "network": {"relays": None if relays is None else list(relays), "bind": config.network.bind},
+        "network": {
+            "relays": None if relays is None else list(relays),
+            "bind": config.network.bind,
+            "stun_servers": list(config.network.stun_servers),
+            "turn_servers": [f"{server.username}:***@{server}" for server in config.network.turn_servers],
+            "nostr_relays": list(config.network.nostr_relays),
+            "nsec_file": None if config.network.nsec_file is None else str(config.network.nsec_file),
+            "max_sessions": config.network.max_sessions,
+            "mdns": config.network.mdns,
+        },
         "relay_tokens": dict.fromkeys(config.relay_tokens, "***"),
         "host": {
             "allow": list(config.host.allow),
@@ -119,6 +161,12 @@ def config_to_dict(config: Config) -> dict[str, object]:
             "invite_expires": format_duration(config.host.invite_expires),
         },
         "tunnel": {"udp_idle": format_duration(config.tunnel.udp_idle)},
+        "session": {
+            "keepalive": format_duration(config.session.keepalive),
+            "dead_after": format_duration(config.session.dead_after),
+            "resume": format_duration(config.session.resume_for),
+            "replay_buffer": format_size(config.session.replay_buffer),
+        },
     }
 
 
@@ -173,6 +221,7 @@ def _config(root: _Table) -> Config:
         relay_tokens=MappingProxyType(root.table("relay_tokens").take_all(_relay_url, _token)),
         host=_host(root.table("host")),
         tunnel=_tunnel(root.table("tunnel")),
+        session=_session(root.table("session")),
     )
     root.end()
     return config
@@ -181,7 +230,14 @@ def _config(root: _Table) -> Config:
 def _network(table: _Table) -> NetworkConfig:
     default = NetworkConfig()
     network = NetworkConfig(
-        relays=table.take("relays", _relays, default.relays), bind=table.take("bind", _bind, default.bind)
+        relays=table.take("relays", _relays, default.relays),
+        bind=table.take("bind", _bind, default.bind),
+        stun_servers=table.take("stun_servers", _each(parse_stun_server), default.stun_servers),
+        turn_servers=table.take("turn_servers", _each(parse_turn_server), default.turn_servers),
+        nostr_relays=table.take("nostr_relays", _each(parse_nostr_relay), default.nostr_relays),
+        nsec_file=table.take("nsec_file", _path, default.nsec_file),
+        max_sessions=table.take("max_sessions", _limit, default.max_sessions),
+        mdns=table.take("mdns", _flag, default.mdns),
     )
     table.end()
     return network
@@ -202,6 +258,18 @@ def _tunnel(table: _Table) -> TunnelConfig:
     tunnel = TunnelConfig(udp_idle=table.take("udp_idle", _duration, TunnelConfig().udp_idle))
     table.end()
     return tunnel
+
+
+def _session(table: _Table) -> SessionSettings:
+    default = SessionSettings()
+    session = SessionSettings(
+        keepalive=table.take("keepalive", _duration, default.keepalive),
+        dead_after=table.take("dead_after", _duration, default.dead_after),
+        resume_for=table.take("resume", _duration_or_none, default.resume_for),
+        replay_buffer=table.take("replay_buffer", _size, default.replay_buffer),
+    )
+    table.end()
+    return session
 
 
 # Readers: from what TOML has to what the configuration holds. They raise Fault or IroshError.
@@ -244,6 +312,44 @@ def _count(value: object) -> int:
     if number < 1:
         raise Fault(f"{number} is too small", "at least 1")
     return number
+
+
+def _each(parse: Callable[[str], T]) -> Callable[[object], tuple[T, ...]]:
+    def read(value: object) -> tuple[T, ...]:
+        items = _of_type(value, list, "a list of texts")
+        if len(items) > MAX_SERVERS:
+            raise Fault(f"more than {MAX_SERVERS} are of no use")
+        return tuple(dict.fromkeys(parse(_of_type(item, str, "text")) for item in items))
+
+    return read
+
+
+def _path(value: object) -> Path:
+    return Path(_of_type(value, str, "a path as text")).expanduser()
+
+
+def _limit(value: object) -> int:
+    number = _of_type(value, int, "a whole number")
+    if number < 0:
+        raise Fault(f"{number} is too small", "0 is no limit")
+    return number
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise Fault("expected true or false")
+    return value
+
+
+def _size(value: object) -> int:
+    size = parse_size(_of_type(value, str, 'a size as text, like "16MiB"'))
+    if not _LEAST_REPLAY <= size <= _MOST_REPLAY:
+        raise Fault("a replay buffer is from 64KiB to 1GiB")
+    return size
+
+
+def _duration_or_none(value: object) -> float:
+    return 0.0 if value in ("0", "0s") else _duration(value)
 
 
 def _duration(value: object) -> float:

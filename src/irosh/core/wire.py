@@ -1,7 +1,8 @@
 """The frames of protocol ``irosh/1``: a 16-bit big-endian length, then one MessagePack object. Pure, no I/O.
 
-A connection begins with one stream carrying ``Hello`` and ``Welcome``. Every other stream begins with one
-``StreamHeader`` from its opener; the acceptor answers with one ``StreamAnswer``; then the service's bytes follow.
+A connection begins with one stream carrying ``Hello`` and ``Welcome``, then the control messages of the session
+(:mod:`irosh.transport.session.frames`). Every stream of the session begins with one ``StreamHeader`` from its opener;
+the acceptor answers with one ``StreamAnswer``; then the service's bytes follow.
 Unknown fields are ignored, so later versions may add some.
 """
 
@@ -14,7 +15,7 @@ import msgspec
 
 from irosh.core.errors import ErrorCode, IroshError
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 LENGTH_SIZE = 2
 MAX_FRAME = 16 * 1024
 _LENGTH = struct.Struct(">H")
@@ -24,23 +25,49 @@ FLOW_HEADER_SIZE = _FLOW.size
 M = TypeVar("M", bound=msgspec.Struct)
 
 
+class Resume(msgspec.Struct):
+    """Asks to go on with a session over this connection; ``token`` proves the right to."""
+
+    session: bytes
+    token: bytes
+
+    def __repr__(self) -> str:
+        return f"Resume(session={self.session.hex()})"
+
+
 class Hello(msgspec.Struct, omit_defaults=True):
-    """First words of the side that dialled. ``hostname`` suggests how to call a peer that is new."""
+    """First words of the side that dialled. ``hostname`` suggests how to call a peer that is new.
+
+    ``instance`` tells one run of a node from the next; ``replay_buffer``: bytes it keeps of a stream to send again.
+    """
 
     version: int
     invite: bytes | None = None
     hostname: str = ""
+    resume: Resume | None = None
+    instance: bytes = b""
+    replay_buffer: int = 0
 
     def __repr__(self) -> str:
-        return f"Hello(version={self.version}, invite={'yes' if self.invite else 'no'})"
+        return f"Hello(version={self.version}, invite={'yes' if self.invite else 'no'}, resume={self.resume!r})"
 
 
 class Welcome(msgspec.Struct, omit_defaults=True):
-    """What the accepting side tells an admitted peer about itself: a name to suggest, the Unix user it runs as."""
+    """What the accepting side tells an admitted peer about itself: a name to suggest, the Unix user it runs as.
+
+    ``session`` and ``token`` let the peer go on with this session for up to ``resume_for`` seconds after a loss.
+    """
 
     version: int
     hostname: str = ""
     user: str = ""
+    session: bytes = b""
+    token: bytes = b""
+    resume_for: float = 0.0
+    replay_buffer: int = 0
+
+    def __repr__(self) -> str:
+        return f"Welcome(version={self.version}, hostname={self.hostname!r}, session={self.session.hex()})"
 
 
 class StreamHeader(msgspec.Struct):

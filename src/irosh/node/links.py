@@ -5,23 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.mode import Mode
 from irosh.core.network_options import NOTHING_CHOSEN, NetworkChoice
 from irosh.core.trust import TrustStore
-from irosh.node.peer_connection import Doorway, PeerConnection
-from irosh.rendezvous.interfaces import Contact, Exchange, Rendezvous
+from irosh.core.wire import Resume
+from irosh.node.greeting import Doorway, Greeted, hear_hello, hear_welcome, say_hello, say_welcome
+from irosh.node.peer_connection import PeerConnection
+from irosh.node.resumption import claimed_session, new_credentials
+from irosh.rendezvous.interfaces import Contact, Exchange, Meeting, Rendezvous
 from irosh.rendezvous.modes import Modes
+from irosh.transport.interfaces import Connection, ConnectionLost, StreamReset
+from irosh.transport.session.carrier import Carrier
+from irosh.transport.session.session import Credentials, LinkEvent, Report, Session
 
 log = logging.getLogger(__name__)
 
 MAX_STRANGERS = 256  # connections between handshake and admission; each has a deadline
 MAX_CONNECTIONS_OF_ONE = 32  # of one admitted peer
 BACKOFF_FIRST, BACKOFF_MOST = 0.5, 30.0
+REDIAL_DEADLINE = 12.0  # of one attempt: the network may return while an attempt waits in vain
 # Reasons that no redialling mends.
 FINAL = frozenset(
     {
@@ -34,8 +41,6 @@ FINAL = frozenset(
         ErrorCode.IDENTITY_MISMATCH,
     }
 )
-
-LinkEvent = Callable[[str, IroshError | None], None]
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,8 @@ class Links:
         self._group = group
 
     def connections(self, peer_id: str | None = None) -> list[PeerConnection]:
-        """The live connections, of one peer or of all; newest last."""
-        return [c for c in self._connections if peer_id in (None, c.peer_id) and not c.connection.is_closed]
+        """Those whose sessions live, of one peer or of all; newest last."""
+        return [c for c in self._connections if peer_id in (None, c.peer_id) and not c.session.is_closed]
 
     async def accept_all(self) -> None:
         """Admit and serve whoever dials this node in any of the modes it hosts, until they are closed."""
@@ -79,15 +84,8 @@ class Links:
             for rendezvous in self._modes.hosting():
                 group.create_task(self._accept(rendezvous, places))
 
-    async def _accept(self, rendezvous: Rendezvous, places: asyncio.Semaphore) -> None:
-        assert self._group is not None
-        while (connection := await rendezvous.accept()) is not None:
-            await places.acquire()
-            peer = PeerConnection(self._doorway, connection, dialed=False)
-            self._group.create_task(self._admit_and_serve(peer, places))
-
     async def get(self, destination: Destination) -> PeerConnection:
-        """A live connection to the peer: the one there is, or a new one."""
+        """A session with the peer: the one there is, or a new one."""
         if destination.peer_id is None:
             return await self._dial(destination)
         lock = self._dialling.setdefault(destination.peer_id, asyncio.Lock())
@@ -97,13 +95,14 @@ class Links:
             return await self._dial(destination)
 
     @asynccontextmanager
-    async def keep(self, destination: Destination, on_event: LinkEvent) -> AsyncIterator[PeerConnection]:
-        """A connection that is dialled again, with growing pauses, whenever it is lost while the context lasts.
+    async def keep(self, destination: Destination, on_event: Report) -> AsyncIterator[PeerConnection]:
+        """A session, and a new one with growing pauses whenever one has ended while the context lasts.
 
-        ``on_event`` hears ``lost``, ``retry`` and ``restored``. The first dial's failure is raised.
+        ``on_event`` hears what happens to the link, and ``restored`` for a new session. The first dial's failure is
+        raised.
         """
         first = await self.get(destination)
-        keeper = asyncio.create_task(self._redial(destination, first, on_event))
+        keeper = asyncio.create_task(self._renew(destination, first, on_event))
         try:
             yield first
         finally:
@@ -117,63 +116,161 @@ class Links:
             connection.close(error)
         return len(live)
 
-    async def _redial(self, destination: Destination, connection: PeerConnection, on_event: LinkEvent) -> None:
+    # -- dialling
+
+    async def _dial(self, destination: Destination) -> PeerConnection:
+        assert self._group is not None
+        meeting = await self._meet(destination)
+        connection = meeting.connection
+        try:
+            control = await say_hello(self._doorway, connection, destination.contact.invite or meeting.invite)
+        except BaseException:
+            connection.close()
+            raise
+
+        async def greeting() -> None:
+            peer.welcomed(await hear_welcome(connection, control))
+
+        carrier = Carrier(connection, control, self._doorway.settings, greeting)
+        peer = PeerConnection(self._doorway, Session(carrier, self._doorway.settings, dialed=True), dialed=True)
+        found = replace(destination, contact=replace(destination.contact, endpoint_id=peer.peer_id, invite=None))
+        self._group.create_task(self._serve_dialed(peer, found))
+        self._connections[peer] = None  # before the task begins, so that who asks next does not dial again
+        return peer
+
+    async def _meet(self, destination: Destination) -> Meeting:
+        rendezvous = await self._modes.get(destination.mode, destination.network)
+        return await rendezvous.dial(destination.contact, destination.exchange)
+
+    async def _serve_dialed(self, peer: PeerConnection, destination: Destination) -> None:
+        carrying_on = asyncio.create_task(self._carry_on(peer, destination))
+        try:
+            await self._serve(peer)
+        finally:
+            carrying_on.cancel()
+            await asyncio.gather(carrying_on, return_exceptions=True)
+
+    async def _carry_on(self, peer: PeerConnection, destination: Destination) -> None:
+        """Find the session its next carrier, whenever it has lost one."""
+        session = peer.session
+        while not session.is_closed:
+            await session.wait_down()
+            pauses = backoff()
+            while session.is_down:
+                try:
+                    await self._resume(session, destination)
+                except IroshError as error:
+                    if error.code in FINAL or error.code is ErrorCode.SESSION_UNKNOWN:
+                        session.end(ConnectionLost(error.code, error.message, error.hint))
+                        return
+                    session.report(LinkEvent("retry", error))
+                    await asyncio.sleep(next(pauses))
+
+    async def _resume(self, session: Session, destination: Destination) -> None:
+        try:
+            async with asyncio.timeout(REDIAL_DEADLINE if destination.mode is Mode.IROH_DEFAULT else None):
+                meeting = await self._meet(destination)
+        except TimeoutError:
+            raise IroshError(ErrorCode.UNREACHABLE, "the peer does not answer") from None
+        connection = meeting.connection
+        try:
+            credentials = session.credentials
+            if connection.peer_id != session.peer_id or credentials is None:
+                raise IroshError(ErrorCode.IDENTITY_MISMATCH, "another machine than before has answered")
+            resume = Resume(credentials.session, credentials.token)
+            control = await say_hello(self._doorway, connection, None, resume)
+            await hear_welcome(connection, control)
+        except BaseException:
+            connection.close()
+            raise
+        await session.attach(Carrier(connection, control, self._doorway.settings))
+
+    async def _renew(self, destination: Destination, connection: PeerConnection, on_event: Report) -> None:
         while True:
-            reason = await connection.connection.wait_closed()
-            on_event("lost", reason)
-            pause = BACKOFF_FIRST
+            with connection.session.watched(on_event):
+                reason = await connection.session.wait_closed()
+            on_event(LinkEvent("lost", reason))
+            pauses = backoff()
             while True:
                 if reason.code in FINAL:
                     return
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+                await asyncio.sleep(next(pauses))
                 try:
                     connection = await self.get(destination)
                     break
                 except IroshError as error:
-                    on_event("retry", error)
+                    on_event(LinkEvent("retry", error))
                     if error.code in FINAL:
                         return
-                pause = min(pause * 2, BACKOFF_MOST)
-            on_event("restored", None)
+            on_event(LinkEvent("restored"))
 
-    async def _dial(self, destination: Destination) -> PeerConnection:
+    # -- accepting
+
+    async def _accept(self, rendezvous: Rendezvous, places: asyncio.Semaphore) -> None:
         assert self._group is not None
-        rendezvous = await self._modes.get(destination.mode, destination.network)
-        meeting = await rendezvous.dial(destination.contact, destination.exchange)
-        connection = meeting.connection
-        peer = PeerConnection(self._doorway, connection, dialed=True)
-        try:
-            await peer.greet(destination.contact.invite or meeting.invite)
-        except BaseException:
-            connection.close()
-            raise
-        self._group.create_task(self._serve(peer))
-        self._connections[peer] = None  # before the task begins, so that who asks next does not dial again
-        return peer
+        while (connection := await rendezvous.accept()) is not None:
+            await places.acquire()
+            self._group.create_task(self._admit_and_serve(connection, places))
 
-    async def _admit_and_serve(self, peer: PeerConnection, places: asyncio.Semaphore) -> None:
+    async def _admit_and_serve(self, connection: Connection, places: asyncio.Semaphore) -> None:
         try:
-            if await self._admitted(peer, places):
+            peer = await self._admitted(connection, places)
+            if peer is not None:
                 log.info("%s: connected", peer.peer_id[:10])
                 await self._serve(peer)
         except Exception:
             # A fault in what one peer did must not end the node.
-            log.exception("%s: connection failed", peer.peer_id[:10])
-            peer.close(IroshError(ErrorCode.INTERNAL, "the host failed to serve this connection"))
+            log.exception("%s: connection failed", connection.peer_id[:10])
+            connection.close(IroshError(ErrorCode.INTERNAL, "the host failed to serve this connection"))
 
-    async def _admitted(self, peer: PeerConnection, places: asyncio.Semaphore) -> bool:
+    async def _admitted(self, connection: Connection, places: asyncio.Semaphore) -> PeerConnection | None:
+        """The peer with its new session; None when it was turned away, or goes on with a session it has."""
         try:
-            await peer.admit()
-            if len(self.connections(peer.peer_id)) >= MAX_CONNECTIONS_OF_ONE:
-                error = IroshError(ErrorCode.BUSY, f"{MAX_CONNECTIONS_OF_ONE} connections of one peer are enough")
-                peer.close(error)
-                raise error
-        except IroshError as error:
-            log.info("%s: not admitted: %s", peer.peer_id[:10], error.message)
-            return False
+            greeted = await hear_hello(self._doorway, connection)
+            if greeted.hello.resume is not None:
+                await self._take_up(greeted, greeted.hello.resume)
+                return None
+            self._make_place(greeted)
+            credentials = new_credentials()
+            await say_welcome(self._doorway, greeted, credentials)
+            return self._new_session(greeted, credentials)
+        except (IroshError, StreamReset) as error:
+            log.info("%s: not admitted: %s", connection.peer_id[:10], error)
+            if not connection.is_closed:
+                connection.close(error if isinstance(error, IroshError) else None)
+            return None
         finally:
             places.release()
-        return True
+
+    def _new_session(self, greeted: Greeted, credentials: Credentials) -> PeerConnection:
+        settings = self._doorway.settings
+        session = Session(Carrier(greeted.connection, greeted.control, settings), settings, dialed=False)
+        hello = greeted.hello
+        session.established(credentials, resume_for=settings.resume_for, replay_buffer=hello.replay_buffer)
+        return PeerConnection(self._doorway, session, dialed=False, instance=hello.instance)
+
+    async def _take_up(self, greeted: Greeted, resume: Resume) -> None:
+        try:
+            peer = claimed_session(self.connections(), greeted.connection.peer_id, resume)
+        except IroshError as error:
+            self._doorway.auditor.record("resume", greeted.connection.peer_id, "refused", error.message)
+            raise
+        credentials = peer.session.credentials
+        assert credentials is not None
+        await say_welcome(self._doorway, greeted, credentials)
+        await peer.session.attach(Carrier(greeted.connection, greeted.control, self._doorway.settings))
+
+    def _make_place(self, greeted: Greeted) -> None:
+        """A node that comes anew has lost the sessions it left behind; otherwise a peer may have only so many."""
+        live = self.connections(greeted.connection.peer_id)
+        waiting = [peer for peer in live if peer.session.is_down and not peer.dialed]
+        ended = [peer for peer in waiting if peer.instance != greeted.hello.instance]
+        if len(live) - len(ended) >= MAX_CONNECTIONS_OF_ONE:
+            ended = waiting
+        for peer in ended:
+            peer.close(IroshError(ErrorCode.CONNECTION_LOST, "the peer has begun anew"))
+        if len(live) - len(ended) >= MAX_CONNECTIONS_OF_ONE:
+            raise IroshError(ErrorCode.BUSY, f"{MAX_CONNECTIONS_OF_ONE} connections of one peer are enough")
 
     async def _serve(self, peer: PeerConnection) -> None:
         self._connections[peer] = None
@@ -190,3 +287,11 @@ class Links:
             self._trust.touch(peer.peer_id)
         except IroshError as error:
             log.warning("cannot note when %s was last seen: %s", peer.peer_id[:10], error)
+
+
+def backoff() -> Iterator[float]:
+    """Pauses in seconds that grow up to ``BACKOFF_MOST``, with jitter so that many nodes do not dial in step."""
+    pause = BACKOFF_FIRST
+    while True:
+        yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+        pause = min(pause * 2, BACKOFF_MOST)

@@ -6,6 +6,7 @@ import asyncio
 import getpass
 import logging
 import os
+import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -18,12 +19,13 @@ from irosh.core.identity import Identity, short_id
 from irosh.core.state import StateDirectory
 from irosh.core.ticket import Ticket
 from irosh.core.trust import Peer, TrustStore
-from irosh.core.wire import PROTOCOL_VERSION, Welcome
+from irosh.core.wire import Welcome
 from irosh.node.audit import Auditor
 from irosh.node.authorization import Authorizer
 from irosh.node.control import ControlServer, Operation
+from irosh.node.greeting import Doorway
 from irosh.node.links import Destination, Links
-from irosh.node.peer_connection import Doorway, PeerConnection
+from irosh.node.peer_connection import PeerConnection
 from irosh.node.services import Registry, Service
 from irosh.node.targets import resolve_target
 from irosh.rendezvous.modes import Modes
@@ -68,8 +70,16 @@ class Node:
         self.auditor = Auditor(trust)
         registry = Registry(services)
         authorizer = Authorizer(trust, self.auditor)
-        welcome = Welcome(PROTOCOL_VERSION, socket.gethostname()[:255], own_user())
-        doorway = Doorway(trust, self.auditor, authorizer, registry, welcome)
+        doorway = Doorway(
+            trust,
+            self.auditor,
+            authorizer,
+            registry,
+            socket.gethostname()[:255],
+            own_user(),
+            config.session,
+            secrets.token_bytes(8),
+        )
         self.links = Links(modes, doorway, trust)
         self._operations: dict[str, Operation] = {}
         for service in services:

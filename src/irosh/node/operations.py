@@ -107,14 +107,14 @@ def _connection_status(node: Node, connection: PeerConnection) -> dict[str, Any]
         "id": connection.peer_id,
         "direction": "outgoing" if connection.dialed else "incoming",
         "since": connection.since,
-        "streams": connection.streams,
+        "streams": connection.serving,
         **path_summary(connection),
     }
 
 
 def path_summary(connection: PeerConnection) -> dict[str, Any]:
     """``path`` (direct, relayed or none), ``rtt_ms`` of the path in use, and all ``paths``."""
-    paths = connection.connection.paths()
+    paths = connection.session.paths()
     selected = next((path for path in paths if path.selected), None)
     return {
         "path": "none" if selected is None else "relayed" if selected.relayed else "direct",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -13,11 +12,8 @@ from itertools import count
 import msgspec
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.trust import TrustStore
 from irosh.core.wire import (
     FLOW_HEADER_SIZE,
-    PROTOCOL_VERSION,
-    Hello,
     StreamAnswer,
     StreamHeader,
     Welcome,
@@ -27,36 +23,23 @@ from irosh.core.wire import (
     encode_request,
     error_in,
 )
-from irosh.node.admission import admit
-from irosh.node.audit import Auditor
 from irosh.node.authorization import Authorizer
-from irosh.node.services import IncomingStream, Registry, Service, refuse_stream
+from irosh.node.greeting import Doorway
+from irosh.node.services import IncomingStream, Service, refuse_stream
 from irosh.transport.framing import read_frame, write_frame
-from irosh.transport.interfaces import Connection, ConnectionLost, Stream, StreamReset
+from irosh.transport.interfaces import ConnectionLost, Stream, StreamReset
+from irosh.transport.session.session import Credentials, Session
 
 log = logging.getLogger(__name__)
 
-HELLO_DEADLINE = 10.0
 HEADER_DEADLINE = 10.0
 ANSWER_DEADLINE = 60.0
-# What a stranger may use before it is admitted, and a peer afterwards.
-STRANGER_STREAMS, STRANGER_WINDOW = 1, 64 * 1024
+# What an admitted peer may use.
 PEER_STREAMS, PEER_WINDOW = 8192, 64 * 1024 * 1024
 PENDING_HEADERS = 256  # streams of one connection that may be between arrival and authorization
 MAX_VIOLATIONS = 100  # malformed streams after which a connection is closed
 
 NOT_SERVED = 3
-
-
-@dataclass(frozen=True)
-class Doorway:
-    """What every connection of a node needs to decide and to serve."""
-
-    trust: TrustStore
-    auditor: Auditor
-    authorizer: Authorizer
-    registry: Registry
-    welcome: Welcome
 
 
 @dataclass(frozen=True)
@@ -77,20 +60,23 @@ class OpenedStream:
 
 
 class PeerConnection:
-    """A connection that :meth:`run` serves until it ends. ``dialed``: we opened it."""
+    """A peer with which this node has a session; :meth:`run` serves it until it ends. ``dialed``: we opened it."""
 
-    def __init__(self, doorway: Doorway, connection: Connection, *, dialed: bool) -> None:
+    def __init__(self, doorway: Doorway, session: Session, *, dialed: bool, instance: bytes = b"") -> None:
         self._doorway = doorway
-        self.connection = connection
+        self.session = session
         self.dialed = dialed
-        self.peer_id = connection.peer_id
+        self.instance = instance
+        self.peer_id = session.peer_id
         self.since = time.time()
-        self.streams = 0
+        self.serving = 0
         self.welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
         # Each side numbers its own flows: the dialling side even, the other odd.
         self._next_flow = count(0 if dialed else 1, 2)
         self._flows: dict[int, Callable[[bytes], None]] = {}
         self._violations = 0
+        session.on_datagram = self._datagram
+        session.allow_streams(PEER_STREAMS, window=PEER_WINDOW)
 
     @property
     def authorizer(self) -> Authorizer:
@@ -103,35 +89,18 @@ class PeerConnection:
         peer = self._doorway.trust.get(self.peer_id)
         return peer.petname if peer else self.peer_id[:10]
 
-    # -- greeting
-
-    async def greet(self, invite: bytes | None) -> None:
-        """As the dialling side: say hello. The peer's welcome arrives in ``self.welcome``, served by :meth:`run`."""
-        self._hello_stream = await self.connection.open_stream()
-        await write_frame(self._hello_stream, Hello(PROTOCOL_VERSION, invite, self._doorway.welcome.hostname))
-        self.connection.allow_streams(PEER_STREAMS, window=PEER_WINDOW)
-
-    async def admit(self) -> None:
-        """As the accepting side: hear the hello and admit the peer, or close the connection with the reason."""
-        self.connection.allow_streams(STRANGER_STREAMS, window=STRANGER_WINDOW)
-        try:
-            async with asyncio.timeout(HELLO_DEADLINE):
-                stream = await self.connection.accept_stream()
-            hello = await read_frame(stream, Hello, deadline=HELLO_DEADLINE)
-            admit(self._doorway.trust, self._doorway.auditor, self.peer_id, hello)
-            await write_frame(stream, self._doorway.welcome)
-            await stream.finish()
-        except (IroshError, StreamReset, TimeoutError) as failure:
-            error = failure if isinstance(failure, IroshError) else IroshError(ErrorCode.PROTOCOL, "no hello came")
-            self.connection.close(error)
-            raise error from None
-        self.connection.allow_streams(PEER_STREAMS, window=PEER_WINDOW)
+    def welcomed(self, welcome: Welcome) -> None:
+        """The peer has greeted back."""
+        credentials = Credentials(welcome.session, welcome.token)
+        self.session.established(credentials, resume_for=welcome.resume_for, replay_buffer=welcome.replay_buffer)
+        if not self.welcome.done():
+            self.welcome.set_result(welcome)
 
     # -- our streams and flows
 
     async def open(self, service: str, request: msgspec.Struct) -> OpenedStream:
         """Open a stream for the peer's ``service``. ``ConnectionLost`` when the connection is gone."""
-        stream = await self.connection.open_stream()
+        stream = await self.session.open_stream()
         try:
             await write_frame(stream, StreamHeader(service, encode_request(request)))
         except StreamReset as error:
@@ -154,63 +123,44 @@ class PeerConnection:
 
     def send_flow(self, flow: int, payload: bytes) -> bool:
         """Send one datagram of ``flow``; False when it is too large for the path or the buffer is full."""
-        if len(payload) + FLOW_HEADER_SIZE > self.connection.max_datagram_size:
+        if len(payload) + FLOW_HEADER_SIZE > self.session.max_datagram_size:
             return False
-        return self.connection.send_datagram(encode_datagram(flow, payload))
+        return self.session.send_datagram(encode_datagram(flow, payload))
 
     # -- serving
 
     async def run(self) -> None:
-        """Serve the connection until it ends, then return. Cancelling closes it."""
+        """Serve the session until it ends, then return. Cancelling closes it."""
         try:
             async with asyncio.TaskGroup() as group:
-                if self.dialed:
-                    group.create_task(self._hear_welcome())
-                datagrams = group.create_task(self._receive_datagrams())
+                group.create_task(self.session.run())
                 try:
                     await self._accept_streams(group)
                 except ConnectionLost as reason:
                     log.info("%s: %s", self.peer_id[:10], reason.message)
-                finally:
-                    datagrams.cancel()
                 raise _Ended
         except* _Ended:
             pass
         finally:
-            if not self.connection.is_closed:
-                self.connection.close(IroshError(ErrorCode.SHUTTING_DOWN, "the other node has stopped"))
             if not self.welcome.done():
-                self.welcome.set_exception(self.connection.close_reason())
+                self.welcome.set_exception(self.session.close_reason())
             self.welcome.exception()  # retrieved, whether or not somebody waited
             self._doorway.auditor.record("connection", self.peer_id, "closed")
 
     def close(self, error: IroshError | None = None) -> None:
         """Close at once, telling the peer why."""
-        self.connection.close(error)
+        self.session.close(error)
 
-    async def _hear_welcome(self) -> None:
-        try:
-            welcome = await read_frame(self._hello_stream, Welcome, deadline=HELLO_DEADLINE)
-            await self._hello_stream.finish()
-        except (StreamReset, IroshError) as error:
-            if not self.connection.is_closed:
-                self.connection.close(IroshError(ErrorCode.PROTOCOL, f"no welcome: {error}"))
-            return
-        if not self.welcome.done():
-            self.welcome.set_result(welcome)
-
-    async def _receive_datagrams(self) -> None:
-        with contextlib.suppress(ConnectionLost):
-            while True:
-                decoded = decode_datagram(await self.connection.receive_datagram())
-                if decoded is not None and (receiver := self._flows.get(decoded[0])):
-                    receiver(decoded[1])
+    def _datagram(self, data: bytes) -> None:
+        decoded = decode_datagram(data)
+        if decoded is not None and (receiver := self._flows.get(decoded[0])):
+            receiver(decoded[1])
 
     async def _accept_streams(self, group: asyncio.TaskGroup) -> None:
         places = asyncio.Semaphore(PENDING_HEADERS)
         while True:
             await places.acquire()
-            stream = await self.connection.accept_stream()
+            stream = await self.session.accept_stream()
             group.create_task(self._serve_stream(stream, places))
 
     async def _serve_stream(self, stream: Stream, places: asyncio.Semaphore) -> None:
@@ -222,11 +172,12 @@ class PeerConnection:
             if served is None:
                 return
             service, incoming = served
-            self.streams += 1
+            self.serving += 1
             try:
                 await service.serve(incoming)
             finally:
-                self.streams -= 1
+                self.serving -= 1
+            await stream.close()
         except (IroshError, StreamReset, EOFError, OSError) as error:
             log.info("%s: stream ended: %s", self.peer_id[:10], error)
             await stream.abort(NOT_SERVED)
@@ -262,7 +213,7 @@ class PeerConnection:
         if self._violations == MAX_VIOLATIONS:
             error = IroshError(ErrorCode.PROTOCOL, f"{MAX_VIOLATIONS} malformed streams on one connection")
             self._doorway.auditor.record("connection", self.peer_id, "refused", error.message)
-            self.connection.close(error)
+            self.session.close(error)
 
 
 class _Ended(Exception):

@@ -48,6 +48,8 @@ class IceAgent(Connection):
         self._heard_at = 0.0
         self._valid_at = 0.0
         self._progress = asyncio.Event()
+        self._under_way: dict[CandidatePair, stun.Message] = {}
+        self._answered: dict[CandidatePair, bytes] = {}
         self._failed_at: dict[CandidatePair, float] = {}
         self._selected: asyncio.Future[CandidatePair] | None = None
         self._peer_choice: CandidatePair | None = None
@@ -184,12 +186,15 @@ class IceAgent(Connection):
         assert self.remote_password is not None
         request = self.build_request(pair, nominate=nominate)
         key = self.remote_password.encode()
+        self._under_way[pair] = request
         try:
             _, source = await pair.protocol.request(
                 request, pair.remote_addr, integrity_key=key, retransmissions=RETRIES
             )
         except stun.TransactionError:
             return False
+        finally:
+            self._under_way.pop(pair, None)
         return source == pair.remote_addr  # else something on the way is not as it seems (section 7.2.5.2.1)
 
     def check_incoming(self, message: stun.Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
@@ -197,11 +202,21 @@ class IceAgent(Connection):
         if "PRIORITY" not in message.attributes:
             return
         self._hear()
+        self._check_again(message, addr, protocol)
         super().check_incoming(message, addr, protocol)
         if "USE-CANDIDATE" in message.attributes and not self.ice_controlling:
             self._peer_choice = next(
                 (pair for pair in self._check_list if pair.protocol is protocol and pair.remote_addr == addr), None
             )
+
+    def _check_again(self, message: stun.Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
+        """Send a check in progress once more: it may have met the peer's NAT before the peer opened that (7.3.1.4)."""
+        for pair, request in self._under_way.items():
+            if pair.protocol is protocol and pair.remote_addr == addr:
+                if self._answered.get(pair) != message.transaction_id:
+                    self._answered[pair] = message.transaction_id
+                    protocol.send_stun(request, addr)
+                return
 
     def switch_role(self, ice_controlling: bool) -> None:
         """Roles are given by who offers and who answers; who claims ours is not the peer. aioice calls this."""

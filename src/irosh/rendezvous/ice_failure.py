@@ -39,6 +39,12 @@ def is_symmetric(description: IceDescription) -> bool:
     return any(count > 1 for count in bases.values())
 
 
+def is_hopeless(local: IceDescription, remote: IceDescription) -> bool:
+    """Whether no direct way between two NATs, and none by TURN, is possible (RFC 5128 section 3.3)."""
+    turn = any(_has(description, "relay") for description in (local, remote))
+    return is_symmetric(local) and is_symmetric(remote) and not turn
+
+
 def _theory(local: IceDescription, remote: IceDescription) -> str:
     here, there = is_symmetric(local), is_symmetric(remote)
     if here and there:

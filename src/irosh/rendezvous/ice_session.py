@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from typing import Literal
 
 from aioice.ice import CandidatePair
 
@@ -18,7 +19,7 @@ from irosh.core.ice_description import IceDescription
 from irosh.core.identity import Identity, short_id
 from irosh.core.network_options import NetworkOptions
 from irosh.rendezvous.ice_agent import NEGOTIATION_DEADLINE, IceAgent
-from irosh.rendezvous.ice_failure import no_path
+from irosh.rendezvous.ice_failure import is_hopeless, no_path
 from irosh.rendezvous.ice_gathering import Gathered, gather, mapping_changed
 from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.rendezvous.turn_shim import LOOPBACK, TurnShim, close_allocation
@@ -28,11 +29,13 @@ from irosh.transport.wheel import EndpointSettings, WheelEndpoint, bind_endpoint
 
 log = logging.getLogger(__name__)
 
-RELAY_AFTER = 2.5  # seconds that ICE has for itself
+RELAY_AFTER = 1.0  # seconds that ICE has for itself
 RELAY_WAIT = 20.0  # for a peer that tries, and tries again
-GRACE = 4.0  # that it has left once the peers have met at the relay
+GRACE = 3.0  # that it has left once the peers have met at the relay
+HOPELESS_GRACE = 0.5  # where theory sees no way but that of one local network
 QUIC_DEADLINE = 6.0
 JOIN_DEADLINE = 30.0
+Way = Literal["direct", "turn", "relay"]
 # The peer's endpoint takes as long as ours to be bound; its first packet lost would cost a second.
 _BINDING = 0.03
 
@@ -40,8 +43,8 @@ _BINDING = 0.03
 class IceSession:
     """``description`` is for the peer; :meth:`join` with its description meets it; :meth:`close` frees everything.
 
-    ``problems`` is what STUN and TURN servers and relays did not do while gathering; ``by_relay`` whether the peers met
-    over an iroh relay.
+    ``problems`` is what STUN and TURN servers and relays did not do while gathering; ``way`` is how the peers
+    met.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class IceSession:
         self._shim: TurnShim | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._changing_hands = False
-        self.by_relay = False
+        self.way: Way = "direct"
         self.description = IceDescription(identity.id, agent.local_username, agent.local_password)
         self.problems: list[IroshError] = []
 
@@ -95,7 +98,7 @@ class IceSession:
         except BaseException:
             await to_the_end(self._free())
             raise
-        if self.by_relay:
+        if self.way == "relay":
             await self._free()
         self._watcher = asyncio.create_task(self._free_when_over(connection), name="session")
         return connection
@@ -141,20 +144,21 @@ class IceSession:
     # --- meeting
 
     async def _meet(self, remote: IceDescription, patience: float) -> Connection:
-        """ICE and the relay side by side. What ICE finds counts, if it finds it in time."""
+        """ICE and the relay side by side; the controlling side decides which, ICE before the relay if it is in time."""
         direct = asyncio.ensure_future(self._direct(remote, patience))
-        relayed = asyncio.ensure_future(self._relayed(remote, patience))
+        relayed = asyncio.ensure_future(
+            self._dial_relay(remote, direct, patience) if self._agent.ice_controlling else self._accept_relay(remote)
+        )
         chosen: Connection | None = None
         try:
             await asyncio.wait((direct, relayed), return_when=asyncio.FIRST_COMPLETED)
-            if _usable(relayed) and not direct.done():
-                await self._grace(direct)
             if not _usable(direct) and not _usable(relayed):
                 await asyncio.wait((direct, relayed))
             chosen = _usable(direct) or _usable(relayed)
-            self.by_relay = chosen is not None and chosen is _usable(relayed)
             if chosen is None:
                 raise self._failure(remote, direct.exception(), relayed.exception())
+            if chosen is _usable(relayed):
+                self.way = "relay"
             return chosen
         finally:
             for way in (direct, relayed):
@@ -162,12 +166,6 @@ class IceSession:
             for result in await asyncio.gather(direct, relayed, return_exceptions=True):
                 if not isinstance(result, BaseException) and result is not chosen:
                     result.close()
-
-    async def _grace(self, direct: asyncio.Future[Connection]) -> None:
-        # The controlling side decides; it must not be the one that waits longer.
-        await asyncio.wait((direct,), timeout=GRACE if self._agent.ice_controlling else GRACE + 1)
-        if self._changing_hands and not direct.done():
-            await asyncio.wait((direct,), timeout=QUIC_DEADLINE + 1)
 
     async def _direct(self, remote: IceDescription, patience: float) -> Connection:
         if not remote.candidates or not self._gathered.candidates:
@@ -177,6 +175,7 @@ class IceSession:
         except TimeoutError:
             raise self._no_path(remote, None) from None
         self._changing_hands = True
+        self.way = "turn" if self._agent.is_relayed(pair) else "direct"
         await self._agent.switch(pair)
         target = await self._hand_over(pair)
         assert self._endpoint is not None
@@ -214,15 +213,34 @@ class IceSession:
             connection.close(IroshError(ErrorCode.UNKNOWN_PEER, "this address is for a session with another machine"))
         raise IroshError(ErrorCode.UNREACHABLE, "the endpoint was closed")
 
-    async def _relayed(self, remote: IceDescription, patience: float) -> Connection:
+    def _relay_allowed(self, remote: IceDescription) -> RelayFallback:
         if self._fallback is None or not self.description.relays or not remote.relays:
             raise IroshError(ErrorCode.NO_PATH, "no relay is allowed by both sides")
-        if not self._agent.ice_controlling:
-            async with asyncio.timeout(RELAY_WAIT):
-                return await self._fallback.accept_from(remote.endpoint_id)
+        return self._fallback
+
+    async def _accept_relay(self, remote: IceDescription) -> Connection:
+        fallback = self._relay_allowed(remote)
+        async with asyncio.timeout(RELAY_WAIT):
+            return await fallback.accept_from(remote.endpoint_id)
+
+    async def _dial_relay(
+        self, remote: IceDescription, direct: asyncio.Future[Connection], patience: float
+    ) -> Connection:
+        """Meet at the relay, and take that way unless ICE finds one soon after."""
+        fallback = self._relay_allowed(remote)
         if remote.candidates and self.description.candidates:
-            await asyncio.sleep(RELAY_AFTER)
-        return await self._fallback.dial(remote.endpoint_id, remote.relays, patience=patience + NEGOTIATION_DEADLINE)
+            await asyncio.wait((direct,), timeout=RELAY_AFTER)
+        met = await fallback.dial(remote.endpoint_id, remote.relays, patience=patience + NEGOTIATION_DEADLINE)
+        try:
+            # The peer is there, so there is nothing more to wait for than for ICE itself.
+            grace = HOPELESS_GRACE if is_hopeless(self.description, remote) else GRACE
+            await asyncio.wait((direct,), timeout=grace)
+            if self._changing_hands:
+                await asyncio.wait((direct,), timeout=QUIC_DEADLINE + 1)
+            return await met.take()
+        except BaseException:
+            met.connection.close()
+            raise
 
     # --- the end
 

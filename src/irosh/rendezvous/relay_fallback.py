@@ -3,7 +3,7 @@
 A relay serves only the newest endpoint of one key, so a node has one :class:`RelayFallback` for all its sessions, and
 in it one endpoint, bound when it is first needed. The controlling side of a session dials. The other may not have been
 told of the session yet (somebody carries the answer by hand), so it says when it is ready, as the first thing on the
-connection: one byte on a stream of its own.
+connection: one byte on a stream of its own. One byte back says that the dialling side takes this way, and not another.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from irosh.core.bind_address import ANY_ADDRESS, bind_addresses
 from irosh.core.errors import ErrorCode, IroshError
@@ -19,7 +20,7 @@ from irosh.core.ice_description import MAX_RELAYS
 from irosh.core.identity import short_id
 from irosh.core.network_options import NetworkOptions
 from irosh.rendezvous.dialling import dial_route
-from irosh.transport.interfaces import Connection, Endpoint, Route
+from irosh.transport.interfaces import Connection, Endpoint, Route, Stream, StreamReset
 from irosh.transport.wheel import EndpointSettings, WheelEndpoint, bind_endpoint
 
 log = logging.getLogger(__name__)
@@ -30,9 +31,23 @@ RETRY_PAUSE = 1.0
 MAX_KNOWN_RELAYS = 32
 MAX_WAITING = 32
 UNCLAIMED_FOR = 2 * ATTEMPT
-_READY = b"\1"
+_READY, _TAKEN = b"\1", b"\2"
 # With no other address there is no direct path to find, unless both nodes are on one machine.
 _NO_DIRECT_PATH = ("127.0.0.1:0", "[::1]:0")
+
+
+@dataclass(frozen=True)
+class AtRelay:
+    """A peer met at a relay, who waits to hear whether the connection is used."""
+
+    connection: Connection
+    _stream: Stream
+
+    async def take(self) -> Connection:
+        """Use it. ``IroshError`` if the peer has gone."""
+        await self._stream.write(_TAKEN)
+        await self._stream.finish()
+        return self.connection
 
 
 class RelayFallback:
@@ -59,7 +74,7 @@ class RelayFallback:
         return endpoint.route().relays[:MAX_RELAYS]
 
     async def accept_from(self, peer_id: str) -> Connection:
-        """The next connection of ``peer_id``, which hears that it is expected. Waits as long as it takes."""
+        """The connection of ``peer_id`` that it takes, once it has heard that it is expected. Waits for ever."""
         await self._endpoint()
         while True:
             connection = await self._next_from(peer_id)
@@ -67,15 +82,18 @@ class RelayFallback:
                 stream = await connection.open_stream()
                 await stream.write(_READY)
                 await stream.finish()
-                return connection
-            except IroshError as error:
-                log.debug("%s by relay: gone again: %s", short_id(peer_id), error.message)
+                if await stream.read_exactly(len(_TAKEN)) == _TAKEN:
+                    return connection
+                connection.close()
+            except (IroshError, EOFError, StreamReset) as error:
+                connection.close()
+                log.debug("%s by relay: not taken: %s", short_id(peer_id), error)
             except BaseException:
                 connection.close()
                 raise
 
-    async def dial(self, peer_id: str, relays: Sequence[str], *, patience: float) -> Connection:
-        """A connection to ``peer_id`` by one of ``relays``, tried again for ``patience`` seconds.
+    async def dial(self, peer_id: str, relays: Sequence[str], *, patience: float) -> AtRelay:
+        """Meet ``peer_id`` at one of ``relays``, tried again for ``patience`` seconds.
 
         ``IroshError``: why the last attempt failed (unreachable, relay-unreachable, relay-denied, …).
         """
@@ -119,7 +137,7 @@ class RelayFallback:
             if not self._expected[peer_id]:
                 del self._expected[peer_id]
 
-    async def _attempt(self, endpoint: Endpoint, route: Route) -> Connection:
+    async def _attempt(self, endpoint: Endpoint, route: Route) -> AtRelay:
         connection: Connection | None = None
         try:
             async with asyncio.timeout(ATTEMPT):
@@ -127,13 +145,12 @@ class RelayFallback:
                 stream = await connection.accept_stream()
                 if await stream.read_exactly(len(_READY)) != _READY:
                     raise IroshError(ErrorCode.PROTOCOL, "the peer says something else than that it is ready")
-                await stream.finish()
-                return connection
+                return AtRelay(connection, stream)
         except TimeoutError:
             _close(connection)
             where = ", ".join(route.relays)
             raise IroshError(ErrorCode.UNREACHABLE, f"the peer is not at its relay ({where})") from None
-        except EOFError:
+        except (EOFError, StreamReset):
             _close(connection)
             raise IroshError(ErrorCode.PROTOCOL, "the peer ended the stream that says that it is ready") from None
         except BaseException:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from irosh.transport.interfaces import ConnectionLost, Stream, StreamReset
+from irosh.transport.interfaces import ByteStream, ConnectionLost, StreamReset
 
 HIGH_WATER = 256 * 1024
 READ_SIZE = 64 * 1024
@@ -21,7 +21,7 @@ class StreamTransport(asyncio.Transport):
     that writes on regardless of ``pause_writing`` is held back by those who feed it awaiting :meth:`drained`.
     """
 
-    def __init__(self, stream: Stream, protocol: asyncio.Protocol) -> None:
+    def __init__(self, stream: ByteStream, protocol: asyncio.Protocol) -> None:
         super().__init__({"stream": stream})
         self._stream = stream
         self._protocol = protocol
@@ -170,7 +170,7 @@ class _Finished(Exception):
 class StreamTunnel:
     """What AsyncSSH's ``tunnel=`` argument takes: makes the protocol run over ``stream``."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self.transport: StreamTransport | None = None
 

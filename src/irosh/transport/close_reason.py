@@ -13,6 +13,7 @@ from irosh.transport.interfaces import ConnectionLost
 
 CLOSE_NORMAL = 0
 CLOSE_ERROR = 1
+CLOSE_MOVED = 2  # only this connection ends: what it carried goes on over another
 _MAX_TEXT = 320  # characters of message and of hint; both and the code must fit one packet
 
 # noq's texts for the end of a connection
@@ -32,18 +33,24 @@ def decode_reason(text: str | None) -> ConnectionLost:
     """The error behind the engine's text for a closed connection. Hostile or foreign reasons are shown escaped."""
     if not text:
         return ConnectionLost(ErrorCode.CONNECTION_LOST, "the connection is closed")
-    if _BY_PEER_BARE.match(text):
-        return ConnectionLost(ErrorCode.CONNECTION_LOST, "the peer ended the connection")
-    match = _BY_PEER.match(text)
-    if match is None:
-        if "timed out" in text:
-            return ConnectionLost(
-                ErrorCode.CONNECTION_LOST,
-                "the connection timed out",
-                "is the other machine still on the network?",
-            )
-        return ConnectionLost(ErrorCode.CONNECTION_LOST, f"the connection ended: {printable(text)}")
-    reason = match["reason"]
+    if bare := _BY_PEER_BARE.match(text):
+        return _by_peer(int(bare["code"]), "")
+    if match := _BY_PEER.match(text):
+        return _by_peer(int(match["code"]), match["reason"])
+    if "timed out" in text:
+        return ConnectionLost(
+            ErrorCode.CONNECTION_LOST, "the connection timed out", "is the other machine still on the network?"
+        )
+    return ConnectionLost(ErrorCode.CONNECTION_LOST, f"the connection ended: {printable(text)}")
+
+
+def _by_peer(code: int, reason: str) -> ConnectionLost:
+    lost = _reason_of_peer(reason)
+    lost.deliberate = code != CLOSE_MOVED
+    return lost
+
+
+def _reason_of_peer(reason: str) -> ConnectionLost:
     if not reason:
         return ConnectionLost(ErrorCode.CONNECTION_LOST, "the peer ended the connection")
     try:

@@ -9,12 +9,12 @@ import msgspec
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.wire import LENGTH_SIZE, decode_body, encode_frame, frame_length
-from irosh.transport.interfaces import Stream
+from irosh.transport.interfaces import ByteStream
 
 M = TypeVar("M", bound=msgspec.Struct)
 
 
-async def read_frame(stream: Stream, kind: type[M], *, deadline: float) -> M:
+async def read_frame(stream: ByteStream, kind: type[M], *, deadline: float) -> M:
     """One frame, within ``deadline`` seconds. ``IroshError``: protocol-error, timeout; besides what reading raises."""
     try:
         async with asyncio.timeout(deadline):
@@ -27,6 +27,6 @@ async def read_frame(stream: Stream, kind: type[M], *, deadline: float) -> M:
     return decode_body(body, kind)
 
 
-async def write_frame(stream: Stream, message: msgspec.Struct) -> None:
+async def write_frame(stream: ByteStream, message: msgspec.Struct) -> None:
     """Write one frame."""
     await stream.write(encode_frame(message))

@@ -6,7 +6,7 @@ Nothing above ``transport`` knows which engine runs; today's is :mod:`irosh.tran
 from __future__ import annotations
 
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -24,7 +24,12 @@ class StreamReset(Exception):
 
 
 class ConnectionLost(IroshError):
-    """The connection is gone: closed by the peer (then with its reason), by us, or timed out."""
+    """The connection is gone: closed by the peer (then with its reason), by us, or timed out.
+
+    ``deliberate``: the peer meant to end all that was between the two nodes, so there is nothing to go on with.
+    """
+
+    deliberate = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class SpliceCounters:
     received: int = field(default=0)
 
 
-class Stream(Protocol):
+class ByteStream(Protocol):
     """One bidirectional byte stream with independent ends (half-close)."""
 
     async def read(self, limit: int = 65536) -> bytes:
@@ -85,6 +90,13 @@ class Stream(Protocol):
         Not while another task reads or writes: it would wait for that to end.
         """
 
+
+class Stream(ByteStream, Protocol):
+    """A stream as services use it."""
+
+    async def close(self) -> None:
+        """Nothing more is read or written here; what was written still arrives. Never raises."""
+
     async def splice(
         self,
         sock: socket.socket,
@@ -99,15 +111,43 @@ class Stream(Protocol):
         """
 
 
+class SendingTap(Protocol):
+    """Hears of every chunk that a copy from a socket sends, before it is sent."""
+
+    interrupt: Callable[[], None]
+    """Set by the copy; ends it, while it waits for its socket too, with :class:`irosh.transport.splice.StaleCopy`."""
+
+    def sending(self, data: memoryview) -> None: ...
+
+    def may_send(self, wake: Callable[[], None]) -> bool:
+        """Whether to go on; if not, ``wake`` is called when that is to be asked again."""
+
+
+class ReceivingTap(Protocol):
+    """Hears of every chunk that a copy to a socket receives, before the socket gets it; may raise to end the copy."""
+
+    def received(self, size: int) -> None: ...
+
+
+class CarrierStream(ByteStream, Protocol):
+    """A stream of an engine: what the streams of a session are carried by."""
+
+    async def copy_from(self, sock: socket.socket, tap: SendingTap) -> None:
+        """Send what ``sock``, which does not block, brings until its end of input. The stream is not finished."""
+
+    async def copy_to(self, sock: socket.socket, tap: ReceivingTap) -> None:
+        """Pass what arrives to ``sock``, which does not block, until the stream's end."""
+
+
 class Connection(Protocol):
     """One mutually authenticated connection."""
 
     @property
     def peer_id(self) -> str: ...
 
-    async def open_stream(self) -> Stream: ...
+    async def open_stream(self) -> CarrierStream: ...
 
-    async def accept_stream(self) -> Stream: ...
+    async def accept_stream(self) -> CarrierStream: ...
 
     @property
     def max_datagram_size(self) -> int:
@@ -126,13 +166,13 @@ class Connection(Protocol):
     @property
     def is_closed(self) -> bool: ...
 
-    def close_reason(self) -> IroshError:
+    def close_reason(self) -> ConnectionLost:
         """Why the connection is closed, as an error to raise."""
 
-    async def wait_closed(self) -> IroshError: ...
+    async def wait_closed(self) -> ConnectionLost: ...
 
-    def close(self, error: IroshError | None = None) -> None:
-        """Close at once; the peer learns ``error``'s code, message and hint."""
+    def close(self, error: IroshError | None = None, *, moved: bool = False) -> None:
+        """Close at once; the peer learns ``error``'s code, message and hint. ``moved``: only this connection ends."""
 
 
 class Endpoint(Protocol):

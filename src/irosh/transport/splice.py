@@ -11,7 +11,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from irosh.transport.interfaces import ConnectionLost, SpliceCounters, Stream, StreamReset
+from irosh.transport.interfaces import (
+    ByteStream,
+    ConnectionLost,
+    ReceivingTap,
+    SendingTap,
+    Stream,
+    StreamReset,
+)
 from irosh.transport.tasks import to_the_end
 
 SMALL_CHUNK = 16 * 1024
@@ -24,17 +31,16 @@ _shared = bytearray(LARGE_CHUNK)
 _shared_view = memoryview(_shared)
 
 
+class StaleCopy(Exception):
+    """Ends a copy whose stream goes on elsewhere."""
+
+
 @dataclass(frozen=True)
 class Copies:
     """The two directions of a splice. Each ends by passing on the end of its input; failures are raised."""
 
     upward: Callable[[], Coroutine[Any, Any, None]]
     downward: Callable[[], Coroutine[Any, Any, None]]
-
-
-def general_copies(stream: Stream, sock: socket.socket, counters: SpliceCounters) -> Copies:
-    """Copies made of :meth:`Stream.read` and :meth:`Stream.write`."""
-    return Copies(lambda: _socket_to_stream(sock, stream, counters), lambda: _stream_to_socket(stream, sock, counters))
 
 
 async def splice(
@@ -74,37 +80,74 @@ async def _break_off(sock: socket.socket, stream: Stream, copies: Sequence[async
     await stream.abort(RESET_BY_SOCKET)
 
 
-async def _socket_to_stream(sock: socket.socket, stream: Stream, counters: SpliceCounters) -> None:
+async def socket_to_stream(sock: socket.socket, stream: ByteStream, tap: SendingTap) -> None:
+    """:meth:`irosh.transport.interfaces.CarrierStream.copy_from` for any engine."""
     loop = asyncio.get_running_loop()
+    gate = _Gate(loop)
+    tap.interrupt = gate.interrupt
     while True:
         try:
             size = sock.recv_into(_shared)
         except (BlockingIOError, InterruptedError):
-            await _readable(loop, sock)
+            await gate.readable(sock)
             continue
         if not size:
-            break
-        await stream.write(_shared_view[:size])
-        counters.sent += size
-    await stream.finish()
+            return
+        chunk = _shared_view[:size]
+        tap.sending(chunk)
+        await stream.write(chunk)
+        while not tap.may_send(gate.open):
+            await gate.opened()
 
 
-async def _stream_to_socket(stream: Stream, sock: socket.socket, counters: SpliceCounters) -> None:
+async def stream_to_socket(stream: ByteStream, sock: socket.socket, tap: ReceivingTap) -> None:
+    """:meth:`irosh.transport.interfaces.CarrierStream.copy_to` for any engine."""
     loop = asyncio.get_running_loop()
     limit = SMALL_CHUNK
     while data := await stream.read(limit):
         size = len(data)
+        tap.received(size)
         try:
             sent = sock.send(data)
         except (BlockingIOError, InterruptedError):
             sent = 0
         if sent < size:
             await loop.sock_sendall(sock, memoryview(data)[sent:])
-        counters.received += size
         # Idle and interactive streams keep small buffers; bulk grows to large ones.
         if size == limit and limit < LARGE_CHUNK:
             limit *= 4
-    end_writing(sock)
+
+
+class _Gate:
+    """What an upward copy waits at: its socket, or room to send. Interrupted, it raises :class:`StaleCopy`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: asyncio.Future[None] | None = None
+        self._interrupted = False
+
+    def open(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def interrupt(self) -> None:
+        self._interrupted = True
+        self.open()
+
+    async def opened(self) -> None:
+        if not self._interrupted:
+            self._waiting = self._loop.create_future()
+            await self._waiting
+        if self._interrupted:
+            raise StaleCopy
+
+    async def readable(self, sock: socket.socket) -> None:
+        descriptor = sock.fileno()
+        self._loop.add_reader(descriptor, self.open)
+        try:
+            await self.opened()
+        finally:
+            self._loop.remove_reader(descriptor)
 
 
 def end_writing(sock: socket.socket) -> None:
@@ -114,21 +157,6 @@ def end_writing(sock: socket.socket) -> None:
     except OSError as error:
         if error.errno != errno.ENOTCONN:
             raise
-
-
-async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
-    ready: asyncio.Future[None] = loop.create_future()
-    fd = sock.fileno()
-    loop.add_reader(fd, _set_ready, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(fd)
-
-
-def _set_ready(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
 
 
 def _reset_on_close(sock: socket.socket) -> None:

@@ -6,19 +6,17 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from iroh import iroh_ffi as iroh
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.transport import fastpath
-from irosh.transport.close_reason import decode_reason, encode_reason
-from irosh.transport.interfaces import ALPN, ConnectionLost, Path, Route, SpliceCounters, StreamReset
-from irosh.transport.splice import Copies, general_copies, splice
+from irosh.transport import fastpath, splice, wheel_splice
+from irosh.transport.close_reason import CLOSE_MOVED, decode_reason, encode_reason
+from irosh.transport.interfaces import ALPN, ConnectionLost, Path, ReceivingTap, Route, SendingTap, StreamReset
 from irosh.transport.wheel_calls import stream_calls
-from irosh.transport.wheel_splice import socket_to_stream, stream_to_socket
 
 fastpath.install(iroh)
 CALLS = stream_calls(iroh)
@@ -144,29 +142,19 @@ class WheelStream:
             await self._send.reset(code)
         await self.stop(code)
 
-    async def splice(
-        self,
-        sock: socket.socket,
-        counters: SpliceCounters,
-        ready: Coroutine[Any, Any, None] | None = None,
-    ) -> None:
-        directions = general_copies(self, sock, counters) if CALLS is None else self._fast_copies(sock, counters)
-        await splice(self, sock, directions, ready)
+    async def copy_from(self, sock: socket.socket, tap: SendingTap) -> None:
+        if CALLS is None:
+            await splice.socket_to_stream(sock, self, tap)
+            return
+        with self._engine_errors():
+            await wheel_splice.socket_to_stream(CALLS, sock, self._send, tap)
 
-    def _fast_copies(self, sock: socket.socket, counters: SpliceCounters) -> Copies:
-        assert CALLS is not None
-        calls = CALLS
-
-        async def upward() -> None:
-            with self._engine_errors():
-                await socket_to_stream(calls, sock, self._send, counters)
-            await self.finish()
-
-        async def downward() -> None:
-            with self._engine_errors():
-                await stream_to_socket(calls, self._recv, sock, counters)
-
-        return Copies(upward, downward)
+    async def copy_to(self, sock: socket.socket, tap: ReceivingTap) -> None:
+        if CALLS is None:
+            await splice.stream_to_socket(self, sock, tap)
+            return
+        with self._engine_errors():
+            await wheel_splice.stream_to_socket(CALLS, self._recv, sock, tap)
 
     @contextlib.contextmanager
     def _engine_errors(self) -> Iterator[None]:
@@ -241,8 +229,8 @@ class WheelConnection:
     async def wait_closed(self) -> ConnectionLost:
         return decode_reason(await self._connection.closed())
 
-    def close(self, error: IroshError | None = None) -> None:
-        code, reason = encode_reason(error)
+    def close(self, error: IroshError | None = None, *, moved: bool = False) -> None:
+        code, reason = (CLOSE_MOVED, b"") if moved else encode_reason(error)
         self._connection.close(code, reason)
 
     async def _ask(self, call: Awaitable[T]) -> T:

@@ -1,6 +1,6 @@
 """The two copies of a splice for the wheel, driven by callbacks: no task switch, no coroutine for each chunk.
 
-Same contract as the general copies of :mod:`irosh.transport.splice`; ``bench/tunnel.py`` shows the gain.
+Same contract as the copies of :mod:`irosh.transport.splice` for any engine; ``bench/tunnel.py`` shows the gain.
 """
 
 from __future__ import annotations
@@ -10,40 +10,39 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from irosh.transport.interfaces import SpliceCounters
-from irosh.transport.splice import LARGE_CHUNK, SMALL_CHUNK, end_writing
+from irosh.transport.interfaces import ReceivingTap, SendingTap
+from irosh.transport.splice import LARGE_CHUNK, SMALL_CHUNK, StaleCopy
 from irosh.transport.wheel_calls import Operation, StreamCalls
 
 # After so many chunks without a wait, let other streams have their turn.
 _FAIR_SHARE = 16
 
 
-async def socket_to_stream(calls: StreamCalls, sock: socket.socket, send: Any, counters: SpliceCounters) -> None:
+async def socket_to_stream(calls: StreamCalls, sock: socket.socket, send: Any, tap: SendingTap) -> None:
     """Copy until the socket's end of input. Raises ``OSError`` or the engine's error."""
-    copy = _Upward(calls, sock, send, counters)
+    copy = _Upward(calls, sock, send, tap)
+    tap.interrupt = copy.interrupt
     try:
         await copy.done
     finally:
         copy.close()
 
 
-async def stream_to_socket(calls: StreamCalls, recv: Any, sock: socket.socket, counters: SpliceCounters) -> None:
-    """Copy until the stream's end, then end the socket's output. Raises ``OSError`` or the engine's error."""
-    copy = _Downward(calls, recv, sock, counters)
+async def stream_to_socket(calls: StreamCalls, recv: Any, sock: socket.socket, tap: ReceivingTap) -> None:
+    """Copy until the stream's end. Raises ``OSError`` or the engine's error."""
+    copy = _Downward(calls, recv, sock, tap)
     try:
         await copy.done
     finally:
         copy.close()
-    end_writing(sock)
 
 
 class _Copy:
     """What both directions share: an outcome, and steps whose failure becomes it."""
 
-    def __init__(self, calls: StreamCalls, sock: socket.socket, counters: SpliceCounters) -> None:
+    def __init__(self, calls: StreamCalls, sock: socket.socket) -> None:
         self._calls = calls
         self._sock = sock
-        self._counters = counters
         self._loop = asyncio.get_running_loop()
         self._status = calls.status_type.default()
         self.done: asyncio.Future[None] = self._loop.create_future()
@@ -60,9 +59,10 @@ class _Copy:
 class _Upward(_Copy):
     """Socket to stream: reads while the stream takes what was read."""
 
-    def __init__(self, calls: StreamCalls, sock: socket.socket, send: Any, counters: SpliceCounters) -> None:
-        super().__init__(calls, sock, counters)
+    def __init__(self, calls: StreamCalls, sock: socket.socket, send: Any, tap: SendingTap) -> None:
+        super().__init__(calls, sock)
         self._send = send
+        self._tap = tap
         self._operation = Operation(calls, calls.poll_write, calls.free_write, lambda: self._step(self._written))
         self._reading = False
         self._read_on()
@@ -70,6 +70,11 @@ class _Upward(_Copy):
     def close(self) -> None:
         self._pause()
         self._operation.end()
+
+    def interrupt(self) -> None:
+        """End with :class:`StaleCopy`."""
+        if not self.done.done():
+            self.done.set_exception(StaleCopy())
 
     def _read_on(self) -> None:
         if not self._reading:
@@ -90,15 +95,25 @@ class _Upward(_Copy):
             self._pause()
             self.done.set_result(None)
             return
-        self._counters.sent += size
+        self._tap.sending(self._calls.outgoing[:size])
         if self._operation.begin(self._calls.start_write(self._send, size, self._status)):
             self._finish()
+            self._read_on_with_room()
         else:
             self._pause()
 
     def _written(self) -> None:
         self._finish()
-        self._read_on()
+        self._read_on_with_room()
+
+    def _read_on_with_room(self) -> None:
+        if self._tap.may_send(self._room):
+            self._read_on()
+        else:
+            self._pause()
+
+    def _room(self) -> None:
+        self._step(self._read_on_with_room)
 
     def _finish(self) -> None:
         self._calls.finish_write(self._operation.future, self._status)
@@ -108,9 +123,10 @@ class _Upward(_Copy):
 class _Downward(_Copy):
     """Stream to socket: reads while the socket takes what was read."""
 
-    def __init__(self, calls: StreamCalls, recv: Any, sock: socket.socket, counters: SpliceCounters) -> None:
-        super().__init__(calls, sock, counters)
+    def __init__(self, calls: StreamCalls, recv: Any, sock: socket.socket, tap: ReceivingTap) -> None:
+        super().__init__(calls, sock)
         self._recv = recv
+        self._tap = tap
         self._operation = Operation(calls, calls.poll_read, calls.free_read, lambda: self._step(self._received))
         self._limit = SMALL_CHUNK
         self._unsent: memoryview | None = None
@@ -141,7 +157,7 @@ class _Downward(_Copy):
         if not size:
             self.done.set_result(None)
             return False
-        self._counters.received += size
+        self._tap.received(size)
         if size == self._limit and size < LARGE_CHUNK:
             self._limit *= 4
         try:

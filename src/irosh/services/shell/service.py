@@ -123,7 +123,7 @@ class ShellService:
             await channel.event("connected", **_reached(reached))
             end = await run_session(ssh, session, channel)
         except IroshError as error:
-            link = reached.connection.connection
+            link = reached.connection.session
             if error.code is ErrorCode.CONNECTION_LOST and link.is_closed:
                 raise link.close_reason() from None  # the peer may have said why
             raise

@@ -24,6 +24,7 @@ from irosh.services.tunnel.messages import OpenRequest, TunnelRequest
 from irosh.services.tunnel.sockets import bind_listener, bound_spec, client_name, close_listener, tune
 from irosh.services.tunnel.udp_listener import UdpListener
 from irosh.transport.interfaces import SpliceCounters, StreamReset
+from irosh.transport.session.session import LinkEvent
 from irosh.transport.tasks import first_to_end, task_group
 
 log = logging.getLogger(__name__)
@@ -78,11 +79,11 @@ async def _open(
         with contextlib.suppress(asyncio.QueueFull):
             events.put_nowait((event, fields))
 
-    def link_changed(event: str, error: IroshError | None) -> None:
-        if error is not None and error.code in FINAL and not ended.done():
-            ended.set_exception(error)
+    def link_changed(event: LinkEvent) -> None:
+        if event.error is not None and event.error.code in FINAL and not ended.done():
+            ended.set_exception(event.error)
         else:
-            report(event, {"error": error.to_dict()} if error else {})
+            report(event.name, event.fields())
 
     await channel.event("connected", peer=reached.peer.petname, id=reached.peer.id, **path_summary(reached.connection))
     async with (
@@ -115,7 +116,7 @@ async def _probe(connection: PeerConnection, source: SocketSpec) -> None:
     """Whether the peer's policy allows ``source``, asked before anything relies on it. ``IroshError`` (denied, …)."""
     opened = await connection.open("tunnel", TunnelRequest(str(source), probe=True))
     await opened.answer()
-    await opened.stream.finish()
+    await opened.stream.close()
 
 
 @asynccontextmanager

@@ -1,0 +1,39 @@
+"""Going on with a session: which of a host's sessions a peer may take up again, and how its node finds it anew."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Iterable
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.wire import Resume
+from irosh.node.peer_connection import PeerConnection
+from irosh.transport.session.session import Credentials
+
+ID_SIZE = 16
+TOKEN_SIZE = 32
+
+
+def new_credentials() -> Credentials:
+    """For a new session."""
+    return Credentials(secrets.token_bytes(ID_SIZE), secrets.token_bytes(TOKEN_SIZE))
+
+
+def claimed_session(connections: Iterable[PeerConnection], peer_id: str, resume: Resume) -> PeerConnection:
+    """The connection whose session ``peer_id`` proves to be its own. ``IroshError`` (session-unknown)."""
+    for connection in connections:
+        credentials = connection.session.credentials
+        if (
+            connection.peer_id == peer_id
+            and not connection.dialed
+            and credentials is not None
+            and hmac.compare_digest(credentials.session, resume.session)
+            and hmac.compare_digest(credentials.token, resume.token)
+        ):
+            return connection
+    raise IroshError(
+        ErrorCode.SESSION_UNKNOWN,
+        "the session that was to go on has ended there, or was never this machine's",
+        "connect again",
+    )

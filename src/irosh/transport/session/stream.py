@@ -1,0 +1,426 @@
+"""One stream of a session, carried by one stream of a connection at a time and continued on the next.
+
+Sending: every byte is kept in a :class:`~irosh.transport.session.replay.ReplayLog` until the peer has acknowledged it.
+Receiving: bytes are counted as they arrive; after a resume the peer goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Any, Protocol
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.transport.interfaces import CarrierStream, ConnectionLost, SpliceCounters, StreamReset
+from irosh.transport.session.frames import ReceiveState
+from irosh.transport.session.replay import ReplayBudget, ReplayLog
+from irosh.transport.splice import LARGE_CHUNK, Copies, StaleCopy, end_writing, splice
+
+READ_AHEAD = 16 * 1024  # bytes asked of the carrier when only a few are wanted: one call where there were several
+
+
+class StreamOwner(Protocol):
+    """The session of a stream."""
+
+    def arrived(self, stream: SessionStream, size: int) -> None:
+        """``size`` more bytes (or the end, as one) have arrived; they are to be acknowledged."""
+
+    def forget(self, stream: SessionStream) -> None:
+        """The stream needs the session no more."""
+
+
+class SessionStream:
+    """See :class:`irosh.transport.interfaces.Stream`. ``ours``: this side opened it."""
+
+    def __init__(self, owner: StreamOwner, number: int, budget: ReplayBudget, *, ours: bool) -> None:
+        self.number = number
+        self.ours = ours
+        self.log = ReplayLog(budget)
+        self.received = 0
+        self.unacknowledged = 0
+        """Bytes that arrived since the last acknowledgement was sent."""
+        self.confirmed = False
+        """The peer is known to have heard of this stream."""
+        self._owner = owner
+        self._reader: CarrierStream | None = None
+        self._writer: CarrierStream | None = None
+        self._attached = asyncio.Event()  # there is a reader, or there will never be one
+        self._writable = asyncio.Event()  # there is a writer, or there will never be one
+        self._turn = asyncio.Lock()  # of writers, who may wait for room
+        self._writing = asyncio.Lock()  # of who uses the carrier, or sends again on the next
+        self._copying: _Sending | None = None
+        self._room: list[Callable[[], None]] = []
+        self._early = bytearray()  # arrived, not yet taken
+        self._start = b""  # goes before the first bytes
+        self._read_end = False
+        self._stopped: int | None = None
+        self._read_error: Exception | None = None
+        self._write_error: Exception | None = None
+
+    # -- the session's side
+
+    def carry(self, carrier: CarrierStream, *, start: bytes = b"", early: bytes = b"") -> None:
+        """Begin on ``carrier``: ``start`` goes before the first bytes sent, ``early`` has arrived already."""
+        self._reader = self._writer = carrier
+        self._start = start
+        self._attached.set()
+        self._writable.set()
+        if early:
+            self._early += early
+            self._count(len(early))
+
+    def detach(self) -> None:
+        """The carrier is gone; wait for the next one."""
+        self._reader = None
+        if self._read_error is None:
+            self._attached.clear()
+        self._no_writer()
+
+    def _no_writer(self) -> None:
+        self._writer = None
+        if self._write_error is None:
+            self._writable.clear()
+        if self._copying is not None:
+            self._copying.interrupt()  # it may be waiting for its socket, and would not notice
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether a carrier brings what the peer sends."""
+        return self._reader is not None
+
+    @property
+    def receive_state(self) -> ReceiveState:
+        """What to tell the peer besides ``received``."""
+        state = ReceiveState.OPEN
+        if self._read_end:
+            state |= ReceiveState.ENDED
+        if self._stopped is not None:
+            state |= ReceiveState.STOPPED
+        if self.ours and not self.confirmed:
+            state |= ReceiveState.UNSURE
+        return state
+
+    async def resume(self, carrier: CarrierStream, received: int, state: ReceiveState) -> None:
+        """Go on with ``carrier``: the peer has ``received`` bytes of ours. ``ConnectionLost`` when it goes as well."""
+        self.confirmed = True
+        self._start = b""
+        if state & ReceiveState.STOPPED:
+            self._end_writing(StreamReset(0))
+        if self._write_error is None and received < min(self.log.acknowledged, self.log.end):
+            raise IroshError(ErrorCode.PROTOCOL, "the peer wants bytes again that it has acknowledged")
+        self.acknowledge(received + bool(state & ReceiveState.ENDED))
+        self._reader = carrier
+        self._attached.set()
+        if self._stopped is not None:
+            await carrier.stop(self._stopped)
+        async with self._writing:
+            try:
+                while self._write_error is None and (data := self.log.read(received, LARGE_CHUNK)):
+                    received += len(data)
+                    await carrier.write(data)
+                if self._write_error is None and self.log.finished:
+                    await carrier.finish()
+            except StreamReset as error:
+                self._end_writing(error)
+            if self._reader is carrier:
+                self._writer = carrier
+                self._writable.set()
+
+    def acknowledge(self, offset: int) -> None:
+        """The peer has everything below ``offset``. ``IroshError`` (protocol-error) if it cannot have."""
+        self.confirmed = True
+        if self._write_error is None and self.log.acknowledge(offset):
+            self._wake_writers()
+            self._settle()
+
+    def fail(self, error: Exception) -> None:
+        """End both ways with ``error``."""
+        self._read_error = self._read_error or error
+        self._write_error = self._write_error or error
+        self._reader = None
+        self._no_writer()
+        self._attached.set()
+        self._writable.set()
+        self.log.drop()
+        self._wake_writers()
+
+    # -- reading
+
+    async def read(self, limit: int = 65536) -> bytes:
+        if self._early:
+            return self._take(limit)
+        return await self._read(limit)
+
+    async def read_exactly(self, size: int) -> bytes:
+        while len(self._early) < size:
+            data = await self._read(max(READ_AHEAD, size - len(self._early)))
+            if not data:
+                raise EOFError("the stream ended early")
+            self._early += data
+        return self._take(size)
+
+    def _take(self, limit: int) -> bytes:
+        data = bytes(self._early[:limit])
+        del self._early[:limit]
+        return data
+
+    async def _read(self, limit: int) -> bytes:
+        while not self._read_end:
+            carrier = await self._readable()
+            try:
+                data = await carrier.read(limit)
+            except (ConnectionLost, StreamReset) as error:
+                self._read_failed(carrier, error)
+                continue
+            if carrier is not self._reader:
+                continue  # the peer sends it again on the new carrier
+            if data:
+                self._count(len(data))
+                return data
+            self._end_reading()
+        return b""
+
+    async def _readable(self) -> CarrierStream:
+        while self._reader is None:
+            if self._read_error is not None:
+                raise self._read_error
+            await self._attached.wait()
+        return self._reader
+
+    def _read_failed(self, carrier: CarrierStream, error: Exception) -> None:
+        """Raises what is meant for the reader; returns when the next carrier is to be waited for."""
+        if carrier is not self._reader:
+            return
+        if isinstance(error, StreamReset):
+            self._read_error = error
+            self._settle()
+            raise error
+        self.detach()
+
+    def _count(self, size: int) -> None:
+        self.confirmed = True
+        self.received += size
+        self.unacknowledged += size
+        self._owner.arrived(self, size)
+
+    def _end_reading(self) -> None:
+        self._read_end = True
+        self._owner.arrived(self, 1)
+        self._settle()
+
+    # -- writing
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        async with self._turn:
+            for begin in range(0, len(data), LARGE_CHUNK):
+                chunk = data if len(data) <= LARGE_CHUNK else memoryview(data)[begin : begin + LARGE_CHUNK]
+                await self._wait_room()
+                async with self._writing:
+                    self.log.append(chunk)
+                    if (carrier := self._writer) is not None:
+                        await self._write(carrier, chunk)
+
+    async def _write(self, carrier: CarrierStream, data: bytes | bytearray | memoryview) -> None:
+        if self._start:
+            data = self._start + data
+            self._start = b""
+        try:
+            await carrier.write(data)
+        except ConnectionLost:
+            self._lost_writing(carrier)
+        except StreamReset as error:
+            self._write_failed(carrier, error)
+
+    def _lost_writing(self, carrier: CarrierStream) -> None:
+        if carrier is self._writer:
+            self._no_writer()  # what was written is in the log
+
+    def _write_failed(self, carrier: CarrierStream, error: StreamReset) -> None:
+        if carrier is self._writer:
+            self._end_writing(error)
+            raise error
+
+    def _end_writing(self, error: StreamReset) -> None:
+        """The peer wants nothing more."""
+        if self._write_error is None:
+            self._write_error = error
+            self.log.drop()
+            self._wake_writers()
+            self._settle()
+
+    async def _wait_room(self) -> None:
+        while self._write_error is None and not self.log.has_room:
+            ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._room.append(partial(_set, ready))
+            await ready
+        if self._write_error is not None:
+            raise self._write_error
+
+    def has_room(self, wake: Callable[[], None]) -> bool:
+        """Whether more may be sent; if not, ``wake`` is called when that is to be asked again."""
+        if self._write_error is not None:
+            raise self._write_error
+        if self.log.has_room:
+            return True
+        self._room.append(wake)
+        return False
+
+    def copied(self, carrier: CarrierStream, size: int) -> None:
+        """A copy has read ``size`` bytes from ``carrier``. :class:`StaleCopy` if that is the present one no more."""
+        if carrier is not self._reader:
+            raise StaleCopy  # the peer sends them again
+        self._count(size)
+
+    def _wake_writers(self) -> None:
+        if self._room and (self.log.has_room or self._write_error is not None):
+            waiting, self._room = self._room, []
+            for wake in waiting:
+                wake()
+
+    async def finish(self) -> None:
+        async with self._turn, self._writing:
+            if self._write_error is not None:
+                raise self._write_error
+            self.log.finish()
+            carrier = self._writer
+            if carrier is None:
+                return
+            if self._start:
+                await self._write(carrier, b"")
+            try:
+                await carrier.finish()
+            except ConnectionLost:
+                self._lost_writing(carrier)
+            except StreamReset as error:
+                self._write_failed(carrier, error)
+
+    # -- ending
+
+    async def stop(self, code: int = 0) -> None:
+        if self._stopped is not None or self._read_end:
+            return
+        self._stopped = code
+        self._early.clear()
+        self._read_error = self._read_error or StreamReset(code)
+        carrier = self._reader
+        self._settle()
+        if carrier is not None:
+            await carrier.stop(code)
+
+    async def abort(self, code: int = 0) -> None:
+        carrier = self._reader or self._writer
+        self.fail(StreamReset(code))
+        self._owner.forget(self)
+        if carrier is not None:
+            await carrier.abort(code)
+
+    async def close(self) -> None:
+        """Nothing more is read or written here; what was written still arrives. Never raises."""
+        with suppress(StreamReset, ConnectionLost):
+            if not self.log.finished:
+                await self.finish()
+        await self.stop()
+
+    def _settle(self) -> None:
+        """The session may forget the stream once neither way needs it."""
+        reading = not self._read_end and self._stopped is None and self._read_error is None
+        writing = self._write_error is None and not self.log.settled
+        if not reading and not writing:
+            self._owner.forget(self)
+
+    # -- splice
+
+    async def splice(
+        self, sock: socket.socket, counters: SpliceCounters, ready: Coroutine[Any, Any, None] | None = None
+    ) -> None:
+        await splice(
+            self, sock, Copies(lambda: self._copy_up(sock, counters), lambda: self._copy_down(sock, counters)), ready
+        )
+
+    async def _copy_up(self, sock: socket.socket, counters: SpliceCounters) -> None:
+        while not await self._copied_up(sock, counters):
+            await self._writable.wait()
+        await self.finish()
+
+    async def _copied_up(self, sock: socket.socket, counters: SpliceCounters) -> bool:
+        """Copy on the present carrier. False when there is none (any more)."""
+        async with self._writing:
+            if self._write_error is not None:
+                raise self._write_error
+            carrier = self._writer
+            if carrier is None:
+                return False
+            if self._start:
+                await self._write(carrier, b"")
+            self._copying = _Sending(self, counters)
+            try:
+                await carrier.copy_from(sock, self._copying)
+            except (ConnectionLost, StaleCopy):
+                self._lost_writing(carrier)
+                return False
+            except StreamReset as error:
+                self._write_failed(carrier, error)
+                return False
+            finally:
+                self._copying = None
+            return True
+
+    async def _copy_down(self, sock: socket.socket, counters: SpliceCounters) -> None:
+        loop = asyncio.get_running_loop()
+        while self._early:
+            data = self._take(LARGE_CHUNK)
+            await loop.sock_sendall(sock, data)
+            counters.received += len(data)
+        while not self._read_end:
+            carrier = await self._readable()
+            try:
+                await carrier.copy_to(sock, _Receiving(self, carrier, counters))
+            except (ConnectionLost, StreamReset) as error:
+                self._read_failed(carrier, error)
+                continue
+            except StaleCopy:
+                continue
+            if carrier is self._reader:
+                self._end_reading()
+        end_writing(sock)
+
+
+class _Sending:
+    """Keeps what a copy sends, and holds it back while too much is kept."""
+
+    def __init__(self, stream: SessionStream, counters: SpliceCounters) -> None:
+        self._stream = stream
+        self._counters = counters
+        self.interrupt: Callable[[], None] = _nothing
+
+    def sending(self, data: memoryview) -> None:
+        self._stream.log.append(data)
+        self._counters.sent += len(data)
+
+    def may_send(self, wake: Callable[[], None]) -> bool:
+        return self._stream.has_room(wake)
+
+
+class _Receiving:
+    """Counts what a copy receives, and ends it once another carrier brings the rest."""
+
+    def __init__(self, stream: SessionStream, carrier: CarrierStream, counters: SpliceCounters) -> None:
+        self._stream = stream
+        self._carrier = carrier
+        self._counters = counters
+
+    def received(self, size: int) -> None:
+        self._stream.copied(self._carrier, size)
+        self._counters.received += size
+
+
+def _set(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+def _nothing() -> None:
+    return None
