@@ -74,6 +74,9 @@ class ScriptedSession:
             raise self.failure
         return cast("Connection", self.connection)
 
+    async def wait_closed(self) -> None:
+        await self.connection.wait_closed()
+
     async def close(self) -> None:
         await asyncio.sleep(0)
         self.closed = True

@@ -103,7 +103,7 @@ class Nostr:
                 raise
             finally:
                 del self._dials[session_id]
-        self._tasks.start(_close_with(session, connection))
+        self._tasks.start(_hold(session))
         return Meeting(connection)
 
     async def close(self) -> None:
@@ -179,10 +179,10 @@ class Nostr:
         return relays
 
 
-async def _close_with(session: Session, connection: Connection) -> None:
-    """Hold ``session`` for as long as its connection lives."""
+async def _hold(session: Session) -> None:
+    """Until its connection ends, or we do."""
     try:
-        await connection.wait_closed()
+        await session.wait_closed()
     finally:
         await to_the_end(session.close())
 

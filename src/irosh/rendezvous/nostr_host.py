@@ -35,6 +35,8 @@ class Session(Protocol):
 
     async def join(self, remote: IceDescription) -> Connection: ...
 
+    async def wait_closed(self) -> None: ...
+
     async def close(self) -> None: ...
 
 
@@ -206,7 +208,7 @@ class NostrHost:
             async with asyncio.timeout(JOIN_DEADLINE):
                 serving.connection = await session.join(remote)
             self._accepted.put_nowait(serving.connection)
-            await serving.connection.wait_closed()
+            await session.wait_closed()
         except TimeoutError:
             self._failed(serving, IroshError(ErrorCode.NO_PATH, "no path between the two machines was found"))
         except IroshError as error:

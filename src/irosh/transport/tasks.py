@@ -56,7 +56,10 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
             cancelled = error
     result = task.result()
     if cancelled is not None:
-        raise cancelled
+        try:
+            raise cancelled
+        finally:
+            del cancelled  # or it and this frame would hold each other, and all that the caller has
     return result
 
 

@@ -339,15 +339,17 @@ class WheelEndpoint:
         await self._ready.put(WheelConnection(connection))
 
     async def close(self) -> None:
-        if self._acceptor is not None:
-            self._acceptor.cancel()
-            await asyncio.gather(self._acceptor, return_exceptions=True)
-            # The cancelled task holds this object by its traceback, and the engine keeps the UDP port for as long as
-            # any object of an endpoint is alive.
-            self._acceptor = None
         with contextlib.suppress(iroh.IrohError, TimeoutError):
             async with asyncio.timeout(CLOSE_DEADLINE):
                 await self._endpoint.close()
+                # It ends by itself. Cancelled, its traceback would hold this object until the garbage is collected, and
+                # the engine keeps the UDP port for as long as any object of an endpoint is alive.
+                if self._acceptor is not None:
+                    await asyncio.wait((self._acceptor,))
+        if self._acceptor is not None:
+            self._acceptor.cancel()
+            await asyncio.gather(self._acceptor, return_exceptions=True)
+            self._acceptor = None
 
 
 def _text(error: Any) -> str:
