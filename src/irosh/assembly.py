@@ -13,7 +13,8 @@ from irosh.core.bind_address import bind_addresses
 from irosh.core.config import Config, load_config
 from irosh.core.identity import Identity, load_or_create_identity
 from irosh.core.mode import Mode
-from irosh.core.network_options import NOTHING_CHOSEN, NetworkChoice, NetworkOptions, checked_relay
+from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
+from irosh.core.network_options import NetworkOptions, checked_relay
 from irosh.core.state import StateDirectory
 from irosh.core.trust import TrustStore
 from irosh.node.node import Node

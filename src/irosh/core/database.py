@@ -76,6 +76,11 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX audit_refused ON audit(number) WHERE outcome = 'refused'",
         "CREATE INDEX audit_other ON audit(number) WHERE outcome <> 'refused'",
     ),
+    (
+        "ALTER TABLE peers ADD COLUMN mode TEXT NOT NULL DEFAULT 'iroh-default'",
+        "ALTER TABLE peers ADD COLUMN npub TEXT",
+        "ALTER TABLE peers ADD COLUMN nostr_relays TEXT NOT NULL DEFAULT ''",
+    ),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 

@@ -12,6 +12,7 @@ from irosh.core.capability import Capability
 from irosh.core.database import Database, Value
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.invites import InviteInfo, Invites
+from irosh.core.mode import Mode
 from irosh.core.peer import Peer, Standing, Status, capabilities_to_text, is_endpoint_id
 from irosh.core.peer_table import PeerTable
 from irosh.core.petname import LONGEST, petname_from_hostname, valid_petname
@@ -211,6 +212,14 @@ class TrustStore:
         printable is dropped.
         """
         self._peers.set_route(peer_id, addresses, relays, remote_user)
+
+    def remember_rendezvous(self, peer_id: str, mode: Mode, npub: str | None, nostr_relays: Iterable[str]) -> None:
+        """Keep by which mode a peer is met. An ``npub`` of None leaves what is known of its Nostr key and relays."""
+        self._peers.set_rendezvous(peer_id, mode, npub, nostr_relays)
+
+    def find_npub(self, npub: str) -> Peer | None:
+        """The peer with this Nostr key."""
+        return self._peers.by_npub(npub)
 
     def touch(self, peer_id: str) -> None:
         """Note that the peer was seen now."""

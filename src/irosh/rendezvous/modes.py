@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from irosh.core.errors import IroshError
 from irosh.core.mode import Mode
-from irosh.core.network_options import NetworkChoice, NetworkOptions
+from irosh.core.network_choice import NetworkChoice
+from irosh.core.network_options import NetworkOptions
 from irosh.rendezvous.interfaces import Contact, Hosting, Rendezvous
 
 Starter = Callable[[NetworkOptions, Hosting | None], Awaitable[Rendezvous]]

@@ -51,7 +51,7 @@ async def _host(
     settings: Settings, relays: tuple[str, ...] | None, bind: str | None, invite: dict[str, Any], qr: bool
 ) -> None:
     from irosh.assembly import NodeOptions, assembled_node
-    from irosh.core.network_options import NetworkChoice
+    from irosh.core.network_choice import NetworkChoice
     from irosh.faces.cli.limits import raise_file_limit
     from irosh.node.operations import make_invite
 
