@@ -14,7 +14,7 @@ from irosh.core.nostr_key import NostrKey, parse_npub
 from irosh.core.nostr_signal import Answer, Content, Parties, Refusal, Signal, open_signal, seal
 from irosh.rendezvous.ice_session import IceSession
 from irosh.rendezvous.interfaces import Contact, Exchange, Hosting, Meeting
-from irosh.rendezvous.nostr_channel import NostrChannel, problems, wait_any_up
+from irosh.rendezvous.nostr_channel import NostrChannel, problems, wait_tried
 from irosh.rendezvous.nostr_dial import NostrDial, new_session
 from irosh.rendezvous.nostr_host import NostrHost, Receiver, Session
 from irosh.rendezvous.nostr_link import RelayLink
@@ -124,7 +124,7 @@ class Nostr:
             lambda: self._gather(controlling=False),
             self._options.max_sessions,
         )
-        await wait_any_up(self._links, RELAY_DEADLINE)
+        await wait_tried(self._links, RELAY_DEADLINE)
 
     async def _gather(self, *, controlling: bool) -> Session:
         return await IceSession.gather(

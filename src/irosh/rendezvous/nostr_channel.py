@@ -11,7 +11,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from irosh.core import nostr_frames
 from irosh.core.errors import IroshError
@@ -122,15 +122,8 @@ def problems(links: Iterable[RelayLink]) -> list[IroshError]:
     return [problem for problem in found if problem is not None]
 
 
-async def wait_any_up(links: Iterable[RelayLink], deadline: float) -> bool:
-    """Whether one of the relays is up within ``deadline`` seconds."""
-    waits = [asyncio.ensure_future(link.wait_up()) for link in links]
-    if not waits:
-        return False
-    try:
-        done, _ = await asyncio.wait(waits, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
-        return bool(done)
-    finally:
-        for wait in waits:
-            wait.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+async def wait_tried(links: Iterable[RelayLink], deadline: float) -> None:
+    """Return once it is known of all relays whether they serve us, or after ``deadline`` seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(deadline):
+            await asyncio.gather(*(link.wait_tried() for link in links))

@@ -59,6 +59,7 @@ class RelayLink:
         self._sent = asyncio.Event()
         self._sent.set()
         self._up = asyncio.Event()
+        self._tried = asyncio.Event()
         self._problem = "it has not answered yet"
         self._refusal = ""
         self._challenges = 0
@@ -72,6 +73,10 @@ class RelayLink:
     async def wait_up(self) -> None:
         """Return once the relay is up."""
         await self._up.wait()
+
+    async def wait_tried(self) -> None:
+        """Return once it is known whether the relay serves us."""
+        await self._tried.wait()
 
     def problem(self) -> IroshError | None:
         """What is wrong with the relay, if anything."""
@@ -105,6 +110,7 @@ class RelayLink:
         while True:
             began = time.monotonic()
             self._problem = await self._connected_once()
+            self._tried.set()
             log.info("Nostr relay %s: %s", self.url, self._problem)
             if time.monotonic() - began > STEADY:
                 delay = BACKOFF_FIRST
@@ -167,6 +173,7 @@ class RelayLink:
         match message:
             case Subscribed():
                 self._up.set()
+                self._tried.set()
             case Unsubscribed(reason):
                 # One that wants us to authenticate first subscribes us when we have.
                 if not (self._authentication and reason.startswith("auth-required")):

@@ -30,17 +30,19 @@ def nostr() -> None:
 def key(settings: Settings, nsec_file: Path | None) -> None:
     """Show the npub under which peers find this machine with --mode nostr.
 
-    It belongs to this machine's identity, unless --nsec-file names a key of your own.
+    It belongs to this machine's identity, unless --nsec-file or the configuration names a key of your own.
     """
+    from irosh.core.config import load_config
     from irosh.core.identity import load_or_create_identity
     from irosh.core.nostr_key import NostrKey
     from irosh.core.state import StateDirectory
 
-    if nsec_file is not None:
-        own = NostrKey.load(nsec_file)
+    state = StateDirectory(settings.state_path)
+    file = nsec_file or load_config(state.config_path).network.nsec_file
+    if file is not None:
+        own = NostrKey.load(file)
     else:
-        state = StateDirectory(settings.state_path).ensure()
-        own = NostrKey.derive(load_or_create_identity(state.identity_path).secret)
+        own = NostrKey.derive(load_or_create_identity(state.ensure().identity_path).secret)
     settings.output.result({"npub": own.npub, "public_key": own.public.hex()}, own.npub)
 
 
