@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -290,6 +291,54 @@ def test_contacts_that_cannot_be_dialled() -> None:
         with pytest.raises(IroshError) as error:
             await Nostr.start(HOST, options(), Hosting(None, lambda: None, lambda _: True))
         assert error.value.code is ErrorCode.USAGE
+
+    run(body())
+
+
+def test_a_nostr_key_of_ones_own(tmp_path: Path) -> None:
+    async def body() -> None:
+        own = nostr_key(42)
+        file = tmp_path / "nsec"
+        file.write_text(own.secret.hex())
+        file.chmod(0o600)
+        async with local_relay() as relay, receiver(ALICE) as alice:
+            hosting = Hosting(None, lambda: None, lambda _: True)
+            nostr = await Nostr.start(HOST, replace(options(relay.url), nsec_file=file), hosting)
+            try:
+                assert nostr.contact() == Contact(HOST.id, npub=own.npub, nostr_relays=(relay.url,))
+                assert NostrKey.derive(HOST.secret).npub != own.npub
+                connection = await dialled(alice, nostr.contact())
+                assert connection.peer_id == HOST.id
+                connection.close()
+            finally:
+                await nostr.close()
+            file.chmod(0o644)
+            with pytest.raises(IroshError) as error:
+                await Nostr.start(HOST, replace(options(relay.url), nsec_file=file), hosting)
+            assert error.value.code is ErrorCode.KEY_UNSAFE
+
+    run(body())
+
+
+def test_two_machines_may_share_a_nostr_key(tmp_path: Path) -> None:
+    """The answer of the wrong one is not taken for that of the right one."""
+
+    async def body() -> None:
+        file = tmp_path / "nsec"
+        file.write_text(nostr_key(42).secret.hex())
+        file.chmod(0o600)
+        async with local_relay() as relay, receiver(ALICE) as alice:
+            hosting = Hosting(None, lambda: None, lambda _: True)
+            settings = replace(options(relay.url), nsec_file=file)
+            nodes = [await Nostr.start(identity, settings, hosting) for identity in (HOST, BOB)]
+            try:
+                for node in nodes:
+                    connection = await dialled(alice, node.contact())
+                    assert connection.peer_id == node.contact().endpoint_id
+                    connection.close()
+            finally:
+                for node in nodes:
+                    await node.close()
 
     run(body())
 

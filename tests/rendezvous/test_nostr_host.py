@@ -68,7 +68,10 @@ class ScriptedSession:
     def description(self) -> IceDescription:
         return IceDescription(HOST.id, "ufrag", "p" * 24)
 
-    async def join(self, remote: IceDescription) -> Connection:
+    async def stale(self) -> None:
+        await asyncio.Event().wait()
+
+    async def join(self, remote: IceDescription, *, patience: float = 0.0) -> Connection:
         await self.proceed.wait()
         if self.failure is not None:
             raise self.failure

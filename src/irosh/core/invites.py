@@ -97,9 +97,9 @@ class Invites:
         self._database.execute("INSERT INTO redemptions VALUES (?, ?, 0)", (invite.id, peer_id))
         return invite.capabilities, False
 
-    def check(self, secret: bytes, peer_id: str) -> None:
-        """Raises what :meth:`redeem` would."""
-        self._check(secret, peer_id)
+    def check(self, secret: bytes, peer_id: str) -> bool:
+        """Raises what :meth:`redeem` would, and says what it would of whether that is settled; uses nothing up."""
+        return bool(self._check(secret, peer_id)[1])
 
     def _check(self, secret: bytes, peer_id: str) -> tuple[InviteInfo, bool | None]:
         """The invite; and if the peer redeemed it before, whether that is settled."""

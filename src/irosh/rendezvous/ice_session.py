@@ -113,6 +113,8 @@ class IceSession:
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
+            # Cancelled, it holds by its traceback this object and the connection, and with it the UDP port.
+            self._watcher = None
         await self._free()
 
     # --- gathering

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.ice_description import IceDescription, decode_description
@@ -17,6 +18,7 @@ from irosh.rendezvous.nostr_host import JOIN_DEADLINE, Session
 from irosh.rendezvous.nostr_link import RelayLink
 from irosh.transport.close_reason import printable
 from irosh.transport.interfaces import Connection
+from irosh.transport.tasks import first_to_end
 
 ANSWER_DEADLINE = 30.0
 FIRST_REPEAT, LAST_REPEAT = 1.5, 5.0  # seconds between requests
@@ -45,7 +47,8 @@ class NostrDial:
     async def run(self, session: Session) -> Connection:
         """The connection. Raises ``IroshError``: unreachable, identity-mismatch, what the host says against us."""
         try:
-            remote = await self._ask(Request(session.description.encode(), self._contact.invite))
+            request = Request(session.description.encode(), self._contact.invite)
+            remote: IceDescription = await first_to_end(self._ask(request), _until_stale(session))
             return await self._join(session, remote)
         except BaseException:
             self._send(Bye())
@@ -129,6 +132,14 @@ class NostrDial:
             + (f" (not to be reached: {', '.join(link.url for link in down)})" if down else ""),
             "is `irosh host --mode nostr` running there, with one of these relays (--nostr-relay)?",
         )
+
+
+async def _until_stale(session: Session) -> NoReturn:
+    """Keeps the mappings in the NATs alive while the answer takes its time."""
+    await session.stale()
+    raise IroshError(
+        ErrorCode.UNREACHABLE, "this machine's address has changed while it waited for an answer", "try again"
+    )
 
 
 def new_session() -> bytes:

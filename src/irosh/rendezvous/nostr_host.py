@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 JOIN_DEADLINE = 60.0
 """Seconds; ICE and its fallbacks give up before that by themselves."""
+PATIENCE = 10.0
+"""Seconds that a receiver may take to get our answer, which a relay may have lost the first time."""
 MAX_ENDED = 1024
 REFUSAL_RATE, REFUSAL_BURST = 2.0, 30.0
 
@@ -33,7 +35,9 @@ class Session(Protocol):
     @property
     def description(self) -> IceDescription: ...
 
-    async def join(self, remote: IceDescription) -> Connection: ...
+    async def stale(self) -> None: ...
+
+    async def join(self, remote: IceDescription, *, patience: float = 0.0) -> Connection: ...
 
     async def wait_closed(self) -> None: ...
 
@@ -206,7 +210,7 @@ class NostrHost:
             serving.answer = Answer(session.description.encode())
             self._send(serving.receiver, serving.answer)
             async with asyncio.timeout(JOIN_DEADLINE):
-                serving.connection = await session.join(remote)
+                serving.connection = await session.join(remote, patience=PATIENCE)
             self._accepted.put_nowait(serving.connection)
             await session.wait_closed()
         except TimeoutError:
