@@ -17,7 +17,7 @@ from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
 from irosh.core.network_options import NetworkOptions, checked_relay
 from irosh.core.state import StateDirectory
 from irosh.core.trust import TrustStore
-from irosh.node.node import Node
+from irosh.node.node import DEFAULT_TERMS, InviteTerms, Node
 from irosh.node.operations import node_operations
 from irosh.rendezvous.interfaces import Exchange, Hosting, Rendezvous
 from irosh.rendezvous.iroh_default import IrohDefault
@@ -27,6 +27,9 @@ from irosh.services.tunnel.service import TunnelService
 from irosh.transport.wheel import EndpointSettings
 
 log = logging.getLogger(__name__)
+
+LOOPBACK = ("127.0.0.1:0", "[::1]:0")
+"""Where an endpoint binds that shall have no direct path."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class NodeOptions:
     modes: tuple[Mode, ...] = (Mode.IROH_DEFAULT,)
     network: NetworkChoice = NOTHING_CHOSEN
     exchange: Exchange | None = None
+    offered: InviteTerms = DEFAULT_TERMS
+    """What the invite in an offer of a manual mode grants."""
 
 
 @asynccontextmanager
@@ -63,7 +68,12 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
             )
             node.add_operations(node_operations(node))
             if options.hosting:
-                hosting = Hosting(options.exchange, node.offered_invite, node.knows, trust.check_invite)
+                hosting = Hosting(
+                    options.exchange,
+                    lambda: node.create_invite(options.offered).secret,
+                    node.knows,
+                    trust.check_invite,
+                )
                 await modes.host(options.modes, hosting)
             yield node
         finally:
@@ -91,7 +101,7 @@ def _modes(identity: Identity, options: NetworkOptions) -> Modes:
     async def iroh_default(options: NetworkOptions, hosting: Hosting | None) -> Rendezvous:
         settings = EndpointSettings(
             secret=identity.secret,
-            bind=bind_addresses(options.bind),
+            bind=LOOPBACK if options.relay_only else bind_addresses(options.bind),
             relays=options.relays,
             relay_token=options.relay_token,
             accepts=hosting is not None,
