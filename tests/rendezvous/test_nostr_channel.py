@@ -214,6 +214,30 @@ def test_a_flood_from_one_relay_does_not_keep_messages_of_another_out() -> None:
     run(body())
 
 
+def test_strangers_that_flood_do_not_keep_out_whom_we_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one and the same relay: what may be verified of strangers is used up."""
+    monkeypatch.setattr(nostr_link, "EVENT_RATE", 0.001)
+
+    async def body() -> None:
+        async with (
+            OddRelay().running() as relay,
+            member(1, relay.url) as alice,
+            member(2, relay.url) as bob,
+            member(3, relay.url) as carol,
+        ):
+            alice.send(bob, b"before")
+            assert (await bob.receive())[1] == b"before"
+            bob.channel.befriend(alice.key.public)
+            (event,) = relay.received
+            await relay.broadcast([event | {"id": f"{n:064x}", "pubkey": f"{n:064x}"} for n in range(500)])
+            carol.send(bob, b"lost")
+            await until(lambda: len(relay.received) == 2)
+            alice.send(bob, b"after")
+            assert (await bob.receive())[1] == b"after"
+
+    run(body())
+
+
 def test_a_sender_that_floods_is_held_back() -> None:
     async def body() -> None:
         async with (

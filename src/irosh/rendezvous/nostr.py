@@ -86,6 +86,7 @@ class Nostr:
 
     async def dial(self, contact: Contact, exchange: Exchange | None = None) -> Meeting:
         npub = self._checked_npub(contact)
+        self._channel.befriend(npub)
         session_id = new_session()
         async with self._channel.using(self._relays_for(contact)) as links:  # they connect while we gather
             session = await self._gather(controlling=True)
@@ -155,6 +156,8 @@ class Nostr:
                 dial.received(npub, signal)
         elif self._host is not None:
             self._host.received(npub, signal)
+            if self._host.serves(signal.sender):
+                self._channel.befriend(npub)
 
     def _checked_npub(self, contact: Contact) -> bytes:
         if contact.npub is None:

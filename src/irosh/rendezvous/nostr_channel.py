@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 MAX_SEEN = 4096
 MAX_SENDERS = 1024
+MAX_FRIENDS = 1024
 SENDER_RATE, SENDER_BURST = 1.0, 20.0  # messages a second of one Nostr key
 DRAIN_DEADLINE = 1.0
 
@@ -46,6 +47,7 @@ class NostrChannel:
         self._users: dict[str, int] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._senders: OrderedDict[str, TokenBucket] = OrderedDict()
+        self._friends: OrderedDict[str, None] = OrderedDict()
 
     @asynccontextmanager
     async def using(self, urls: Iterable[str]) -> AsyncIterator[list[RelayLink]]:
@@ -72,6 +74,13 @@ class NostrChannel:
         for link in links:
             link.publish(event)
 
+    def befriend(self, key: bytes) -> None:
+        """Messages of this Nostr key get through when strangers flood us."""
+        self._friends[key.hex()] = None
+        self._friends.move_to_end(key.hex())
+        if len(self._friends) > MAX_FRIENDS:
+            self._friends.popitem(last=False)
+
     async def close(self) -> None:
         """Disconnect from all relays."""
         await self._tasks.close()
@@ -95,7 +104,8 @@ class NostrChannel:
         if not nostr_frames.is_signalling_for(event, self._recipient) or event.id in self._seen:
             return
         # Before the costly part each relay has a budget of its own, so that one that forges hurts itself alone.
-        if not link.events.try_take(1):
+        budget = link.of_friends if event.pubkey in self._friends else link.of_strangers
+        if not budget.try_take(1):
             return
         payload = self._cipher.open(message)
         if payload is None:

@@ -112,6 +112,10 @@ class NostrHost:
         """How many there are, established or on the way."""
         return len(self._sessions)
 
+    def serves(self, receiver_id: bytes) -> bool:
+        """Whether there is a session with this endpoint id."""
+        return any(receiver == receiver_id for receiver, _ in self._sessions)
+
     async def accept(self) -> Connection | None:
         """The next connection; None once closed."""
         if self._closed:

@@ -36,7 +36,7 @@ EVENT_LIFETIME = 10.0
 MAX_WAITING = 64
 MAX_CHALLENGES = 4
 # Messages a second that are read; a relay that sends more is read more slowly.
-FRAME_RATE, FRAME_BURST = 400.0, 800.0
+FRAME_RATE, FRAME_BURST = 2000.0, 4000.0
 # Events a second whose signatures are verified: the costly part.
 EVENT_RATE, EVENT_BURST = 40.0, 200.0
 _TEXT = 160
@@ -49,8 +49,10 @@ class RelayLink:
         self, url: str, recipient: str, cipher: NostrCipher, deliver: Callable[[RelayLink, EventMessage], None]
     ) -> None:
         self.url = url
-        self.events = TokenBucket(EVENT_RATE, EVENT_BURST, time.monotonic)
-        """What may be verified of what this relay brings."""
+        self.of_strangers = TokenBucket(EVENT_RATE, EVENT_BURST, time.monotonic)
+        """How many events may be verified of those that this relay brings."""
+        self.of_friends = TokenBucket(EVENT_RATE, EVENT_BURST, time.monotonic)
+        """The same, of those that say they are of keys we expect to hear of."""
         self._recipient = recipient
         self._cipher = cipher
         self._deliver = deliver
@@ -163,7 +165,10 @@ class RelayLink:
                 await asyncio.sleep(pause)
             message = nostr_frames.parse(text)
             if isinstance(message, EventMessage):
-                self._deliver(self, message)
+                try:
+                    self._deliver(self, message)
+                except Exception:  # whatever somebody found to send must not cost us the relay
+                    log.exception("an event from %s could not be handled", self.url)
             elif message is not None:
                 await self._handle(websocket, message)
 
