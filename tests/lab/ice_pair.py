@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -82,16 +83,18 @@ def meet(
     client_settings: Mapping[str, Any],
     *,
     seconds: float = 0.0,
+    late: float = 0.0,
 ) -> Result:
-    """Have two sides meet and exchange bytes for ``seconds``."""
+    """Have two sides meet and exchange bytes for ``seconds``. The host learns of the client ``late``."""
     with ExitStack() as stack:
         sides = [
             stack.enter_context(ice_peer(host, controlling=False, **host_settings)),
             stack.enter_context(ice_peer(client, controlling=True, **client_settings)),
         ]
         gathered = [side.hear() for side in sides]
-        for side, other in zip(sides, reversed(gathered), strict=True):
-            side.tell(description=other["description"])
+        sides[1].tell(description=gathered[0]["description"])
+        time.sleep(late)
+        sides[0].tell(description=gathered[1]["description"])
         met_client, met_host = sides[1].hear(), sides[0].hear()
         echoed: Said = {}
         if "error" not in met_client:

@@ -17,7 +17,6 @@ import os
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from irosh.core.errors import IroshError
@@ -27,6 +26,7 @@ from irosh.core.network_options import NetworkOptions, TurnServer
 from irosh.rendezvous.ice_session import IceSession
 from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.transport.interfaces import Connection
+from tests.support.sockets import PATIENCE, open_sockets
 
 BLOCK = 1 << 16
 
@@ -40,17 +40,6 @@ async def hear() -> dict[str, Any]:
     return dict(json.loads(line))
 
 
-def sockets() -> int:
-    """The UDP and TCP sockets that this process has open."""
-    found = 0
-    for descriptor in Path("/proc/self/fd").iterdir():
-        try:
-            found += os.readlink(descriptor).startswith("socket:")
-        except FileNotFoundError:
-            continue
-    return found
-
-
 async def main(settings: dict[str, Any]) -> None:
     controlling = settings.pop("controlling")
     patience = settings.pop("patience", 0.0)
@@ -60,7 +49,7 @@ async def main(settings: dict[str, Any]) -> None:
     }
     options = NetworkOptions(**lists, turn_servers=turn)
     secret = os.urandom(32)
-    before = sockets()
+    before = open_sockets()
     fallback = RelayFallback(secret, options)
     start = time.monotonic()
     session = await IceSession.gather(secret, options, controlling=controlling, fallback=fallback)
@@ -86,11 +75,11 @@ async def main(settings: dict[str, Any]) -> None:
     await session.close()
     await fallback.close()
     del session, fallback
-    gc.collect()
-    end = time.monotonic() + 3.0
-    while sockets() > before and time.monotonic() < end:
+    end = time.monotonic() + PATIENCE
+    while open_sockets() > before and time.monotonic() < end:
+        gc.collect()
         await asyncio.sleep(0.02)  # the engine closes its sockets in a thread of its own
-    say(sockets=sockets() - before, tasks=len(asyncio.all_tasks()) - 1)
+    say(sockets=open_sockets() - before, tasks=len(asyncio.all_tasks()) - 1)
 
 
 async def send(connection: Connection) -> None:

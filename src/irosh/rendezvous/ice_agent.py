@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 NEGOTIATION_DEADLINE = 10.0  # seconds from the first word of the peer
 DIRECT_PHASE = 2.0  # after it, pairs by TURN are good enough
+HOPELESS_DEADLINE = 4.0
+HOPELESS_DIRECT_PHASE = 0.3
 BETTER_PAIR = 0.06  # how long the first pair that works waits for one of higher priority
 RETRIES = 2  # of one check: after 0.5 and 1.5 s; it has failed after 3.5 s
 RETRY_PAUSE = 1.0  # before a failed pair is checked again
@@ -45,6 +47,8 @@ class IceAgent(Connection):
         super().__init__(controlling, local_username=random_string(8), local_password=random_string(24))
         self.heard = asyncio.Event()
         """Set once the peer has proven to be there, on any pair."""
+        self._deadline = NEGOTIATION_DEADLINE
+        self._direct_phase = DIRECT_PHASE
         self._heard_at = 0.0
         self._valid_at = 0.0
         self._progress = asyncio.Event()
@@ -76,11 +80,14 @@ class IceAgent(Connection):
 
     # --- the search for a pair
 
-    async def negotiate(self, remote: IceDescription, *, patience: float) -> CandidatePair:
+    async def negotiate(self, remote: IceDescription, *, patience: float, hopeless: bool = False) -> CandidatePair:
         """The pair that both sides choose. ``TimeoutError`` when there is none.
 
-        ``patience`` is how many seconds the peer may take to show up; from its first word on, there are 10.
+        ``patience`` is how many seconds the peer may take to show up; from its first word on, there are 10, or less
+        when it is ``hopeless``: only a pair inside one network, or by TURN, can work.
         """
+        if hopeless:
+            self._direct_phase, self._deadline = HOPELESS_DIRECT_PHASE, HOPELESS_DEADLINE
         loop = asyncio.get_running_loop()
         self._started_at = loop.time()
         self._selected = loop.create_future()
@@ -88,7 +95,7 @@ class IceAgent(Connection):
         for line in remote.candidates:
             await self.add_remote_candidate(Candidate.from_sdp(line))
         choose = self._nominate() if self.ice_controlling else self._be_nominated()
-        async with asyncio.timeout(patience + NEGOTIATION_DEADLINE) as deadline:
+        async with asyncio.timeout(patience + self._deadline) as deadline:
             pair: CandidatePair = await first_to_end(choose, self._check(), self._limit(deadline))
         return pair
 
@@ -102,7 +109,7 @@ class IceAgent(Connection):
 
     async def _limit(self, deadline: asyncio.Timeout) -> None:
         await self.heard.wait()
-        deadline.reschedule(asyncio.get_running_loop().time() + NEGOTIATION_DEADLINE)
+        deadline.reschedule(asyncio.get_running_loop().time() + self._deadline)
         await asyncio.Event().wait()
 
     async def _repeat_failed(self) -> None:
@@ -140,7 +147,7 @@ class IceAgent(Connection):
 
     def _not_before(self, pair: CandidatePair) -> float:
         if self.is_relayed(pair):
-            return self._heard_at + DIRECT_PHASE
+            return self._heard_at + self._direct_phase
         return self._valid_at if pair is self._check_list[0] else self._valid_at + BETTER_PAIR
 
     def is_relayed(self, pair: CandidatePair) -> bool:
@@ -208,6 +215,11 @@ class IceAgent(Connection):
             self._peer_choice = next(
                 (pair for pair in self._check_list if pair.protocol is protocol and pair.remote_addr == addr), None
             )
+
+    def request_received(self, message: stun.Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
+        """A request; aioice calls this. Unanswered until we know of the session, or the peer would think us ready."""
+        if self.remote_password is not None:
+            super().request_received(message, addr, protocol)
 
     def _check_again(self, message: stun.Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
         """Send a check in progress once more: it may have met the peer's NAT before the peer opened that (7.3.1.4)."""

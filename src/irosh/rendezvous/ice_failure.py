@@ -27,6 +27,13 @@ def no_path(
     if heard:
         message = f"packets of {peer} arrive here, but no way works in both directions ({tried})"
         return IroshError(ErrorCode.NO_PATH, message, _remedy(remote, relay_forbidden, relay_error))
+    if not local.candidates or not remote.candidates:
+        why = "one side has no addresses, so only a relay was left" if remote.relays else "one side has no addresses"
+        return IroshError(
+            ErrorCode.NO_PATH,
+            f"no way to {peer} ({tried}): {why}",
+            _remedy(remote, relay_forbidden, relay_error),
+        )
     message = f"no packet of {peer} arrives here ({tried})"
     if why := _theory(local, remote):
         message += f": {why}"
@@ -40,9 +47,8 @@ def is_symmetric(description: IceDescription) -> bool:
 
 
 def is_hopeless(local: IceDescription, remote: IceDescription) -> bool:
-    """Whether no direct way between two NATs, and none by TURN, is possible (RFC 5128 section 3.3)."""
-    turn = any(_has(description, "relay") for description in (local, remote))
-    return is_symmetric(local) and is_symmetric(remote) and not turn
+    """Whether no direct way between the NATs of the two is possible (RFC 5128 section 3.3)."""
+    return is_symmetric(local) and is_symmetric(remote)
 
 
 def _theory(local: IceDescription, remote: IceDescription) -> str:

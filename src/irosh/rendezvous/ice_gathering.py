@@ -30,7 +30,7 @@ from irosh.rendezvous.resolving import Address, resolve_udp
 
 log = logging.getLogger(__name__)
 
-GATHERING_DEADLINE = 4.0
+GATHERING_DEADLINE = 3.0
 SETTLE = 0.75  # seconds for slower servers and interfaces, once one has answered
 KEEPALIVE = 15.0  # RFC 8445 section 11
 TURN_BY_UDP = 1.5  # seconds, before TCP is tried
@@ -108,8 +108,8 @@ def _default_source(family: socket.AddressFamily, destination: str) -> str:
 
 
 async def _ask_stun(servers: Iterable[str], bases: list[StunProtocol], found: Gathered) -> None:
-    """Ask all servers from all sockets where a NAT can be before them."""
-    asked = [base for base in bases if _is_natable(base.local_candidate.host)]
+    """Ask all servers from all sockets that reach them."""
+    asked = [base for base in bases if ip_address(base.local_candidate.host).version == 4]
     names = list(servers)[:MAX_SERVERS]
     if not asked or not names:
         return
@@ -163,7 +163,8 @@ async def _ask_one(server: str, bases: list[StunProtocol], found: Gathered, answ
         found.stun_server = found.stun_server or address
         answered.set()
 
-    await asyncio.gather(*(ask(base) for base in bases))
+    inside = ip_address(address[0]).is_loopback
+    await asyncio.gather(*(ask(base) for base in bases if ip_address(base.local_candidate.host).is_loopback == inside))
 
 
 async def _resolved(host: str, port: int, family: socket.AddressFamily) -> Address:
@@ -190,11 +191,6 @@ def _lying(server: str) -> IroshError:
         f"the STUN server {server} gives an address that no machine can have",
         "it is broken, or not what it says: name another with --stun-server",
     )
-
-
-def _is_natable(host: str) -> bool:
-    address = ip_address(host)
-    return address.version == 4 and not address.is_loopback
 
 
 # --- TURN

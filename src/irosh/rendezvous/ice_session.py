@@ -24,7 +24,7 @@ from irosh.rendezvous.ice_gathering import Gathered, gather, mapping_changed
 from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.rendezvous.turn_shim import LOOPBACK, TurnShim, close_allocation
 from irosh.transport.interfaces import Connection, Route
-from irosh.transport.tasks import to_the_end
+from irosh.transport.tasks import task_group, to_the_end
 from irosh.transport.wheel import EndpointSettings, WheelEndpoint, bind_endpoint
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class IceSession:
         self._shim: TurnShim | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._changing_hands = False
+        self._relay_error: IroshError | None = None
         self.way: Way = "direct"
         self.description = IceDescription(identity.id, agent.local_username, agent.local_password)
         self.problems: list[IroshError] = []
@@ -87,6 +88,7 @@ class IceSession:
         ``patience`` is how many seconds the peer may take to learn of this session; from then on it is 30 at most.
         ``IroshError`` (no-path, unreachable, relay-unreachable, identity-mismatch, …).
         """
+        connection: Connection | None = None
         try:
             if remote.endpoint_id == self._identity.id:
                 raise IroshError(ErrorCode.UNKNOWN_TARGET, "this is this machine's own description")
@@ -94,12 +96,14 @@ class IceSession:
                 async with asyncio.timeout(patience + JOIN_DEADLINE):
                     connection = await self._meet(remote, patience)
             except TimeoutError:
-                raise self._no_path(remote, None) from None
+                raise self._no_path(remote) from None
+            if self.way == "relay":
+                await self._free()
         except BaseException:
+            if connection is not None:
+                connection.close()
             await to_the_end(self._free())
             raise
-        if self.way == "relay":
-            await self._free()
         self._watcher = asyncio.create_task(self._free_when_over(connection), name="session")
         return connection
 
@@ -120,7 +124,10 @@ class IceSession:
     # --- gathering
 
     async def _gather(self) -> None:
-        self._gathered, relays = await asyncio.gather(gather(self._agent, self._options), self._relays())
+        async with task_group() as group:
+            gathering = group.create_task(gather(self._agent, self._options))
+            asking = group.create_task(self._relays())
+        self._gathered, relays = gathering.result(), asking.result()
         self.problems += self._gathered.problems
         self.description = IceDescription(
             self._identity.id,
@@ -134,7 +141,7 @@ class IceSession:
         if self._fallback is None:
             return ()
         try:
-            relays = await self._fallback.relays()
+            relays = await self._fallback.relays(self._options.relays)
         except IroshError as error:
             self.problems.append(error)
             return ()
@@ -173,9 +180,11 @@ class IceSession:
         if not remote.candidates or not self._gathered.candidates:
             raise IroshError(ErrorCode.NO_PATH, "one side has no addresses to try")
         try:
-            pair = await self._agent.negotiate(remote, patience=patience)
+            pair = await self._agent.negotiate(
+                remote, patience=patience, hopeless=is_hopeless(self.description, remote)
+            )
         except TimeoutError:
-            raise self._no_path(remote, None) from None
+            raise self._no_path(remote) from None
         self._changing_hands = True
         self.way = "turn" if self._agent.is_relayed(pair) else "direct"
         await self._agent.switch(pair)
@@ -232,10 +241,16 @@ class IceSession:
         fallback = self._relay_allowed(remote)
         if remote.candidates and self.description.candidates:
             await asyncio.wait((direct,), timeout=RELAY_AFTER)
-        met = await fallback.dial(remote.endpoint_id, remote.relays, patience=patience + NEGOTIATION_DEADLINE)
+        met = await fallback.dial(
+            remote.endpoint_id,
+            remote.relays,
+            patience=patience + NEGOTIATION_DEADLINE,
+            on_failure=self._note_relay_error,
+        )
         try:
             # The peer is there, so there is nothing more to wait for than for ICE itself.
-            grace = HOPELESS_GRACE if is_hopeless(self.description, remote) else GRACE
+            turn = any(" typ relay" in line for line in (*self.description.candidates, *remote.candidates))
+            grace = HOPELESS_GRACE if not turn and is_hopeless(self.description, remote) else GRACE
             await asyncio.wait((direct,), timeout=grace)
             if self._changing_hands:
                 await asyncio.wait((direct,), timeout=QUIC_DEADLINE + 1)
@@ -243,6 +258,9 @@ class IceSession:
         except BaseException:
             met.connection.close()
             raise
+
+    def _note_relay_error(self, error: IroshError) -> None:
+        self._relay_error = error
 
     # --- the end
 
@@ -252,15 +270,17 @@ class IceSession:
         for error in (direct, relayed):
             if error is not None and not isinstance(error, IroshError | TimeoutError):
                 return error
-        return self._no_path(remote, relayed if isinstance(relayed, IroshError) else None)
+        if isinstance(direct, IroshError) and direct.code is not ErrorCode.NO_PATH:
+            return direct  # ICE did find a way
+        return self._no_path(remote)
 
-    def _no_path(self, remote: IceDescription, relayed: IroshError | None) -> IroshError:
+    def _no_path(self, remote: IceDescription) -> IroshError:
         return no_path(
             self.description,
             remote,
             heard=self._agent.heard.is_set(),
             relay_forbidden=self._fallback is None,
-            relay_error=relayed,
+            relay_error=self._relay_error,
         )
 
     async def _free_when_over(self, connection: Connection) -> None:

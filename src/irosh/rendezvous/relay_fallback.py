@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from irosh.core.ice_description import MAX_RELAYS
 from irosh.core.identity import short_id
 from irosh.core.network_options import NetworkOptions
 from irosh.rendezvous.dialling import dial_route
-from irosh.transport.interfaces import Connection, Endpoint, Route, Stream, StreamReset
+from irosh.transport.interfaces import MEETING_ALPN, ByteStream, Connection, Route, StreamReset
 from irosh.transport.wheel import EndpointSettings, WheelEndpoint, bind_endpoint
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class AtRelay:
     """A peer met at a relay, who waits to hear whether the connection is used."""
 
     connection: Connection
-    _stream: Stream
+    _stream: ByteStream
 
     async def take(self) -> Connection:
         """Use it. ``IroshError`` if the peer has gone."""
@@ -51,26 +51,30 @@ class AtRelay:
 
 
 class RelayFallback:
-    """``shared``: an endpoint of the node that is connected to relays already; whoever owns it accepts and closes."""
+    """``shared`` gives an endpoint of the node connected to relays, if there is one now. Its owner closes it."""
 
-    def __init__(self, secret: bytes, options: NetworkOptions, shared: Endpoint | None = None) -> None:
+    def __init__(
+        self,
+        secret: bytes,
+        options: NetworkOptions,
+        shared: Callable[[], WheelEndpoint | None] = lambda: None,
+    ) -> None:
         self._secret = secret
         self._options = options
         self._shared = shared
         self._own: WheelEndpoint | None = None
         self._binding = asyncio.Lock()
-        self._acceptor: asyncio.Task[None] | None = None
-        self._known_relays: set[str] = set(options.relays or ())
+        self._acceptors: dict[WheelEndpoint, asyncio.Task[None]] = {}
+        self._known_relays: dict[WheelEndpoint, set[str]] = {}
         self._expected: dict[str, list[asyncio.Future[Connection]]] = {}
         self._unclaimed: dict[str, Connection] = {}
 
-    async def relays(self) -> tuple[str, ...]:
-        """The relays at which peers find this node; of iroh's public ones that which serves us, if one answers."""
-        if self._options.relays is not None:
-            return self._options.relays[:MAX_RELAYS]
+    async def relays(self, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+        """The relays at which peers find this node, given those ``wanted``; None: that public one which serves us."""
+        if wanted is not None:
+            return wanted[:MAX_RELAYS]
         endpoint = await self._endpoint()
-        if isinstance(endpoint, WheelEndpoint):
-            await endpoint.wait_relay(ONLINE_DEADLINE)
+        await endpoint.wait_relay(ONLINE_DEADLINE)
         return endpoint.route().relays[:MAX_RELAYS]
 
     async def accept_from(self, peer_id: str) -> Connection:
@@ -92,10 +96,13 @@ class RelayFallback:
                 connection.close()
                 raise
 
-    async def dial(self, peer_id: str, relays: Sequence[str], *, patience: float) -> AtRelay:
+    async def dial(
+        self, peer_id: str, relays: Sequence[str], *, patience: float, on_failure: Callable[[IroshError], None]
+    ) -> AtRelay:
         """Meet ``peer_id`` at one of ``relays``, tried again for ``patience`` seconds.
 
-        ``IroshError``: why the last attempt failed (unreachable, relay-unreachable, relay-denied, …).
+        ``on_failure`` hears of every attempt that failed. ``IroshError``: why the last one did (unreachable,
+        relay-unreachable, relay-denied, …).
         """
         endpoint = await self._endpoint()
         route = Route(peer_id, tuple([url for url in relays if await self._knows(endpoint, url)]))
@@ -106,16 +113,22 @@ class RelayFallback:
                 return await self._attempt(endpoint, route)
             except IroshError as error:
                 log.debug("%s by relay: %s", short_id(peer_id), error.message)
+                on_failure(error)
                 if loop.time() + RETRY_PAUSE > end:
                     raise
             await asyncio.sleep(RETRY_PAUSE)
 
     async def close(self) -> None:
-        """Close the endpoint, if it is this object's own."""
-        if self._acceptor is not None:
-            self._acceptor.cancel()
-            await asyncio.gather(self._acceptor, return_exceptions=True)
-            self._acceptor = None
+        """Close what belongs to this object."""
+        acceptors = list(self._acceptors.values())
+        self._acceptors.clear()
+        for acceptor in acceptors:
+            acceptor.cancel()
+        await asyncio.gather(*acceptors, return_exceptions=True)
+        for unclaimed in self._unclaimed.values():
+            unclaimed.close()
+        self._unclaimed.clear()
+        self._known_relays.clear()
         if self._own is not None:
             await self._own.close()
             self._own = None
@@ -137,11 +150,11 @@ class RelayFallback:
             if not self._expected[peer_id]:
                 del self._expected[peer_id]
 
-    async def _attempt(self, endpoint: Endpoint, route: Route) -> AtRelay:
+    async def _attempt(self, endpoint: WheelEndpoint, route: Route) -> AtRelay:
         connection: Connection | None = None
         try:
             async with asyncio.timeout(ATTEMPT):
-                connection = await dial_route(route, endpoint.connect, self._probe)
+                connection = await dial_route(route, lambda way: endpoint.connect(way, MEETING_ALPN), self._probe)
                 stream = await connection.accept_stream()
                 if await stream.read_exactly(len(_READY)) != _READY:
                     raise IroshError(ErrorCode.PROTOCOL, "the peer says something else than that it is ready")
@@ -162,45 +175,46 @@ class RelayFallback:
 
         return await probe_relay(url, self._options.relay_token(url), None)
 
-    async def _knows(self, endpoint: Endpoint, url: str) -> bool:
-        """Make the relay at ``url`` known to ``endpoint``. False once a peer has named too many."""
-        if url not in self._known_relays:
-            if len(self._known_relays) >= MAX_KNOWN_RELAYS:
+    async def _knows(self, endpoint: WheelEndpoint, url: str) -> bool:
+        """Make the relay at ``url`` known to ``endpoint``. False once peers have named too many."""
+        known = self._known_relays.setdefault(endpoint, set(self._options.relays or ()))
+        if url not in known:
+            if len(known) >= MAX_KNOWN_RELAYS:
                 return False
-            self._known_relays.add(url)
+            known.add(url)
             await endpoint.add_relay(url, self._options.relay_token(url))
         return True
 
-    async def _endpoint(self) -> Endpoint:
-        if self._shared is not None:
-            return self._shared
+    async def _endpoint(self) -> WheelEndpoint:
         async with self._binding:
-            if self._own is None:
-                options = self._options
-                ip, _, _port = options.bind.rpartition(":")
-                anywhere = options.bind.startswith(("0.0.0.0:", "[::]:"))
-                settings = EndpointSettings(
-                    secret=self._secret,
-                    bind=_NO_DIRECT_PATH
-                    if options.relay_only
-                    else bind_addresses(ANY_ADDRESS if anywhere else f"{ip}:0"),
-                    relays=options.relays,
-                    relay_token=options.relay_token,
-                    discovery=False,
-                )
-                self._own = await bind_endpoint(settings)
-                self._acceptor = asyncio.create_task(self._accept(self._own), name="accept by relay")
-            return self._own
+            endpoint = self._shared() or self._own
+            if endpoint is None:
+                endpoint = self._own = await bind_endpoint(self._settings())
+            if endpoint not in self._acceptors:
+                endpoint.allow(MEETING_ALPN)
+                acceptor = asyncio.create_task(self._accept(endpoint), name="accept by relay")
+                self._acceptors[endpoint] = acceptor
+            return endpoint
+
+    def _settings(self) -> EndpointSettings:
+        options = self._options
+        host, _, _port = options.bind.rpartition(":")
+        anywhere = host in ("0.0.0.0", "[::]")  # noqa: S104 - a comparison
+        direct = bind_addresses(ANY_ADDRESS if anywhere else f"{host}:0")
+        return EndpointSettings(
+            secret=self._secret,
+            bind=_NO_DIRECT_PATH if options.relay_only else direct,
+            relays=options.relays,
+            relay_token=options.relay_token,
+            discovery=False,
+            alpn=MEETING_ALPN,
+        )
 
     async def _accept(self, endpoint: WheelEndpoint) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                while (connection := await endpoint.accept()) is not None:
-                    self._sort(connection, group)
-        finally:
-            for unclaimed in self._unclaimed.values():
-                unclaimed.close()
-            self._unclaimed.clear()
+        async with asyncio.TaskGroup() as group:
+            while (connection := await endpoint.accept(MEETING_ALPN)) is not None:
+                self._sort(connection, group)
+                del connection  # the engine keeps its port as long as we keep any connection
 
     def _sort(self, connection: Connection, group: asyncio.TaskGroup) -> None:
         for waiter in self._expected.get(connection.peer_id, ()):

@@ -36,7 +36,7 @@ def netcheck(
         raise click.UsageError("--stun-server and --no-stun exclude each other")
     from irosh.assembly import network_options
     from irosh.core.config import load_config
-    from irosh.core.network_options import NetworkChoice
+    from irosh.core.network_choice import NetworkChoice
     from irosh.core.state import StateDirectory
     from irosh.rendezvous.netcheck import advice, check_network
 
