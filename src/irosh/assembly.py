@@ -69,10 +69,13 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
             )
             node.add_operations(node_operations(node))
             if options.hosting:
-                await modes.host(
-                    options.modes,
-                    Hosting(options.exchange, lambda: node.create_invite(options.offered).secret, node.knows),
+                hosting = Hosting(
+                    options.exchange,
+                    lambda: node.create_invite(options.offered).secret,
+                    node.knows,
+                    trust.check_invite,
                 )
+                await modes.host(options.modes, hosting)
             yield node
         finally:
             await shell.aclose()
