@@ -21,7 +21,8 @@ from irosh.node.node import DEFAULT_TERMS, InviteTerms, Node
 from irosh.node.operations import node_operations
 from irosh.rendezvous.interfaces import Exchange, Hosting, Rendezvous
 from irosh.rendezvous.iroh_default import IrohDefault
-from irosh.rendezvous.modes import Modes
+from irosh.rendezvous.modes import Modes, Starter
+from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.services.shell.service import ShellService
 from irosh.services.tunnel.service import TunnelService
 from irosh.transport.wheel import EndpointSettings
@@ -54,7 +55,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         stack.enter_context(state.lock())
         identity = load_or_create_identity(state.identity_path)
         trust = stack.enter_context(TrustStore(state.database_path))
-        modes = _modes(identity, options.network.applied_to(network_options(config)))
+        modes, fallback = _modes(identity, options.network.applied_to(network_options(config)))
         shell = ShellService(identity)
         try:
             node = Node(
@@ -68,14 +69,18 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
             )
             node.add_operations(node_operations(node))
             if options.hosting:
-                await modes.host(
-                    options.modes,
-                    Hosting(options.exchange, lambda: node.create_invite(options.offered).secret, node.knows),
+                hosting = Hosting(
+                    options.exchange,
+                    lambda: node.create_invite(options.offered).secret,
+                    node.knows,
+                    trust.check_invite,
                 )
+                await modes.host(options.modes, hosting)
             yield node
         finally:
             await shell.aclose()
             await modes.close()
+            await fallback.close()
 
 
 def network_options(config: Config) -> NetworkOptions:
@@ -94,7 +99,11 @@ def network_options(config: Config) -> NetworkOptions:
     )
 
 
-def _modes(identity: Identity, options: NetworkOptions) -> Modes:
+def _modes(identity: Identity, own: NetworkOptions) -> tuple[Modes, RelayFallback]:
+    started: list[IrohDefault] = []
+    # A relay serves only the newest endpoint of one identity: all modes share it.
+    fallback = RelayFallback(identity.secret, own, lambda: started[0].endpoint if started else None)
+
     async def iroh_default(options: NetworkOptions, hosting: Hosting | None) -> Rendezvous:
         settings = EndpointSettings(
             secret=identity.secret,
@@ -104,6 +113,7 @@ def _modes(identity: Identity, options: NetworkOptions) -> Modes:
             accepts=hosting is not None,
         )
         rendezvous = await IrohDefault.start(settings, mdns=options.mdns)
+        started.append(rendezvous)
         await rendezvous.wait_reachable(hosting=hosting is not None)
         return rendezvous
 
@@ -112,4 +122,23 @@ def _modes(identity: Identity, options: NetworkOptions) -> Modes:
 
         return await IrohManual.start(identity, options, hosting)
 
-    return Modes({Mode.IROH_DEFAULT: iroh_default, Mode.IROH_MANUAL: iroh_manual}, options, identity.id)
+    def shared(options: NetworkOptions) -> RelayFallback | None:
+        return fallback if options.relay_only == own.relay_only else None
+
+    async def custom(options: NetworkOptions, hosting: Hosting | None) -> Rendezvous:
+        from irosh.rendezvous.custom import Custom
+
+        return await Custom.start(identity, options, hosting, shared(options))
+
+    async def nostr(options: NetworkOptions, hosting: Hosting | None) -> Rendezvous:
+        from irosh.rendezvous.nostr import Nostr
+
+        return await Nostr.start(identity, options, hosting, shared(options))
+
+    starters: dict[Mode, Starter] = {
+        Mode.IROH_DEFAULT: iroh_default,
+        Mode.IROH_MANUAL: iroh_manual,
+        Mode.CUSTOM: custom,
+        Mode.NOSTR: nostr,
+    }
+    return Modes(starters, own, identity.id), fallback

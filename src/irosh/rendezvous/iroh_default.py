@@ -39,6 +39,11 @@ class IrohDefault:
         return cls(settings, await bind_endpoint(settings), mdns=mdns)
 
     @property
+    def endpoint(self) -> WheelEndpoint:
+        """The one of this identity that is connected to relays, for other modes to use as well."""
+        return self._endpoint
+
+    @property
     def relays(self) -> tuple[str, ...] | None:
         """The relays asked for; None for iroh's public ones."""
         return self._settings.relays
