@@ -123,5 +123,11 @@ def _modes(identity: Identity, own: NetworkOptions) -> tuple[Modes, RelayFallbac
         shared = fallback if options.relay_only == own.relay_only else None
         return await Custom.start(identity, options, hosting, shared)
 
-    starters: dict[Mode, Starter] = {Mode.IROH_DEFAULT: iroh_default, Mode.CUSTOM: custom}
+    async def nostr(options: NetworkOptions, hosting: Hosting | None) -> Rendezvous:
+        from irosh.rendezvous.nostr import Nostr
+
+        shared = fallback if options.relay_only == own.relay_only else None
+        return await Nostr.start(identity, options, hosting, shared)
+
+    starters: dict[Mode, Starter] = {Mode.IROH_DEFAULT: iroh_default, Mode.CUSTOM: custom, Mode.NOSTR: nostr}
     return Modes(starters, own, identity.id), fallback
