@@ -115,10 +115,9 @@ class IceSession:
     async def close(self) -> None:
         """Close the connection and free everything. Harmless when done before."""
         if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
-            # Cancelled, it holds by its traceback this object and the connection, and with it the UDP port.
-            self._watcher = None
+            watcher, self._watcher = self._watcher, None  # its traceback would hold this object, and so the port
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
         await self._free()
 
     # --- gathering

@@ -48,18 +48,15 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     must end by itself.
     """
     task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
+    cancelled = False  # not the exception itself, which would hold this frame and all above it
     while not task.done():
         try:
             await asyncio.wait((task,))
-        except asyncio.CancelledError as error:
-            cancelled = error
+        except asyncio.CancelledError:
+            cancelled = True
     result = task.result()
-    if cancelled is not None:
-        try:
-            raise cancelled
-        finally:
-            del cancelled  # or it and this frame would hold each other, and all that the caller has
+    if cancelled:
+        raise asyncio.CancelledError
     return result
 
 

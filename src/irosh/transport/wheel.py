@@ -267,6 +267,10 @@ class WheelEndpoint:
         addresses = tuple(dict.fromkeys([*addr.direct_addresses(), *self._bound_loopback()]))
         return Route(self.id, (relay.rstrip("/"),) if relay else (), addresses)
 
+    def bound(self) -> tuple[str, ...]:
+        """The socket addresses it is bound to, as asked for: possibly ``0.0.0.0:PORT`` and ``[::]:PORT``."""
+        return tuple(self._endpoint.bound_sockets())
+
     def _bound_loopback(self) -> Iterable[str]:
         """Sockets bound to one address; the engine's own list may be empty at first, or leave loopback out."""
         for bound in self._endpoint.bound_sockets():
@@ -358,17 +362,19 @@ class WheelEndpoint:
         await self._ready[connection.alpn()].put(WheelConnection(connection))
 
     async def close(self) -> None:
+        """Close all connections and the sockets.
+
+        The engine keeps the UDP port for as long as any object of the endpoint is alive: its connections and their
+        streams too. So the acceptor has to end by itself: a cancelled one would hold this object by its traceback.
+        """
         with contextlib.suppress(iroh.IrohError, TimeoutError):
             async with asyncio.timeout(CLOSE_DEADLINE):
                 await self._endpoint.close()
-                # It ends by itself. Cancelled, its traceback would hold this object until the garbage is collected, and
-                # the engine keeps the UDP port for as long as any object of an endpoint is alive.
-                if self._acceptor is not None:
-                    await asyncio.wait((self._acceptor,))
-        if self._acceptor is not None:
-            self._acceptor.cancel()
-            await asyncio.gather(self._acceptor, return_exceptions=True)
-            self._acceptor = None
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is not None:
+            await asyncio.wait((acceptor,), timeout=CLOSE_DEADLINE)
+            acceptor.cancel()
+            await asyncio.gather(acceptor, return_exceptions=True)
 
 
 def _text(error: Any) -> str:
