@@ -46,6 +46,7 @@ def check_connected(result: Result, way: str) -> None:
     assert result.host["peer"] == result.gathered[1]["id"]
     assert result.client["peer"] == result.gathered[0]["id"]
     assert result.echoed["echoed"] > 0
+    assert all(path["relayed"] == (way != "direct") for path in [*result.host["paths"], *result.client["paths"]])
     check_nothing_left(result)
 
 
