@@ -69,10 +69,13 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
             )
             node.add_operations(node_operations(node))
             if options.hosting:
-                await modes.host(
-                    options.modes,
-                    Hosting(options.exchange, lambda: node.create_invite(options.offered).secret, node.knows),
+                hosting = Hosting(
+                    options.exchange,
+                    lambda: node.create_invite(options.offered).secret,
+                    node.knows,
+                    trust.check_invite,
                 )
+                await modes.host(options.modes, hosting)
             yield node
         finally:
             await shell.aclose()
@@ -109,16 +112,33 @@ def _modes(identity: Identity, own: NetworkOptions) -> tuple[Modes, RelayFallbac
             relay_token=options.relay_token,
             accepts=hosting is not None,
         )
-        rendezvous = await IrohDefault.start(settings)
+        rendezvous = await IrohDefault.start(settings, mdns=options.mdns)
         started.append(rendezvous)
         await rendezvous.wait_reachable(hosting=hosting is not None)
         return rendezvous
 
+    async def iroh_manual(options: NetworkOptions, hosting: Hosting | None) -> Rendezvous:
+        from irosh.rendezvous.iroh_manual import IrohManual
+
+        return await IrohManual.start(identity, options, hosting)
+
+    def shared(options: NetworkOptions) -> RelayFallback | None:
+        return fallback if options.relay_only == own.relay_only else None
+
     async def custom(options: NetworkOptions, hosting: Hosting | None) -> Rendezvous:
         from irosh.rendezvous.custom import Custom
 
-        shared = fallback if options.relay_only == own.relay_only else None
-        return await Custom.start(identity, options, hosting, shared)
+        return await Custom.start(identity, options, hosting, shared(options))
 
-    starters: dict[Mode, Starter] = {Mode.IROH_DEFAULT: iroh_default, Mode.CUSTOM: custom}
+    async def nostr(options: NetworkOptions, hosting: Hosting | None) -> Rendezvous:
+        from irosh.rendezvous.nostr import Nostr
+
+        return await Nostr.start(identity, options, hosting, shared(options))
+
+    starters: dict[Mode, Starter] = {
+        Mode.IROH_DEFAULT: iroh_default,
+        Mode.IROH_MANUAL: iroh_manual,
+        Mode.CUSTOM: custom,
+        Mode.NOSTR: nostr,
+    }
     return Modes(starters, own, identity.id), fallback

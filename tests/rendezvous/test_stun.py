@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.rendezvous.netcheck import check_network
 from irosh.rendezvous.stun import (
     StunClient,
     believable,
@@ -185,6 +188,30 @@ def test_of_servers_that_disagree_the_majority_is_believed() -> None:
             assert len(alone.problems) == 1
 
     run(body())
+
+
+def test_a_resolver_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def hang(*_: object, **__: object) -> list[object]:
+        release.wait(DEADLINE)
+        return []
+
+    async def body() -> None:
+        error = await failure(find_server("stun.example:3478", socket.AF_INET, timeout=0.2))
+        assert error.code is ErrorCode.STUN_UNREACHABLE
+        assert "no answer from DNS" in error.message
+        report = await check_network(["stun.example:3478"], ["http://relay.example"], lambda _url: None)
+        assert {problem.code for problem in report.problems} == {
+            ErrorCode.STUN_UNREACHABLE,
+            ErrorCode.RELAY_UNREACHABLE,
+        }
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    begun = time.monotonic()
+    run(body())
+    assert time.monotonic() - begun < 10
+    release.set()
 
 
 def test_a_name_without_an_address_is_said() -> None:

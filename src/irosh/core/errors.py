@@ -47,6 +47,7 @@ class ErrorCode(StrEnum):
     CONNECTION_LOST = "connection-lost"
     SESSION_UNKNOWN = "session-unknown"
     TIMEOUT = "timeout"
+    CLOCK_SKEW = "clock-skew"
     # what the peer says
     UNKNOWN_PEER = "unknown-peer"
     BLOCKED = "blocked"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 
 from irosh.core.addresses import IPAddress
+from irosh.core.socket_spec import bracketed, split_host_port
 
 MAX_ADDRESSES = 32  # a machine with many container networks has hundreds; the first interfaces are the real ones
 
@@ -24,3 +26,17 @@ def local_addresses() -> list[IPAddress]:
             if not (address.is_loopback or address.is_link_local or address.is_unspecified):
                 found[address] = None
     return list(found)[:MAX_ADDRESSES]
+
+
+def reachable_addresses(bound: Iterable[str]) -> tuple[str, ...]:
+    """Where other machines reach sockets that are ``bound`` like ``0.0.0.0:4242``: ``ip:port``, IPv4 first."""
+    own = local_addresses()
+    found: dict[str, None] = {}
+    for text in bound:
+        host, port = split_host_port(text)
+        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+        if address.is_unspecified:
+            found.update((f"{bracketed(str(each))}:{port}", None) for each in own if each.version == address.version)
+        elif not (address.is_loopback or address.is_link_local):
+            found[f"{bracketed(str(address))}:{port}"] = None
+    return tuple(sorted(found, key=lambda address: address.startswith("[")))

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from irosh.core.addresses import parse_ip
-from irosh.core.errors import IroshError
+from irosh.core.errors import ErrorCode, IroshError
 from irosh.rendezvous import nat_behaviour
 from irosh.rendezvous.local_addresses import local_addresses
 from irosh.rendezvous.nat_behaviour import Behaviour
+from irosh.rendezvous.resolving import resolve_udp
 from irosh.rendezvous.stun import Binding, StunClient, Survey, show, survey
+
+log = logging.getLogger(__name__)
 
 SURVEY_DEADLINE = 3.0
 DETAILS_DEADLINE = 6.0
@@ -111,6 +117,17 @@ async def check_network(
 async def _relay(url: str, token: str | None) -> RelayReport:
     from irosh.transport.relay.probe import measure_relay
 
+    parts = urlsplit(url)
+    try:
+        # First by a resolver that does not outlive its deadline; the loop's own would be waited for at the end.
+        await resolve_udp(parts.hostname or "", parts.port or 443, socket.AF_UNSPEC)
+    except TimeoutError:
+        problem = IroshError(
+            ErrorCode.RELAY_UNREACHABLE, f"the relay {url} cannot be reached: no answer from DNS", "is there a network?"
+        )
+        return RelayReport(url, problem=problem)
+    except OSError:
+        log.debug("%s has no address", parts.hostname)  # as the probe will say
     try:
         return RelayReport(url, await measure_relay(url, token))
     except IroshError as error:

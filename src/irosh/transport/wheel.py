@@ -269,6 +269,10 @@ class WheelEndpoint:
         addresses = tuple(dict.fromkeys([*addr.direct_addresses(), *self._bound_loopback()]))
         return Route(self.id, (relay.rstrip("/"),) if relay else (), addresses)
 
+    def bound(self) -> tuple[str, ...]:
+        """The socket addresses it is bound to, as asked for: possibly ``0.0.0.0:PORT`` and ``[::]:PORT``."""
+        return tuple(self._endpoint.bound_sockets())
+
     def _bound_loopback(self) -> Iterable[str]:
         """Sockets bound to one address; the engine's own list may be empty at first, or leave loopback out."""
         for bound in self._endpoint.bound_sockets():

@@ -25,6 +25,7 @@ COMMANDS = {
     "status": ("status", "status", "Show the running node, its connections and their paths."),
     "audit": ("audit", "audit", "Show who connected, what was used and what was refused."),
     "relay": ("relay", "relay", "Run a relay for machines that cannot reach each other directly."),
+    "nostr": ("nostr", "nostr", "Show this machine's Nostr key, or run a Nostr relay."),
     "netcheck": ("netcheck", "netcheck", "Look at what this network allows, and say what will connect."),
     "config": ("config", "config", "Show the configuration, or where it is."),
     "ssh-config": ("ssh_config", "ssh_config", "Print ssh_config(5) for reaching peers with OpenSSH."),
