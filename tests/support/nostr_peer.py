@@ -24,7 +24,7 @@ from irosh.rendezvous.interfaces import Contact, Hosting
 from irosh.rendezvous.nostr import Nostr
 from irosh.rendezvous.relay_fallback import RelayFallback
 from tests.support.ice_peer import BLOCK, echo, say
-from tests.support.sockets import open_sockets
+from tests.support.sockets import PATIENCE, open_sockets
 
 ROUNDS = 16
 
@@ -46,7 +46,7 @@ async def main(settings: dict[str, Any]) -> None:
     await fallback.close()
     del nostr, fallback
     gc.collect()
-    end = time.monotonic() + 3.0
+    end = time.monotonic() + PATIENCE
     while open_sockets() > before and time.monotonic() < end:
         await asyncio.sleep(0.02)  # the engine closes its sockets in a thread of its own
     say(sockets=open_sockets() - before, tasks=len(asyncio.all_tasks()) - 1)
