@@ -144,6 +144,17 @@ def test_relay_only_uses_no_direct_way(tmp_path: Path) -> None:
             assert all(path["relayed"] for path in result.echoed["paths"])
 
 
+def test_a_session_by_relay_moves_to_a_direct_path_when_one_opens(tmp_path: Path) -> None:
+    with Network() as network:
+        pair = two_nats(network, NatKind.NONE, NatKind.NONE)
+        wall = pair.internet.router.drop_udp(pair.alice.host, pair.bob.host)
+        with relay_on(pair.server, tmp_path) as url:
+            chosen: dict[str, Any] = {"relays": [url], "stun_servers": []}
+            result = meet(pair.alice.host, pair.bob.host, chosen, chosen, seconds=30.0, opening=wall.lift)
+            check_connected(result, "relay")
+            assert any(path["selected"] and not path["relayed"] for path in result.echoed["paths"])
+
+
 def test_hosts_behind_one_nat_meet_inside() -> None:
     with Network() as network:
         internet = Internet(network)
