@@ -10,17 +10,19 @@ from irosh.rendezvous.ice_failure import is_hopeless, is_symmetric, no_path
 RELAY = "https://relay.example"
 
 
-def side(*candidates: str, relays: tuple[str, ...] = ()) -> IceDescription:
+def side(*candidates: str, relays: tuple[str, ...] = (), network: str = "192.0.2") -> IceDescription:
     """Candidates as ``host`` or ``srflx:BASE:PORT``."""
     lines = []
     for number, text in enumerate(candidates):
         kind, _, rest = text.partition(":")
         base, _, port = rest.partition(":")
-        lines.append(f"{kind}{base} 1 udp 1 192.0.2.{number + 1} {port or 1} typ {kind}")
+        lines.append(f"{kind}{base} 1 udp 1 {network}.{number + 1} {port or 1} typ {kind}")
     return IceDescription(Identity.generate().id, "abcd", "p" * 22, tuple(lines), relays)
 
 
 CONE = side("host", "srflx:a:1")
+OTHER_CONE = side("host", "srflx:a:1", network="198.51.100")
+OTHER_SYMMETRIC = side("host", "srflx:a:1", "srflx:a:2", network="198.51.100")
 SYMMETRIC = side("host", "srflx:a:1", "srflx:a:2")
 BLIND = side("host")
 
@@ -42,11 +44,12 @@ def test_a_nat_that_shows_two_addresses_of_one_socket_is_symmetric() -> None:
 
 
 def test_the_reason_is_that_of_theory() -> None:
-    assert "both sides are behind symmetric NATs" in said(SYMMETRIC, SYMMETRIC).message
-    assert "this side is behind a symmetric NAT" in said(SYMMETRIC, CONE).message
-    assert "the other side is behind a symmetric NAT" in said(CONE, SYMMETRIC).message
+    assert "both sides are behind symmetric NATs" in said(SYMMETRIC, OTHER_SYMMETRIC).message
+    assert "this side is behind a symmetric NAT" in said(SYMMETRIC, OTHER_CONE).message
+    assert "the other side is behind a symmetric NAT" in said(CONE, OTHER_SYMMETRIC).message
     assert "neither side knows its address" in said(BLIND, BLIND).message
-    assert "UDP is blocked" in said(CONE, CONE).message
+    assert "UDP is blocked" in said(CONE, OTHER_CONE).message
+    assert "hairpinning" in said(CONE, CONE).message
     assert "both directions" in said(CONE, CONE, heard=True).message
     assert "tried 1 own + 2 reflexive addresses here against no address there" in said(SYMMETRIC, side()).message
 
