@@ -16,6 +16,7 @@ from irosh.core.mode import Mode
 from irosh.core.network_options import NOTHING_CHOSEN, NetworkChoice, NetworkOptions, checked_relay
 from irosh.core.state import StateDirectory
 from irosh.core.trust import TrustStore
+from irosh.node.metrics.http import metrics_endpoint
 from irosh.node.node import Node
 from irosh.node.operations import node_operations
 from irosh.rendezvous.interfaces import Exchange, Hosting, Rendezvous
@@ -37,6 +38,7 @@ class NodeOptions:
     modes: tuple[Mode, ...] = (Mode.IROH_DEFAULT,)
     network: NetworkChoice = NOTHING_CHOSEN
     exchange: Exchange | None = None
+    metrics_listen: str | None = None
 
 
 @asynccontextmanager
@@ -63,10 +65,20 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
             node.add_operations(node_operations(node))
             if options.hosting:
                 await modes.host(options.modes, Hosting(options.exchange, node.offered_invite, node.knows))
-            yield node
+            async with _metrics_served(node, options.metrics_listen or config.metrics.listen):
+                yield node
         finally:
             await shell.aclose()
             await modes.close()
+
+
+@asynccontextmanager
+async def _metrics_served(node: Node, address: str | None) -> AsyncIterator[None]:
+    if address is None or not node.hosting:
+        yield
+        return
+    async with metrics_endpoint(address, node.metrics_text) as node.metrics_url:
+        yield
 
 
 def network_options(config: Config) -> NetworkOptions:

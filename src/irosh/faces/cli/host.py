@@ -22,6 +22,7 @@ from irosh.faces.cli.output import style
 @click.option("--allow", "capabilities", multiple=True, metavar="CAP", help="What the invite grants; repeatable.")
 @click.option("--invite-uses", type=click.IntRange(1, 10_000), metavar="N", help="Peers that may use it (default 1).")
 @click.option("--invite-expires", metavar="TIME", help="How long it may be used, such as 10m (default 1h).")
+@click.option("--metrics-listen", metavar="[ADDR:]PORT", help="Serve Prometheus metrics by HTTP (127.0.0.1:PORT).")
 @qr_option
 @common_options
 def host(
@@ -32,6 +33,7 @@ def host(
     capabilities: tuple[str, ...],
     invite_uses: int | None,
     invite_expires: str | None,
+    metrics_listen: str | None,
     qr: bool,
 ) -> None:
     """Let peers connect to this machine until interrupted.
@@ -44,11 +46,16 @@ def host(
     lifetime = parse_duration(invite_expires) if invite_expires else None
     invite = {"capabilities": list(capabilities) or None, "uses": invite_uses, "lifetime": lifetime}
     chosen = () if no_relay else relays or None
-    asyncio.run(_host(settings, chosen, bind, invite, qr))
+    asyncio.run(_host(settings, chosen, bind, invite, metrics_listen, qr))
 
 
 async def _host(
-    settings: Settings, relays: tuple[str, ...] | None, bind: str | None, invite: dict[str, Any], qr: bool
+    settings: Settings,
+    relays: tuple[str, ...] | None,
+    bind: str | None,
+    invite: dict[str, Any],
+    metrics_listen: str | None,
+    qr: bool,
 ) -> None:
     from irosh.assembly import NodeOptions, assembled_node
     from irosh.core.network_options import NetworkChoice
@@ -57,7 +64,8 @@ async def _host(
 
     raise_file_limit()
     output = settings.output
-    options = NodeOptions(state=settings.state_path, hosting=True, network=NetworkChoice(relays=relays, bind=bind))
+    network = NetworkChoice(relays=relays, bind=bind)
+    options = NodeOptions(state=settings.state_path, hosting=True, network=network, metrics_listen=metrics_listen)
     async with assembled_node(options) as node:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -65,6 +73,7 @@ async def _host(
 
         def ready() -> None:
             made = make_invite(node, invite["capabilities"], uses=invite["uses"], lifetime=invite["lifetime"])
+            made["metrics_url"] = node.metrics_url
             output.event("ready", made, _welcome(made, qr))
 
         async def warn() -> None:
@@ -83,4 +92,5 @@ async def _host(
 def _welcome(made: dict[str, Any], qr: bool) -> str:
     reach = ", ".join([*made["addresses"], *made["relays"]]) or "no address yet"
     own = style(made["id"][:16], "bold", sys.stderr)
-    return f"This machine is {own}…, reachable at {reach}\n{invitation_text(made, sys.stderr, qr=qr)}"
+    metrics = f"Metrics at {made['metrics_url']}\n" if made["metrics_url"] else ""
+    return f"This machine is {own}…, reachable at {reach}\n{metrics}{invitation_text(made, sys.stderr, qr=qr)}"
