@@ -79,19 +79,30 @@ class Period:
         self.down += other.down
 
     @property
-    def rtt(self) -> float | None:
-        """The mean in microseconds; None when nothing was measured."""
-        return self.rtt_sum / self.rtt_samples if self.rtt_samples else None
-
-    @property
-    def jitter(self) -> float | None:
-        """The mean in microseconds; None when nothing was measured."""
-        return self.jitter_sum / self.rtt_samples if self.rtt_samples else None
-
-    @property
     def loss(self) -> float:
         """The fraction of the bytes sent that was lost."""
         return min(1.0, self.bytes_lost / self.bytes_sent) if self.bytes_sent else 0.0
+
+    def to_dict(self, seconds: float) -> dict[str, object]:
+        """The period, which took ``seconds``, as ``--json`` shows it."""
+        measured = self.rtt_samples > 0
+        return {
+            "rtt_ms": round(self.rtt_sum / self.rtt_samples / 1000, 3) if measured else None,
+            "rtt_min_ms": self.rtt_min / 1000 if measured else None,
+            "rtt_max_ms": self.rtt_max / 1000 if measured else None,
+            "jitter_ms": round(self.jitter_sum / self.rtt_samples / 1000, 3) if measured else None,
+            "loss": round(self.loss, 6),
+            "send_rate": round(self.bytes_sent / seconds),
+            "receive_rate": round(self.bytes_received / seconds),
+            "bytes_sent": self.bytes_sent,
+            "bytes_received": self.bytes_received,
+            "bytes_lost": self.bytes_lost,
+            "relayed": round(self.relayed / self.samples, 3) if self.samples else 0.0,
+            "path_changes": self.path_changes,
+            "reconnects": self.reconnects,
+            "up_seconds": self.up / 1000,
+            "down_seconds": self.down / 1000,
+        }
 
 
 @dataclass(frozen=True, slots=True)
