@@ -10,6 +10,7 @@ from dataclasses import field as member
 from typing import Any
 
 from irosh.core.database import Database
+from irosh.core.durations import format_duration
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.metrics_history import KEPT_MINUTES, MetricsHistory, Period, Row
 from irosh.core.state import StateDirectory
@@ -48,10 +49,9 @@ def show_history(settings: Settings, name: str, since: float) -> None:
     shown = [_to_dict(each, peer, starts, step, now) for each, peer in peers.items()]
     if not peers:
         text = f"Nothing was measured{f' of {name}' if name else ''} in this time."
-    elif peer_id is not None:
-        text = _one(shown[0], starts)
     else:
-        text = _all(shown, starts)
+        span = f"since {time.strftime('%H:%M', time.localtime(begin * 60))}, by {format_duration(step * 60)}"
+        text = f"{span}\n\n{_one(shown[0], starts) if peer_id is not None else _all(shown, starts)}"
     settings.output.result({"since": begin * 60, "until": now, "step": step * 60, "peers": shown}, text)
 
 

@@ -90,8 +90,6 @@ class _Endpoint:
                 client.shutdown(socket.SHUT_WR)
         except (OSError, TimeoutError) as error:
             log.debug("metrics: %s", error)
-        except Exception:
-            log.exception("metrics cannot be served")
         finally:
             client.close()
             self._places.release()
@@ -118,7 +116,11 @@ class _Endpoint:
             return _response(HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, b"only GET is served here\n", "Allow: GET, HEAD\r\n")
         if request.path != PATH:
             return _response(HTTPStatus.NOT_FOUND, _TEXT, f"the metrics are at {PATH}\n".encode())
-        answer = _response(HTTPStatus.OK, CONTENT_TYPE, await self._render())
+        try:
+            answer = _response(HTTPStatus.OK, CONTENT_TYPE, await self._render())
+        except Exception:
+            log.exception("metrics cannot be made")
+            return _response(HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"see the node's log\n")
         return answer if request.method == "GET" else answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
 
 
