@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from irosh.transport.interfaces import Path, Traffic
 
 WINDOW = 10.0  # seconds over which throughput is measured
-LOSS_MEMORY = 30.0  # seconds after which what was lost counts for a third
+LOSS_MEMORY = 10.0  # seconds after which what was lost counts for a third
 LEAST_PAUSE = 0.9  # seconds between two samples
 JITTER_GAIN = 1 / 16  # RFC 3550
 
