@@ -76,6 +76,11 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX audit_refused ON audit(number) WHERE outcome = 'refused'",
         "CREATE INDEX audit_other ON audit(number) WHERE outcome <> 'refused'",
     ),
+    (
+        "ALTER TABLE peers ADD COLUMN mode TEXT NOT NULL DEFAULT 'iroh-default'",
+        "ALTER TABLE peers ADD COLUMN npub TEXT",
+        "ALTER TABLE peers ADD COLUMN nostr_relays TEXT NOT NULL DEFAULT ''",
+    ),
     # What was measured, a row for each peer and minute (since 1970): whole numbers, which SQLite keeps in as few bytes
     # as they need. Times are in microseconds, but up and down in milliseconds.
     (

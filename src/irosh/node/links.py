@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.mode import Mode
-from irosh.core.network_options import NOTHING_CHOSEN, NetworkChoice
+from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
 from irosh.core.trust import TrustStore
 from irosh.core.wire import Resume
 from irosh.node.greeting import Doorway, Greeted, hear_hello, hear_welcome, say_hello, say_welcome

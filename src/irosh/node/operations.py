@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import Any
 
 import msgspec
 
 from irosh import __version__
-from irosh.core.capability import parse_capabilities
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.metrics.summary import session_summary, stream_summaries
-from irosh.node.node import Node
+from irosh.node.node import InviteTerms, Node
 from irosh.node.peer_admin import PeerAdmin
 from irosh.node.peer_connection import PeerConnection
 
@@ -54,7 +52,8 @@ def node_operations(node: Node) -> dict[str, Operation]:
                 "start one with `irosh host`",
             )
         asked = parsed_request(request, InviteRequest)
-        await channel.answer(make_invite(node, asked.capabilities, uses=asked.uses, lifetime=asked.lifetime))
+        capabilities = None if asked.capabilities is None else tuple(asked.capabilities)
+        await channel.answer(make_invite(node, InviteTerms(capabilities, asked.uses, asked.lifetime)))
 
     async def peers(channel: Channel, request: dict[str, Any]) -> None:
         asked = parsed_request(request, PeersRequest)
@@ -78,25 +77,21 @@ def node_operations(node: Node) -> dict[str, Operation]:
     }
 
 
-def make_invite(
-    node: Node, capabilities: list[str] | None, *, uses: int | None, lifetime: float | None
-) -> dict[str, Any]:
-    """A ticket with a fresh invite; what is None comes from the configuration."""
-    host = node.config.host
-    allowed = parse_capabilities(host.allow if capabilities is None else capabilities)
-    uses = host.invite_uses if uses is None else uses
-    lifetime = host.invite_expires if lifetime is None else lifetime
-    secret = node.trust.create_invite(allowed, uses=uses, lifetime=lifetime)
-    node.auditor.record("invite", None, "changed", f"{uses} use(s): {' '.join(map(str, allowed))}")
-    ticket = node.ticket(secret)
+def make_invite(node: Node, terms: InviteTerms) -> dict[str, Any]:
+    """A ticket with a fresh invite."""
+    invite = node.create_invite(terms)
+    ticket = node.ticket(invite.secret)
     return {
         "ticket": ticket.encode(),
         "id": node.identity.id,
+        "mode": str(ticket.mode),
         "addresses": list(ticket.addresses),
         "relays": list(ticket.relays),
-        "capabilities": [str(capability) for capability in allowed],
-        "uses": uses,
-        "expires_at": time.time() + lifetime,
+        "npub": ticket.npub,
+        "nostr_relays": list(ticket.nostr_relays),
+        "capabilities": [str(capability) for capability in invite.capabilities],
+        "uses": invite.uses,
+        "expires_at": invite.expires_at,
     }
 
 
@@ -112,6 +107,8 @@ def node_status(node: Node) -> dict[str, Any]:
         "id": node.identity.id,
         "state": str(node.state.path),
         "hosting": node.hosting,
+        "modes": [str(mode) for mode in node.modes.hosted],
+        "npub": contact.npub,
         "started_at": node.started_at,
         "addresses": list(contact.addresses),
         "relays": list(contact.relays),

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from irosh.core.errors import ErrorCode, IroshError
 
 ALPN = b"irosh/1"
+MEETING_ALPN = b"irosh-meeting/1"
+"""Of connections by which the two sides of a session meet at a relay (:mod:`irosh.rendezvous.relay_fallback`)."""
 
 
 class StreamReset(Exception):

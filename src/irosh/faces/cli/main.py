@@ -26,6 +26,8 @@ COMMANDS = {
     "metrics": ("metrics", "metrics", "Print the running node's metrics for Prometheus."),
     "audit": ("audit", "audit", "Show who connected, what was used and what was refused."),
     "relay": ("relay", "relay", "Run a relay for machines that cannot reach each other directly."),
+    "nostr": ("nostr", "nostr", "Show this machine's Nostr key, or run a Nostr relay."),
+    "netcheck": ("netcheck", "netcheck", "Look at what this network allows, and say what will connect."),
     "config": ("config", "config", "Show the configuration, or where it is."),
     "ssh-config": ("ssh_config", "ssh_config", "Print ssh_config(5) for reaching peers with OpenSSH."),
     "completion": ("completion", "completion", "Print shell completion for bash, zsh or fish."),
