@@ -26,6 +26,8 @@ from irosh.node.authorization import Authorizer
 from irosh.node.control import ControlServer, Operation
 from irosh.node.greeting import Doorway
 from irosh.node.links import Destination, Links
+from irosh.node.metrics.collector import Collector
+from irosh.node.metrics.prometheus import Snapshot
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.services import Registry, Service
 from irosh.node.targets import TargetRequest, resolve_target
@@ -104,7 +106,9 @@ class Node:
             config.session,
             secrets.token_bytes(8),
         )
-        self.links = Links(modes, doorway, trust)
+        self.metrics_url: str | None = None
+        self.collector = Collector(state.database_path)
+        self.links = Links(modes, doorway, trust, self.collector)
         self._operations: dict[str, Operation] = {}
         for service in services:
             self._operations.update(service.operations(self))
@@ -127,19 +131,39 @@ class Node:
                 self.links.attach(group)
                 control = group.create_task(self.control.serve(listener))
                 accepting = group.create_task(self.links.accept_all()) if self.hosting else None
+                measuring = group.create_task(self.collector.run())
                 on_ready()
                 await self._stop.wait()
                 control.cancel()
+                measuring.cancel()
                 if accepting is not None:
                     accepting.cancel()
                 for connection in self.links.connections():
                     connection.close(IroshError(ErrorCode.SHUTTING_DOWN, "the other node has stopped"))
         finally:
             listener.close()
+            self.collector.close()
 
     def knows(self, peer_id: str) -> bool:
         """Whether ``peer_id`` belongs to an active peer."""
         return self.trust.active(peer_id) is not None
+
+    def snapshot(self) -> Snapshot:
+        """What the node's metrics are now."""
+        names = {peer.id: peer.petname for peer in self.trust.peers()}
+        return Snapshot(
+            self.started_at,
+            self.hosting,
+            self.collector.peers(),
+            names,
+            self.collector.services(),
+            self.auditor.lost_entries,
+            self.collector.recorder.lost_rows,
+        )
+
+    async def metrics_text(self) -> bytes:
+        """For Prometheus; see :mod:`irosh.node.metrics.prometheus`."""
+        return await asyncio.to_thread(self.snapshot().text)
 
     def create_invite(self, terms: InviteTerms) -> Invite:
         """A fresh invite. ``IroshError`` (invalid-capability, …)."""
