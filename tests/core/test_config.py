@@ -118,6 +118,7 @@ def test_shown_without_secrets(load: Load) -> None:
             "replay_buffer": "1MiB",
             "paths": "all",
         },
+        "metrics": {"listen": None},
     }
     assert "s3cret" not in json.dumps(shown)
     assert "s3cret" not in repr(config)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from irosh.core.socket_spec import bracketed
 from tests.lab.host import Host
 
 DEFAULT_PORT = 3478
@@ -65,7 +66,7 @@ def coturn(
     def listens() -> bool:
         asked = ("-Hln", "sport", "=", f":{port}")
         sockets = [host.run("ss", kind, *asked).stdout.decode() for kind in ("-u", "-t")]
-        return all(f"{each}:{port} " in found for each in listening for found in sockets)
+        return all(f"{bracketed(each)}:{port} " in found for each in listening for found in sockets)
 
     with host.running(*command, ready=listens):
         yield Coturn(listening, TurnServer(listening[0], port, username, password))

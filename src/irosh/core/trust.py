@@ -254,12 +254,16 @@ class TrustStore:
             if not settled:
                 return granted
             if peer is None or standing != "active":
-                raise IroshError(
-                    ErrorCode.INVITE_USED,
-                    "the invite in the ticket has been used, and the access it gave was taken back",
-                    "ask for a new ticket",
-                )
+                raise _taken_back()
             return peer.capabilities
+
+    def check_invite(self, secret: bytes, peer_id: str) -> None:
+        """Raises what :meth:`redeem_invite` would, and uses nothing up: whoever only asks to come may not come."""
+        standing = self.standing(peer_id)
+        if standing == "blocked":
+            raise _blocked(peer_id)
+        if self._invites.check(secret, peer_id) and standing != "active":
+            raise _taken_back()
 
     def invites(self) -> list[InviteInfo]:
         """Invites that can still be used, the oldest first."""
@@ -341,3 +345,11 @@ def _check_id(peer_id: str) -> None:
 
 def _blocked(peer_id: str) -> IroshError:
     return IroshError(ErrorCode.BLOCKED, f"the identity {peer_id} is blocked on this host")
+
+
+def _taken_back() -> IroshError:
+    return IroshError(
+        ErrorCode.INVITE_USED,
+        "the invite in the ticket has been used, and the access it gave was taken back",
+        "ask for a new ticket",
+    )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
 from irosh.core.errors import IroshError
-from irosh.node.control import Channel
+from irosh.node.control import Channel, Gone
 from irosh.rendezvous.interfaces import BlockKind
 
 
@@ -18,7 +21,13 @@ class ChannelExchange:
 
     async def ask(self, kind: BlockKind) -> str:
         await self._channel.event("paste", kind=kind)
-        return await self._channel.pasted()
+        try:
+            return await self._channel.pasted()
+        except asyncio.CancelledError:
+            # The peer was found without it. What is typed from now on is no block.
+            with contextlib.suppress(Gone, OSError):
+                await self._channel.event("paste-over", kind=kind)
+            raise
 
     async def note(self, error: IroshError) -> None:
         await self._channel.event("block-refused", error=error.to_dict())

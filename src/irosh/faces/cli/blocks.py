@@ -21,7 +21,7 @@ _END = re.compile(rb"-----\s*END IROSH (?:OFFER|ANSWER)\s*-----[^\n]*\n?")
 
 
 class Blocks:
-    """What the events ``block``, ``paste`` and ``block-refused`` of an operation ask for.
+    """What the events ``block``, ``paste``, ``paste-over`` and ``block-refused`` of an operation ask for.
 
     ``files``: by kind, where a block is written to or read from. Without one it is shown, or read from standard input
     unless that is in use for something else (``stdin`` False).
@@ -53,6 +53,8 @@ class Blocks:
                 self.show(str(message["kind"]), str(message["block"]))
             case "paste":
                 self.want(str(message["kind"]))
+            case "paste-over":
+                self._wanted = None
             case "block-refused":
                 self.refused(IroshError.from_dict(message["error"]))
             case _:

@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Protocol
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.paths import Paths
 from irosh.core.session_settings import SessionSettings
-from irosh.transport.interfaces import CarrierStream, ConnectionLost, Path, Stream, lost
+from irosh.transport.interfaces import CarrierStream, ConnectionLost, Path, Stream, Traffic, lost
 from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.frames import Control
 from irosh.transport.session.numbers import SeenNumbers
-from irosh.transport.session.replay import ReplayBudget
+from irosh.transport.session.replay import ReplayBudget, ReplayLog
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,21 @@ class Credentials:
     token: bytes = field(repr=False)
 
 
+class CountedStream(Stream, Protocol):
+    """A stream of a session. ``ours``: this side opened it."""
+
+    number: int
+    ours: bool
+
+    @property
+    def received(self) -> int:
+        """Bytes that have arrived."""
+
+    @property
+    def log(self) -> ReplayLog:
+        """What was sent."""
+
+
 class SessionLifetime(ABC):
     """The same on both sides, but for the numbers of the streams: the ``dialed`` side's are even."""
 
@@ -66,6 +82,9 @@ class SessionLifetime(ABC):
         self.reports: dict[Report, None] = {}
         """Called with each event of the link."""
         self.on_datagram: Callable[[bytes], None] = lambda _data: None
+        self.on_forgotten: Callable[[CountedStream], None] = lambda _stream: None
+        """Called with each stream that needs the session no more; its counters stand."""
+        self._past = Traffic()  # of the carriers that are gone
         self._budget = ReplayBudget(settings.replay_buffer, settings.replay_total)
         self._numbers = count(0 if dialed else 1, 2)
         self._seen = SeenNumbers(1 if dialed else 0)
@@ -83,11 +102,11 @@ class SessionLifetime(ABC):
     # -- what it carries
 
     @abstractmethod
-    async def open_stream(self) -> Stream:
+    async def open_stream(self) -> CountedStream:
         """A new stream. ``ConnectionLost`` when the session has ended, or has been without a carrier for too long."""
 
     @abstractmethod
-    async def accept_stream(self) -> Stream:
+    async def accept_stream(self) -> CountedStream:
         """The next stream that the peer opens. ``ConnectionLost`` once the session has ended."""
 
     @property
@@ -124,6 +143,14 @@ class SessionLifetime(ABC):
     def paths(self) -> list[Path]:
         """The network paths of the carriers."""
         return [path for carrier in self.carriers() for path in carrier.connection.paths()]
+
+    def traffic(self) -> Traffic:
+        """What all carriers together have moved."""
+        return sum((carrier.connection.traffic() for carrier in self.carriers()), self._past)
+
+    @abstractmethod
+    def holds(self, stream: CountedStream) -> bool:
+        """Whether the stream still needs the session."""
 
     # -- for the carriers: see irosh.transport.session.carrier.CarrierUser
 
@@ -215,6 +242,7 @@ class SessionLifetime(ABC):
         if self._expiry is not None:
             self._expiry.cancel()
         for carrier in carriers:
+            self._past += carrier.connection.traffic()
             if not carrier.connection.is_closed:
                 carrier.connection.close(reason)
         self._release(reason)

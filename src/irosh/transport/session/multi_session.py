@@ -9,13 +9,13 @@ import time
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.paths import Paths
 from irosh.core.session_settings import SessionSettings
-from irosh.transport.interfaces import CarrierStream, ConnectionLost, StreamReset, lost
+from irosh.transport.interfaces import CarrierStream, ConnectionLost, Path, StreamReset, lost
 from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.datagram_copies import COPY_HEADER_SIZE, DatagramCopies
 from irosh.transport.session.frames import START_SIZE, Control, Heard, Pong, Progress, Telling, Told, unpack_lane
 from irosh.transport.session.lane import Lane
 from irosh.transport.session.lane_frames import LaneParser
-from irosh.transport.session.lifetime import LinkEvent, SessionLifetime
+from irosh.transport.session.lifetime import CountedStream, LinkEvent, SessionLifetime
 from irosh.transport.session.load import CarrierLoad
 from irosh.transport.session.multi_stream import MultiStream
 from irosh.transport.session.reassembly import WindowBudget
@@ -44,6 +44,7 @@ class MultiSession(SessionLifetime):
         self._loads: dict[Carrier, CarrierLoad] = {first: CarrierLoad(_now())}
         self._streams: dict[int, MultiStream] = {}
         self._arrived: asyncio.Queue[MultiStream | None] = asyncio.Queue()
+        self._parity = 0 if dialed else 1
         self._windows = WindowBudget(settings.replay_total)
         self._repeated = Repeated()
         self._copies = DatagramCopies()
@@ -74,6 +75,10 @@ class MultiSession(SessionLifetime):
     def load(self, carrier: Carrier) -> CarrierLoad | None:
         """What is on its way over a carrier that lives."""
         return self._loads.get(carrier)
+
+    def paths(self) -> list[Path]:
+        # The oldest first, not the best: what is measured should not jump from one to another.
+        return [path for carrier in self._loads for path in carrier.connection.paths()]
 
     async def attach(self, carrier: Carrier) -> None:
         if self._end is None:
@@ -135,6 +140,9 @@ class MultiSession(SessionLifetime):
         """Those that live."""
         return list(self._streams.values())
 
+    def holds(self, stream: CountedStream) -> bool:
+        return stream.number in self._streams
+
     @property
     def max_datagram_size(self) -> int:
         sizes = [carrier.connection.max_datagram_size for carrier in self._for_datagrams()]
@@ -153,7 +161,9 @@ class MultiSession(SessionLifetime):
 
     def _new_stream(self, number: int) -> MultiStream:
         redundant = self.uses is Paths.REDUNDANT
-        stream = MultiStream(self, number, self._budget, self._windows, redundant=redundant)
+        stream = MultiStream(
+            self, number, self._budget, self._windows, ours=number % 2 == self._parity, redundant=redundant
+        )
         self._streams[number] = stream
         return stream
 
@@ -177,6 +187,7 @@ class MultiSession(SessionLifetime):
     def forget(self, stream: MultiStream) -> None:
         if self._streams.pop(stream.number, None) is None:
             return
+        self.on_forgotten(stream)
         stream.forgotten()
         stream.sending.release(self._loads)
         self._ready.pop(stream, None)
@@ -339,6 +350,7 @@ class MultiSession(SessionLifetime):
 
     def _let_go(self, carrier: Carrier) -> None:
         del self._loads[carrier]
+        self._past += carrier.connection.traffic()
         for stream in self._streams.values():
             stream.sending.lost(carrier)
             self._active[stream] = None

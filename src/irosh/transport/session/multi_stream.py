@@ -47,12 +47,20 @@ class MultiStreamOwner(Protocol):
 
 
 class MultiStream:
-    """See :class:`irosh.transport.interfaces.Stream`."""
+    """See :class:`irosh.transport.interfaces.Stream`. ``ours``: this side opened it."""
 
     def __init__(
-        self, owner: MultiStreamOwner, number: int, replay: ReplayBudget, windows: WindowBudget, *, redundant: bool
+        self,
+        owner: MultiStreamOwner,
+        number: int,
+        replay: ReplayBudget,
+        windows: WindowBudget,
+        *,
+        ours: bool,
+        redundant: bool,
     ) -> None:
         self.number = number
+        self.ours = ours
         self.log = ReplayLog(replay)
         self.sending: Sending[Carrier] = Sending(FIRST_WINDOW, redundant=redundant)
         self.incoming = Reassembly()

@@ -23,7 +23,7 @@ from irosh.transport.session.frames import (
     unpack_resumed,
     unpack_start,
 )
-from irosh.transport.session.lifetime import Credentials, LinkEvent, Report, SessionLifetime
+from irosh.transport.session.lifetime import CountedStream, Credentials, LinkEvent, Report, SessionLifetime
 from irosh.transport.session.stream import READ_AHEAD, SessionStream
 
 __all__ = ["Credentials", "LinkEvent", "Report", "Session"]
@@ -137,6 +137,9 @@ class Session(SessionLifetime):
         """Those that live."""
         return list(self._streams.values())
 
+    def holds(self, stream: CountedStream) -> bool:
+        return stream.number in self._streams
+
     async def _some_carrier(self) -> Carrier:
         while self._carrier is None:
             await self._wait_up()
@@ -159,7 +162,8 @@ class Session(SessionLifetime):
 
     def forget(self, stream: SessionStream) -> None:
         """See :class:`irosh.transport.session.stream.StreamOwner`."""
-        self._streams.pop(stream.number, None)
+        if self._streams.pop(stream.number, None) is not None:
+            self.on_forgotten(stream)
 
     def _send_acks(self) -> None:
         if self._ack_timer is not None:
@@ -188,6 +192,7 @@ class Session(SessionLifetime):
 
     def _let_go(self, carrier: Carrier) -> None:
         self._carrier = None
+        self._past += carrier.connection.traffic()
         for stream in self._streams.values():
             stream.detach()
 
