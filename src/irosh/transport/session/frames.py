@@ -47,7 +47,7 @@ class Live(msgspec.Struct, frozen=True, tag=4, array_like=True):
     complete: bool
 
 
-class Progress(msgspec.Struct, frozen=True, tag=5, array_like=True):
+class Progress(msgspec.Struct, frozen=True, tag=8, array_like=True):
     """In sessions with several carriers: of each stream, how many bytes have arrived without a gap and up to which one
     the peer may send; of each lane of the peer's, how many bytes have arrived on it. May be lost: newer ones say it."""
 
@@ -55,7 +55,7 @@ class Progress(msgspec.Struct, frozen=True, tag=5, array_like=True):
     lanes: list[tuple[int, int]]
 
 
-class Told(msgspec.Struct, frozen=True, tag=6, array_like=True):
+class Told(msgspec.Struct, frozen=True, tag=9, array_like=True):
     """In sessions with several carriers: what must not be lost. Said again until :class:`Heard`; ``number`` is even."""
 
     number: int
@@ -64,7 +64,7 @@ class Told(msgspec.Struct, frozen=True, tag=6, array_like=True):
     code: int = 0
 
 
-class Heard(msgspec.Struct, frozen=True, tag=7, array_like=True):
+class Heard(msgspec.Struct, frozen=True, tag=10, array_like=True):
     """The answer to a :class:`Told` with the same number."""
 
     number: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.session_settings import SessionSettings
@@ -69,7 +68,7 @@ class Session(SessionLifetime):
             carrier.connection.close(self._end)
             return
         if (old := self._carrier) is not None:
-            self._down_since = time.monotonic()
+            self._down_since = self._clock()
             self._let_go(old)
             old.connection.close(moved=True)
         self.reconnects += 1
