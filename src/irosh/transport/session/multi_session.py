@@ -57,7 +57,6 @@ class MultiSession(SessionLifetime):
         self._pumping = False
         self._due_streams: dict[int, MultiStream] = {}
         self._due_lanes: dict[int, int] = {}
-        self._due_carriers: dict[Carrier, None] = {}
         self._due_bytes = 0
         self._progress_timer: asyncio.TimerHandle | None = None
         self._busy = asyncio.Event()
@@ -182,7 +181,7 @@ class MultiSession(SessionLifetime):
     def tell(self, stream: MultiStream, what: Telling, code: int = 0) -> None:
         message = self._repeated.tell(stream.number, what, code, self._clock())
         self._busy.set()
-        for carrier in self.carriers()[:2]:
+        for carrier in self._loads:
             carrier.tell(message)
 
     def forget(self, stream: MultiStream) -> None:
@@ -274,7 +273,7 @@ class MultiSession(SessionLifetime):
                 for piece in parser.feed(data):
                     stream.arrived(piece)
                 position += len(data)
-                self._lane_arrived(carrier, lane, position, len(data))
+                self._lane_arrived(lane, position, len(data))
                 if not (data := await raw.read(LARGE_CHUNK)):
                     return
         except (StreamReset, ConnectionLost):
@@ -282,9 +281,8 @@ class MultiSession(SessionLifetime):
         except IroshError as violation:
             self._carrier_lost(carrier, self._broken(carrier, violation))
 
-    def _lane_arrived(self, carrier: Carrier, lane: int, position: int, size: int) -> None:
+    def _lane_arrived(self, lane: int, position: int, size: int) -> None:
         self._due_lanes[lane] = position
-        self._due_carriers[carrier] = None
         self._due_bytes += size
         if self._due_bytes >= PROGRESS_AFTER:
             self._send_progress()
@@ -292,15 +290,14 @@ class MultiSession(SessionLifetime):
             self._progress_timer = asyncio.get_running_loop().call_later(PROGRESS_DELAY, self._send_progress)
 
     def _send_progress(self) -> None:
-        """To the best carriers, and to those by which something came: the way back is most likely open there."""
+        """By all carriers: one that has died is not known to be dead where nothing is sent."""
         if self._progress_timer is not None:
             self._progress_timer.cancel()
             self._progress_timer = None
-        carriers = dict.fromkeys([*self.carriers()[:2], *(each for each in self._due_carriers if each in self._loads)])
         streams = {number: (stream.received, stream.limit) for number, stream in self._due_streams.items()}
-        for carrier in carriers:
+        for carrier in self._loads:
             carrier.progress(streams, self._due_lanes)
-        self._due_streams, self._due_lanes, self._due_carriers, self._due_bytes = {}, {}, {}, 0
+        self._due_streams, self._due_lanes, self._due_bytes = {}, {}, 0
 
     def heard(self, carrier: Carrier, message: Control) -> None:
         if isinstance(message, Progress):
@@ -399,7 +396,7 @@ class MultiSession(SessionLifetime):
                     stream.sending.stalled(carrier)
                 stream.sending.look(stream.stop_at, self._loads, now)
             for message in self._repeated.due(now):
-                for carrier in self.carriers()[:2]:
+                for carrier in self._loads:
                     carrier.tell(message)
             if now - pinged >= STALLED_PING:
                 pinged = now
