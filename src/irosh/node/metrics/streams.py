@@ -5,12 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from irosh.transport.session.stream import SessionStream
+from irosh.transport.session.replay import ReplayLog
 
 MAX_DETAIL = 200
 """Characters kept of what a stream says it is for."""
+
+
+class Counted(Protocol):
+    """A stream of a session: ``log`` has what was sent."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def log(self) -> ReplayLog: ...
+
+    @property
+    def received(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -23,11 +36,12 @@ class FlowCounters:
 
 @dataclass(frozen=True, slots=True)
 class StreamUse:
-    """An open stream. ``detail``: what its request says of itself; ``since`` in Unix seconds."""
+    """An open stream. ``detail``: what its request says of itself; ``ours``: this side opened it; ``since``: Unix time."""
 
     service: str
     detail: str
-    stream: SessionStream
+    ours: bool
+    stream: Counted
     flow: FlowCounters
     flow_number: int | None = None
     since: float = field(default_factory=time.time)
@@ -47,7 +61,7 @@ class StreamUse:
         return {
             "service": self.service,
             "detail": self.detail,
-            "opened_by": "us" if self.stream.ours else "peer",
+            "opened_by": "us" if self.ours else "peer",
             "since": self.since,
             "bytes_sent": self.sent,
             "bytes_received": self.received,
@@ -75,14 +89,14 @@ class StreamBook:
         self._flows: dict[int, FlowCounters] = {}
         self._ended: dict[str, ServiceTotals] = {}
 
-    def opened(self, stream: SessionStream, service: str, request: Any) -> None:
+    def opened(self, stream: Counted, service: str, request: Any, *, ours: bool) -> None:
         """``request`` is shown as what its ``summary`` says, if it has one; datagrams of its ``flow`` count as well."""
         detail = str(getattr(request, "summary", ""))[:MAX_DETAIL]
         number = getattr(request, "flow", None)
         flow = FlowCounters() if number is None else self.flow_began(number)
-        self._uses[stream.number] = StreamUse(service, detail, stream, flow, number)
+        self._uses[stream.number] = StreamUse(service, detail, ours, stream, flow, number)
 
-    def forgotten(self, stream: SessionStream) -> None:
+    def forgotten(self, stream: Counted) -> None:
         """The session needs the stream no more."""
         use = self._uses.pop(stream.number, None)
         if use is not None:
