@@ -36,7 +36,7 @@ class FlowCounters:
 
 @dataclass(frozen=True, slots=True)
 class StreamUse:
-    """An open stream. ``detail``: what its request says of itself; ``ours``: this side opened it; ``since``: Unix time."""
+    """An open stream. ``detail``: what its request says of itself; ``ours``: we opened it; ``since``: Unix time."""
 
     service: str
     detail: str
