@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from irosh.core import nostr_frames
 from irosh.core.nostr_frames import (
+    EPHEMERAL_KINDS,
     EVENT_KIND,
     MAX_CONTENT,
     MAX_FRAME,
@@ -112,6 +113,6 @@ def test_what_we_say() -> None:
     kind, subscription, wanted = json.loads(nostr_frames.subscribe(ME))
     assert (kind, subscription) == ("REQ", SUBSCRIPTION)
     assert (wanted["kinds"], wanted["#p"]) == ([EVENT_KIND], [ME])
-    assert 20_000 <= EVENT_KIND < 30_000  # ephemeral
+    assert EVENT_KIND in EPHEMERAL_KINDS
     assert json.loads(nostr_frames.publish(json.dumps(EVENT))) == ["EVENT", EVENT]
     assert json.loads(nostr_frames.authenticate(json.dumps(EVENT))) == ["AUTH", EVENT]

@@ -21,6 +21,8 @@ from tests.lab.requirements import requires_netns
 pytestmark = [pytest.mark.netns, requires_netns()]
 
 ROOT = Path(__file__).parents[2]
+LAN_ONLY = ("stun_servers = []", "nostr_relays = []")
+"""Of the table [network]: nothing outside is asked, but the LAN is."""
 
 # Says on the LAN that an endpoint is at an address, whether it is or not.
 _ANNOUNCE = """
@@ -36,7 +38,7 @@ def lan(directory: Path) -> Iterator[tuple[Irosh, Irosh, Host]]:
     with Network() as network:
         hosts = [network.host(name) for name in ("server", "laptop", "stranger")]
         network.lan("10.3.0.0/24", *hosts)
-        server, laptop = (Irosh(host, directory / host.name) for host in hosts[:2])
+        server, laptop = (Irosh(host, directory / host.name, network=LAN_ONLY) for host in hosts[:2])
         yield server, laptop, hosts[2]
 
 
@@ -88,7 +90,7 @@ def test_it_can_be_turned_off_on_either_side(silent: str, tmp_path: Path) -> Non
 def test_a_stranger_that_claims_to_be_the_peer_gets_nothing(tmp_path: Path) -> None:
     with lan(tmp_path) as (_, laptop, stranger):
         victim = Identity.generate().id
-        impostor = Irosh(stranger, tmp_path / "impostor")
+        impostor = Irosh(stranger, tmp_path / "impostor", network=LAN_ONLY)
         with impostor.start("host") as host:
             addresses = host.wait_event("ready")["addresses"]
             with announcing(stranger, victim, *addresses):

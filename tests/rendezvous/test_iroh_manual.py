@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -15,9 +16,13 @@ from typing import Any
 
 import pytest
 
+from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity
 from irosh.core.manual_message import decode_addresses, encode_addresses
+from irosh.core.network_options import NetworkOptions
 from irosh.core.offer_block import Answer, Offer, encode_answer, encode_offer, read_offer
+from irosh.rendezvous.interfaces import Contact
+from irosh.rendezvous.iroh_manual import IrohManual
 from tests.lab.coturn import coturn
 from tests.lab.machine import LOCAL, Machine, end_group
 from tests.lab.nat import NatKind
@@ -187,7 +192,7 @@ def test_the_mapping_is_kept_while_a_person_pastes() -> None:
             peers(place.alice.host, place.bob.host, server.stun) as (host, client),
         ):
             offer = host.shown()
-            time.sleep(25)
+            time.sleep(14)
             client.paste(offer)
             check_connected(host, client)
 
@@ -345,3 +350,21 @@ def test_nothing_is_left_when_nobody_pastes_any_more() -> None:
         assert client.wait("failed")["failed"] == "usage"
         client.wait("ended")
         client.process.wait(10)
+
+
+def test_only_relays_is_not_for_this_mode() -> None:
+    with pytest.raises(IroshError) as error:
+        asyncio.run(IrohManual.start(Identity.generate(), NetworkOptions(relay_only=True), None))
+    assert error.value.code is ErrorCode.USAGE
+
+
+def test_without_anybody_to_ask_a_dial_fails_at_once_and_leaves_nothing() -> None:
+    async def body() -> None:
+        manual = await IrohManual.start(Identity.generate(), NetworkOptions(stun_servers=(), bind=LOOPBACK), None)
+        with pytest.raises(IroshError) as error:
+            await manual.dial(Contact(Identity.generate().id), None)
+        assert error.value.code is ErrorCode.UNREACHABLE
+        await manual.close()
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(body())

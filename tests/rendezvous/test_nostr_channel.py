@@ -9,7 +9,9 @@ import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+import nostr_sdk
 import pytest
+from websockets.asyncio.client import connect
 
 from irosh.core.errors import ErrorCode
 from irosh.rendezvous import nostr_channel, nostr_link
@@ -352,6 +354,20 @@ def test_what_is_no_nostr_relay_is_told() -> None:
         url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with server, member(1, url, up=False) as alice:
             await until(lambda: "no Nostr relay" in str(alice.links[0].problem()))
+
+    run(body())
+
+
+def test_a_relay_of_ones_own_keeps_nothing() -> None:
+    async def body() -> None:
+        keys = nostr_sdk.Keys.generate()
+        async with local_relay() as relay, connect(relay.url, proxy=None) as websocket:
+            for kind, taken in [(1, False), (4, False), (20_000, True), (29_999, True), (30_000, False)]:
+                event = nostr_sdk.EventBuilder(nostr_sdk.Kind(kind), "text").finalize(keys)
+                await websocket.send(f'["EVENT",{event.as_json()}]')
+                assert json.loads(await websocket.recv())[2] is taken
+            await websocket.send('["REQ","all",{}]')
+            assert json.loads(await websocket.recv()) == ["EOSE", "all"]
 
     run(body())
 

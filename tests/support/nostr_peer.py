@@ -23,7 +23,8 @@ from irosh.core.network_options import NetworkOptions
 from irosh.rendezvous.interfaces import Contact, Hosting
 from irosh.rendezvous.nostr import Nostr
 from irosh.rendezvous.relay_fallback import RelayFallback
-from tests.support.ice_peer import BLOCK, echo, say, sockets
+from tests.support.ice_peer import BLOCK, echo, say
+from tests.support.sockets import PATIENCE, open_sockets
 
 ROUNDS = 16
 
@@ -33,7 +34,7 @@ async def main(settings: dict[str, Any]) -> None:
     lists: dict[str, Any] = {name: tuple(value) for name, value in settings.items()}
     options = NetworkOptions(**lists, mdns=False)
     identity = Identity(os.urandom(32))
-    before = sockets()
+    before = open_sockets()
     fallback = RelayFallback(identity.secret, options)
     if hosting:
         nostr = await Nostr.start(identity, options, Hosting(None, lambda: None, lambda _id: True), fallback)
@@ -45,10 +46,10 @@ async def main(settings: dict[str, Any]) -> None:
     await fallback.close()
     del nostr, fallback
     gc.collect()
-    end = time.monotonic() + 3.0
-    while sockets() > before and time.monotonic() < end:
+    end = time.monotonic() + PATIENCE
+    while open_sockets() > before and time.monotonic() < end:
         await asyncio.sleep(0.02)  # the engine closes its sockets in a thread of its own
-    say(sockets=sockets() - before, tasks=len(asyncio.all_tasks()) - 1)
+    say(sockets=open_sockets() - before, tasks=len(asyncio.all_tasks()) - 1)
 
 
 async def serve(nostr: Nostr) -> None:

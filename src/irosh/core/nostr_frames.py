@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+EPHEMERAL_KINDS = range(20_000, 30_000)
 EVENT_KIND = 25737
 """Of signalling events. Ephemeral: relays pass them on and do not store them."""
 AUTH_KIND = 22242

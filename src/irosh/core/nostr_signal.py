@@ -15,6 +15,7 @@ import msgspec
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity
+from irosh.core.wording import escape
 
 VERSION = 1
 MAX_SIZE = 12 * 1024
@@ -147,7 +148,7 @@ def open_signal(payload: bytes, parties: Parties) -> Signal:
         signed = _signed_decoder.decode(payload)
         signal = _signal_decoder.decode(signed.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _malformed(str(error)[:200]) from None
+        raise _malformed(escape(str(error), 200)) from None
     if signal.version != VERSION:
         raise IroshError(
             ErrorCode.PROTOCOL,

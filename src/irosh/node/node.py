@@ -16,6 +16,7 @@ from irosh.core.capability import Capability, parse_capabilities
 from irosh.core.config import Config
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity, short_id
+from irosh.core.mode import Mode
 from irosh.core.state import StateDirectory
 from irosh.core.ticket import Ticket
 from irosh.core.trust import Peer, TrustStore
@@ -216,7 +217,9 @@ class Node:
         contact = replace(target.destination.contact, endpoint_id=peer.id, invite=None)
         try:
             self.trust.remember_route(peer.id, contact.addresses, contact.relays, welcome.user or None)
-            self.trust.remember_rendezvous(peer.id, mode, contact.npub, contact.nostr_relays)
+            # What a flag chose for once is not what the peer is met by from now on.
+            remembered = mode if known is None or asked.mode is None else Mode(known.mode)
+            self.trust.remember_rendezvous(peer.id, remembered, contact.npub, contact.nostr_relays)
         except IroshError as error:
             log.warning("cannot note how %s was reached: %s", peer.petname, error)
         return Reached(peer, connection, replace(target.destination, contact=contact), newly_pinned=known is None)

@@ -45,10 +45,14 @@ class IrohManual:
 
     @classmethod
     async def start(cls, identity: Identity, options: NetworkOptions, hosting: Hosting | None) -> IrohManual:
-        """Bind, if it hosts, and show the first offer. ``IroshError`` (bind-failed).
+        """Bind, if it hosts, and show the first offer. ``IroshError`` (bind-failed, usage).
 
         The port asked for may be that of another mode of this node: then it is another one, and a problem.
         """
+        if options.relay_only:
+            raise IroshError(
+                ErrorCode.USAGE, "mode iroh-manual has direct paths only", "leave out --relay-only, or use another mode"
+            )
         if hosting is None:
             return cls(identity, options, None, None)
         try:

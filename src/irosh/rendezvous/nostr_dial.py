@@ -21,6 +21,7 @@ from irosh.transport.interfaces import Connection
 from irosh.transport.tasks import first_to_end
 
 ANSWER_DEADLINE = 30.0
+RELAY_DEADLINE = 10.0  # for one of the relays to be there at all
 FIRST_REPEAT, LAST_REPEAT = 1.5, 5.0  # seconds between requests
 MAX_INBOX = 16
 
@@ -56,6 +57,7 @@ class NostrDial:
 
     async def _ask(self, request: Request) -> IceDescription:
         pause = FIRST_REPEAT
+        relays_by = asyncio.get_running_loop().time() + RELAY_DEADLINE
         try:
             async with asyncio.timeout(ANSWER_DEADLINE):
                 while True:
@@ -66,6 +68,10 @@ class NostrDial:
                     except TimeoutError:
                         if self._other is not None:
                             raise self._mismatch(self._other) from None
+                        if asyncio.get_running_loop().time() > relays_by and not any(
+                            link.is_up for link in self._links
+                        ):
+                            raise self._silence() from None
                         pause = min(1.5 * pause, LAST_REPEAT)
         except TimeoutError:
             raise self._silence() from None

@@ -143,6 +143,8 @@ class RelayLink:
             return "it does not answer"
         except _Unusable as error:
             return str(error)
+        except ImportError as error:  # a SOCKS proxy is set, and what websockets needs for one is not installed
+            return escape(str(error), _TEXT)
         except OSError as error:
             return escape(error.strerror or str(error), _TEXT).lower()
         except (WebSocketException, ValueError) as error:

@@ -1,11 +1,13 @@
-"""A Nostr relay of one's own, for machines without the internet: nostr-sdk's, with its memory as its store."""
+"""A Nostr relay of one's own, for machines without the internet: nostr-sdk's, for events that are not stored."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from types import TracebackType
 from typing import Any
 
+from irosh.core import nostr_frames
 from irosh.core.errors import ErrorCode, IroshError
 
 # For each connection. nostr-sdk's default of 60 would stop a host that greets many peers.
@@ -52,7 +54,9 @@ class NostrRelay:
         import nostr_sdk
 
         limit = nostr_sdk.RateLimit(max_reqs=_SUBSCRIPTIONS, notes_per_minute=_EVENTS_PER_MINUTE)
-        relay = nostr_sdk.LocalRelayBuilder().addr(self.host).port(self.port).rate_limit(limit).build()
+        nostr_sdk.uniffi_set_event_loop(asyncio.get_running_loop())  # the policy is asked from other threads
+        builder = nostr_sdk.LocalRelayBuilder().addr(self.host).port(self.port).rate_limit(limit)
+        relay = builder.write_policy(_ephemeral_only(nostr_sdk)).build()
         try:
             await relay.run()
         except nostr_sdk.NostrSdkError as error:
@@ -66,6 +70,18 @@ class NostrRelay:
                 "choose another port, or 0 for any free one",
             )
         raise IroshError(ErrorCode.BIND_FAILED, f"cannot listen on {self.host} port {self.port}: {reason[:200]}")
+
+
+def _ephemeral_only(sdk: Any) -> Any:
+    """A policy that takes nothing which would have to be kept: the memory of this machine is not for everybody."""
+
+    class EphemeralOnly(sdk.WritePolicy):  # type: ignore[misc]
+        async def admit_event(self, event: Any, socket_addr: str) -> Any:
+            if event.kind().as_u16() in nostr_frames.EPHEMERAL_KINDS:
+                return sdk.WritePolicyResult.ACCEPT()
+            return sdk.WritePolicyResult.REJECT("blocked: only ephemeral events are passed on here")
+
+    return EphemeralOnly()
 
 
 def _free_port(host: str) -> int:

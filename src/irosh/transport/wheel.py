@@ -189,6 +189,8 @@ class WheelConnection:
         self._connection = connection
         self.peer_id: str = connection.remote_id().to_bytes().hex()
         self._end: str | None = None
+        self.via: str | None = None
+        """What carries all its paths, if the engine does not know: a TURN server."""
 
     async def open_stream(self) -> WheelStream:
         return WheelStream(self, await self._ask(self._connection.open_bi()))
@@ -218,8 +220,8 @@ class WheelConnection:
     def paths(self) -> list[Path]:
         return [
             Path(
-                remote=path.remote_addr,
-                relayed=path.is_relay,
+                remote=self.via or path.remote_addr,
+                relayed=path.is_relay or self.via is not None,
                 selected=path.is_selected,
                 rtt=path.rtt_ms / 1000,
                 bytes_sent=path.stats.udp_tx_bytes,
