@@ -108,7 +108,7 @@ class PeerConnection:
     async def open(self, service: str, request: msgspec.Struct) -> OpenedStream:
         """Open a stream for the peer's ``service``. ``ConnectionLost`` when the connection is gone."""
         stream = await self.session.open_stream()
-        self.streams.opened(stream, service, request)
+        self.streams.opened(stream, service, request, ours=True)
         try:
             await write_frame(stream, StreamHeader(service, encode_request(request)))
         except StreamReset as error:
@@ -201,7 +201,7 @@ class PeerConnection:
                 return
             service, incoming = served
             if self.session.holds(stream):
-                self.streams.opened(stream, service.name, incoming.request)
+                self.streams.opened(stream, service.name, incoming.request, ours=False)
             self.serving += 1
             try:
                 await service.serve(incoming)

@@ -23,10 +23,11 @@ class FlowCounters:
 
 @dataclass(frozen=True, slots=True)
 class StreamUse:
-    """An open stream. ``detail``: what its request says of itself; ``since`` in Unix seconds."""
+    """An open stream. ``detail``: what its request says of itself; ``ours``: we opened it; ``since``: Unix time."""
 
     service: str
     detail: str
+    ours: bool
     stream: CountedStream
     flow: FlowCounters
     flow_number: int | None = None
@@ -47,7 +48,7 @@ class StreamUse:
         return {
             "service": self.service,
             "detail": self.detail,
-            "opened_by": "us" if self.stream.ours else "peer",
+            "opened_by": "us" if self.ours else "peer",
             "since": self.since,
             "bytes_sent": self.sent,
             "bytes_received": self.received,
@@ -75,12 +76,12 @@ class StreamBook:
         self._flows: dict[int, FlowCounters] = {}
         self._ended: dict[str, ServiceTotals] = {}
 
-    def opened(self, stream: CountedStream, service: str, request: Any) -> None:
+    def opened(self, stream: CountedStream, service: str, request: Any, *, ours: bool) -> None:
         """``request`` is shown as what its ``summary`` says, if it has one; datagrams of its ``flow`` count as well."""
         detail = str(getattr(request, "summary", ""))[:MAX_DETAIL]
         number = getattr(request, "flow", None)
         flow = FlowCounters() if number is None else self.flow_began(number)
-        self._uses[stream.number] = StreamUse(service, detail, stream, flow, number)
+        self._uses[stream.number] = StreamUse(service, detail, ours, stream, flow, number)
 
     def forgotten(self, stream: CountedStream) -> None:
         """The session needs the stream no more."""
