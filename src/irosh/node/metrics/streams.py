@@ -5,25 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from irosh.transport.session.replay import ReplayLog
+from irosh.transport.session.lifetime import CountedStream
 
 MAX_DETAIL = 200
 """Characters kept of what a stream says it is for."""
-
-
-class Counted(Protocol):
-    """A stream of a session: ``log`` has what was sent."""
-
-    @property
-    def number(self) -> int: ...
-
-    @property
-    def log(self) -> ReplayLog: ...
-
-    @property
-    def received(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -41,7 +28,7 @@ class StreamUse:
     service: str
     detail: str
     ours: bool
-    stream: Counted
+    stream: CountedStream
     flow: FlowCounters
     flow_number: int | None = None
     since: float = field(default_factory=time.time)
@@ -89,14 +76,14 @@ class StreamBook:
         self._flows: dict[int, FlowCounters] = {}
         self._ended: dict[str, ServiceTotals] = {}
 
-    def opened(self, stream: Counted, service: str, request: Any, *, ours: bool) -> None:
+    def opened(self, stream: CountedStream, service: str, request: Any, *, ours: bool) -> None:
         """``request`` is shown as what its ``summary`` says, if it has one; datagrams of its ``flow`` count as well."""
         detail = str(getattr(request, "summary", ""))[:MAX_DETAIL]
         number = getattr(request, "flow", None)
         flow = FlowCounters() if number is None else self.flow_began(number)
         self._uses[stream.number] = StreamUse(service, detail, ours, stream, flow, number)
 
-    def forgotten(self, stream: Counted) -> None:
+    def forgotten(self, stream: CountedStream) -> None:
         """The session needs the stream no more."""
         use = self._uses.pop(stream.number, None)
         if use is not None:
