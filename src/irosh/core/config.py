@@ -24,6 +24,8 @@
     dead_after = "30s"                   # after this long the connection is given up
     resume = "10m"                       # how long sessions wait for the next connection; "0s" turns it off
     replay_buffer = "16MiB"              # kept of each stream to be sent again
+    [metrics]
+    listen = "127.0.0.1:9464"            # where a host serves Prometheus metrics by HTTP; default: nowhere
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from irosh.core.capability import DEFAULT_INVITE_CAPABILITIES, parse_capabilitie
 from irosh.core.durations import format_duration, parse_duration
 from irosh.core.endpoint_address import check_relay_url
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.listen_address import format_listen_address
 from irosh.core.network_options import (
     DEFAULT_MAX_SESSIONS,
     DEFAULT_NOSTR_RELAYS,
@@ -103,6 +106,14 @@ class TunnelConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """``[metrics]``."""
+
+    listen: str | None = None
+    """Where a host serves its metrics by HTTP, ``ADDRESS:PORT``; None: nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration."""
 
@@ -112,6 +123,7 @@ class Config:
     host: HostConfig = field(default_factory=HostConfig)
     tunnel: TunnelConfig = field(default_factory=TunnelConfig)
     session: SessionSettings = field(default_factory=SessionSettings)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
 
     def relay_token(self, url: str) -> str | None:
         """The bearer token for the relay at ``url``, in any case and with or without the final slash."""
@@ -167,6 +179,7 @@ def config_to_dict(config: Config) -> dict[str, object]:
             "resume": format_duration(config.session.resume_for),
             "replay_buffer": format_size(config.session.replay_buffer),
         },
+        "metrics": {"listen": config.metrics.listen},
     }
 
 
@@ -222,6 +235,7 @@ def _config(root: _Table) -> Config:
         host=_host(root.table("host")),
         tunnel=_tunnel(root.table("tunnel")),
         session=_session(root.table("session")),
+        metrics=_metrics(root.table("metrics")),
     )
     root.end()
     return config
@@ -272,6 +286,12 @@ def _session(table: _Table) -> SessionSettings:
     return session
 
 
+def _metrics(table: _Table) -> MetricsConfig:
+    metrics = MetricsConfig(listen=table.take("listen", _listen, MetricsConfig().listen))
+    table.end()
+    return metrics
+
+
 # Readers: from what TOML has to what the configuration holds. They raise Fault or IroshError.
 
 
@@ -300,6 +320,10 @@ def _bind(value: object) -> str:
     if address is None:
         raise Fault(f"{quoted(host)} is not an IP address", "write 0.0.0.0:PORT or [::]:PORT for every interface")
     return f"{bracketed(str(address))}:{0 if port == '0' else parse_port(port)}"
+
+
+def _listen(value: object) -> str:
+    return format_listen_address(_of_type(value, str, 'an address as text, like "127.0.0.1:9464"'))
 
 
 def _capabilities(value: object) -> tuple[str, ...]:

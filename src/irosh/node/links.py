@@ -15,6 +15,7 @@ from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
 from irosh.core.trust import TrustStore
 from irosh.core.wire import Resume
 from irosh.node.greeting import Doorway, Greeted, hear_hello, hear_welcome, say_hello, say_welcome
+from irosh.node.metrics.collector import Collector
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.resumption import claimed_session, new_credentials
 from irosh.rendezvous.interfaces import Contact, Exchange, Meeting, Rendezvous
@@ -61,10 +62,11 @@ class Destination:
 class Links:
     """All connections of a node. Their tasks belong to the group given to :meth:`attach`."""
 
-    def __init__(self, modes: Modes, doorway: Doorway, trust: TrustStore) -> None:
+    def __init__(self, modes: Modes, doorway: Doorway, trust: TrustStore, collector: Collector) -> None:
         self._modes = modes
         self._doorway = doorway
         self._trust = trust
+        self._collector = collector
         self._group: asyncio.TaskGroup | None = None
         self._connections: dict[PeerConnection, None] = {}
         self._dialling: dict[str, asyncio.Lock] = {}
@@ -276,7 +278,8 @@ class Links:
         self._connections[peer] = None
         self._note_seen(peer)
         try:
-            await peer.run()
+            with self._collector.measuring(peer):
+                await peer.run()
         finally:
             self._connections.pop(peer, None)
             self._note_seen(peer)

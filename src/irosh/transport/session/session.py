@@ -12,7 +12,7 @@ from itertools import count
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.session_settings import SessionSettings
-from irosh.transport.interfaces import CarrierStream, ConnectionLost, Path, StreamReset, lost
+from irosh.transport.interfaces import CarrierStream, ConnectionLost, Path, StreamReset, Traffic, lost
 from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.frames import (
     RESUMED_SIZE,
@@ -80,7 +80,10 @@ class Session:
         self.reports: dict[Report, None] = {}
         """Called with each event of the link."""
         self.on_datagram: Callable[[bytes], None] = lambda _data: None
+        self.on_forgotten: Callable[[SessionStream], None] = lambda _stream: None
+        """Called with each stream that needs the session no more; its counters stand."""
         self._carrier: Carrier | None = first
+        self._past = Traffic()  # of the carriers before the present one
         self._budget = ReplayBudget(settings.replay_buffer, settings.replay_total)
         self._ack_after = ACK_AFTER
         self._streams: dict[int, SessionStream] = {}
@@ -212,6 +215,8 @@ class Session:
             if timer is not None:
                 timer.cancel()
         carrier, self._carrier = self._carrier, None
+        if carrier is not None:
+            self._past += carrier.connection.traffic()
         if carrier is not None and not carrier.connection.is_closed:
             carrier.connection.close(reason)
         for stream in list(self._streams.values()):
@@ -269,9 +274,17 @@ class Session:
         """The network paths of the present carrier."""
         return self._carrier.connection.paths() if self._carrier is not None else []
 
+    def traffic(self) -> Traffic:
+        """What all carriers together have moved."""
+        return self._past if self._carrier is None else self._past + self._carrier.connection.traffic()
+
     def streams(self) -> list[SessionStream]:
         """Those that live."""
         return list(self._streams.values())
+
+    def holds(self, stream: SessionStream) -> bool:
+        """Whether the stream still needs the session."""
+        return stream.number in self._streams
 
     async def _some_carrier(self) -> Carrier:
         try:
@@ -308,7 +321,8 @@ class Session:
 
     def forget(self, stream: SessionStream) -> None:
         """See :class:`irosh.transport.session.stream.StreamOwner`."""
-        self._streams.pop(stream.number, None)
+        if self._streams.pop(stream.number, None) is not None:
+            self.on_forgotten(stream)
 
     def _send_acks(self) -> None:
         if self._ack_timer is not None:
@@ -356,6 +370,7 @@ class Session:
 
     def _let_go(self, carrier: Carrier) -> None:
         self._carrier = None
+        self._past += carrier.connection.traffic()
         for stream in self._streams.values():
             stream.detach()
 
