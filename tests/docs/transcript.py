@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from tests.docs.markdown import Block, Page
 
 _PROMPT = re.compile(r"(?P<machine>[a-z]+)\$ (?P<command>\S.*)")
-_KEEPS_RUNNING = re.compile(r"irosh( --?\w+)* (host|relay serve|nostr relay|tunnel open)\b|python3 -m http\.server\b")
-_PASTES = re.compile(r"irosh\b.* --mode (custom|iroh-manual)\b(?!.*-file\b)")
+_KEEPS_RUNNING = re.compile(
+    r"irosh( --?\w+)* (host|relay serve|nostr relay|tunnel open|status\b.* --watch)\b|python3 -m http\.server\b"
+)
+_PASTES = re.compile(r"irosh\b.* --mode (custom|iroh-manual)\b(?!.*-file\b)", re.DOTALL)
 _GAP = re.compile(r"(?<=\S) {2,}")
 INTERRUPT = "^C"
 SCRIPT_MACHINE = "laptop"

@@ -164,7 +164,7 @@ class IceSession:
                 await asyncio.wait((direct, relayed))
             chosen = _usable(direct) or _usable(relayed)
             if chosen is None:
-                raise self._failure(remote, direct.exception(), relayed.exception())
+                raise self._failure(remote, _error(direct), _error(relayed))
             if chosen is _usable(relayed):
                 self.way = "relay"
             return chosen
@@ -314,6 +314,11 @@ def _usable(way: asyncio.Future[Connection]) -> Connection | None:
     if not way.done() or way.cancelled() or way.exception() is not None or way.result().is_closed:
         return None
     return way.result()
+
+
+def _error(way: asyncio.Future[Connection]) -> BaseException | None:
+    """Why a way that has ended cannot be used."""
+    return way.exception() or way.result().close_reason()
 
 
 def _allocation_host(pair: CandidatePair) -> str:
