@@ -24,6 +24,7 @@
     dead_after = "30s"                   # after this long the connection is given up
     resume = "10m"                       # how long sessions wait for the next connection; "0s" turns it off
     replay_buffer = "16MiB"              # kept of each stream to be sent again
+    paths = "fastest"                    # several networks: "fastest", "redundant" or "all"
     [metrics]
     listen = "127.0.0.1:9464"            # where a host serves Prometheus metrics by HTTP; default: nowhere
 """
@@ -55,6 +56,7 @@ from irosh.core.network_options import (
     parse_stun_server,
     parse_turn_server,
 )
+from irosh.core.paths import Paths, parse_paths
 from irosh.core.session_settings import SessionSettings
 from irosh.core.sizes import format_size, parse_size
 from irosh.core.socket_spec import Fault, bracketed, parse_port, split_host_port
@@ -178,6 +180,7 @@ def config_to_dict(config: Config) -> dict[str, object]:
             "dead_after": format_duration(config.session.dead_after),
             "resume": format_duration(config.session.resume_for),
             "replay_buffer": format_size(config.session.replay_buffer),
+            "paths": str(config.session.paths),
         },
         "metrics": {"listen": config.metrics.listen},
     }
@@ -281,6 +284,7 @@ def _session(table: _Table) -> SessionSettings:
         dead_after=table.take("dead_after", _duration, default.dead_after),
         resume_for=table.take("resume", _duration_or_none, default.resume_for),
         replay_buffer=table.take("replay_buffer", _size, default.replay_buffer),
+        paths=table.take("paths", _paths, default.paths),
     )
     table.end()
     return session
@@ -297,6 +301,10 @@ def _metrics(table: _Table) -> MetricsConfig:
 
 def _relays(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_relay_url(item) for item in _of_type(value, list, "a list of URLs")))
+
+
+def _paths(value: object) -> Paths:
+    return parse_paths(_of_type(value, str, "a way to use paths, as text"))
 
 
 def _relay_url(value: object) -> str:

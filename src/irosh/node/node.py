@@ -108,7 +108,7 @@ class Node:
         )
         self.metrics_url: str | None = None
         self.collector = Collector(state.database_path)
-        self.links = Links(modes, doorway, trust, self.collector)
+        self.links = Links(modes, doorway, trust, self.collector, identity.secret)
         self._operations: dict[str, Operation] = {}
         for service in services:
             self._operations.update(service.operations(self))

@@ -14,6 +14,8 @@ from irosh.node.metrics.summary import session_summary, stream_summaries
 from irosh.node.node import InviteTerms, Node
 from irosh.node.peer_admin import PeerAdmin
 from irosh.node.peer_connection import PeerConnection
+from irosh.transport.interfaces import Path
+from irosh.transport.session.carrier import Carrier
 
 MAX_STREAMS_SHOWN = 4000  # of all connections, so that a status fits a control frame
 
@@ -128,6 +130,8 @@ def _connection_status(node: Node, connection: PeerConnection, shown: int) -> di
         "direction": "outgoing" if connection.dialed else "incoming",
         "since": connection.since,
         "streams": connection.serving,
+        "uses_paths": str(connection.session.uses),
+        "carriers": [_carrier_status(carrier) for carrier in connection.session.carriers()],
         **path_summary(connection),
         **session_summary(connection),
         "open_streams": len(connection.streams),
@@ -135,9 +139,17 @@ def _connection_status(node: Node, connection: PeerConnection, shown: int) -> di
     }
 
 
+def _carrier_status(carrier: Carrier) -> dict[str, Any]:
+    """One of the connections that carry a session: ``local`` is the address it is bound to, if it is to one."""
+    return {"local": carrier.local, "since": carrier.since, **_paths_status(carrier.connection.paths())}
+
+
 def path_summary(connection: PeerConnection) -> dict[str, Any]:
     """``path`` (direct, relayed or none), ``rtt_ms`` of the path in use, and all ``paths``."""
-    paths = connection.session.paths()
+    return _paths_status(connection.session.paths())
+
+
+def _paths_status(paths: list[Path]) -> dict[str, Any]:
     selected = next((path for path in paths if path.selected), None)
     return {
         "path": "none" if selected is None else "relayed" if selected.relayed else "direct",

@@ -30,8 +30,7 @@ from irosh.node.metrics.streams import StreamBook
 from irosh.node.services import IncomingStream, Service, refuse_stream
 from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import ConnectionLost, Stream, StreamReset
-from irosh.transport.session.session import Credentials, LinkEvent, Session
-from irosh.transport.session.stream import SessionStream
+from irosh.transport.session.lifetime import CountedStream, Credentials, LinkEvent, SessionLifetime
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ class OpenedStream:
 class PeerConnection:
     """A peer with which this node has a session; :meth:`run` serves it until it ends. ``dialed``: we opened it."""
 
-    def __init__(self, doorway: Doorway, session: Session, *, dialed: bool, instance: bytes = b"") -> None:
+    def __init__(self, doorway: Doorway, session: SessionLifetime, *, dialed: bool, instance: bytes = b"") -> None:
         self._doorway = doorway
         self.session = session
         self.dialed = dialed
@@ -109,7 +108,7 @@ class PeerConnection:
     async def open(self, service: str, request: msgspec.Struct) -> OpenedStream:
         """Open a stream for the peer's ``service``. ``ConnectionLost`` when the connection is gone."""
         stream = await self.session.open_stream()
-        self.streams.opened(stream, service, request)
+        self.streams.opened(stream, service, request, ours=True)
         try:
             await write_frame(stream, StreamHeader(service, encode_request(request)))
         except StreamReset as error:
@@ -192,7 +191,7 @@ class PeerConnection:
             stream = await self.session.accept_stream()
             group.create_task(self._serve_stream(stream, places))
 
-    async def _serve_stream(self, stream: SessionStream, places: asyncio.Semaphore) -> None:
+    async def _serve_stream(self, stream: CountedStream, places: asyncio.Semaphore) -> None:
         try:
             try:
                 served = await self._authorize(stream)
@@ -202,7 +201,7 @@ class PeerConnection:
                 return
             service, incoming = served
             if self.session.holds(stream):
-                self.streams.opened(stream, service.name, incoming.request)
+                self.streams.opened(stream, service.name, incoming.request, ours=False)
             self.serving += 1
             try:
                 await service.serve(incoming)

@@ -91,6 +91,17 @@ def test_another_path_is_a_change_and_no_jitter() -> None:
     assert meter.jitter == 0.0
 
 
+def test_of_several_paths_in_use_the_quickest_counts() -> None:
+    meter = Meter(0.0)
+    for number in range(4):  # the order of the two does not matter
+        both = [a_path(0.06, FAR), a_path(0.02 + number / 1000)]
+        meter.take(number * 2.0, both[:: 1 if number % 2 else -1], moved(packets=number + 1), 0, 0.0)
+    assert (meter.rtt, meter.path, meter.totals.path_changes) == (0.023, "direct", 0)
+    assert 0 < meter.jitter < 0.001
+    meter.take(10.0, [a_path(0.06, FAR)], moved(packets=10), 0, 0.0)
+    assert (meter.rtt, meter.totals.path_changes) == (0.06, 1)
+
+
 def test_time_is_either_up_or_down() -> None:
     meter = Meter(1000.0)
     meter.take(1010.0, [], moved(), 0, 0.0)

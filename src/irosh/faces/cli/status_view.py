@@ -59,7 +59,6 @@ def _lost(count: int, what: str) -> str:
 
 
 def _row(connection: dict[str, Any]) -> tuple[str, ...]:
-    selected = next((path for path in connection["paths"] if path["selected"]), None)
     return (
         _name(connection),
         connection["direction"],
@@ -73,8 +72,17 @@ def _row(connection: dict[str, Any]) -> tuple[str, ...]:
         str(connection["open_streams"]),
         gaps(connection["reconnects"], connection["down_seconds"]),
         age(connection["since"]),
-        "-" if selected is None else selected["remote"],
+        _carriers(connection["carriers"]) or "-",
     )
+
+
+def _carriers(carriers: list[dict[str, Any]]) -> str:
+    """Where each goes, and where it comes from if it is bound to one of our networks."""
+    shown = []
+    for carrier in carriers:
+        remote = next((path["remote"] for path in carrier["paths"] if path["selected"]), "-")
+        shown.append(f"{carrier['local']}→{remote}" if carrier["local"] else remote)
+    return " ".join(shown)
 
 
 def _stream_rows(connection: dict[str, Any]) -> list[tuple[str, ...]]:

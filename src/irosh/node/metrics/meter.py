@@ -71,7 +71,7 @@ class Meter:
         self.jitter = 0.0
         """Seconds."""
         self._last = -math.inf
-        self._way: tuple[bool, str] | None = None
+        self._way: frozenset[tuple[bool, str]] | None = None
         self._way_rtt: float | None = None  # the last one on this path, to compare the next with
         self._window: deque[tuple[float, Traffic]] = deque([(began, Traffic())])
         self._recent_sent = self._recent_lost = 0.0
@@ -82,7 +82,7 @@ class Meter:
 
     def take(self, now: float, paths: Sequence[Path], traffic: Traffic, reconnects: int, down: float) -> Sample:
         """One sample. ``reconnects`` and ``down`` (seconds): of the session so far."""
-        selected = next((path for path in paths if path.selected), None)
+        selected = [path for path in paths if path.selected]
         fresh = traffic.packets_received > self.totals.traffic.packets_received
         changed = self._note_path(selected, fresh)
         down = max(self.totals.down, down)  # a gap that has ended the session is known no more
@@ -113,21 +113,23 @@ class Meter:
         """The fraction of the bytes sent lately that was lost."""
         return min(1.0, self._recent_lost / self._recent_sent) if self._recent_sent >= 1 else 0.0
 
-    def _note_path(self, selected: Path | None, fresh: bool) -> bool:
-        """Whether the path is another than the last one. ``fresh``: packets came, so the time may be a new one."""
-        self.path = "none" if selected is None else "relayed" if selected.relayed else "direct"
-        self.rtt = None if selected is None else selected.rtt
-        if selected is None:
+    def _note_path(self, selected: Sequence[Path], fresh: bool) -> bool:
+        """Whether other paths are in use than before. ``fresh``: packets came, so the time may be a new one."""
+        if not selected:
+            self.path, self.rtt = "none", None
             return False
-        way = (selected.relayed, selected.remote)
+        best = min(selected, key=lambda path: path.rtt)
+        self.path = "relayed" if best.relayed else "direct"
+        self.rtt = best.rtt
+        way = frozenset((path.relayed, path.remote) for path in selected)
         changed = self._way is not None and way != self._way
         if changed:
             self._way_rtt = None  # that it takes another time is no jitter
         self._way = way
         if fresh:
             if self._way_rtt is not None:
-                self.jitter += (abs(selected.rtt - self._way_rtt) - self.jitter) * JITTER_GAIN
-            self._way_rtt = selected.rtt
+                self.jitter += (abs(best.rtt - self._way_rtt) - self.jitter) * JITTER_GAIN
+            self._way_rtt = best.rtt
         return changed
 
     def _note_loss(self, now: float, new: Traffic) -> None:

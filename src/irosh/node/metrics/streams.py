@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from irosh.transport.session.stream import SessionStream
+from irosh.transport.session.lifetime import CountedStream
 
 MAX_DETAIL = 200
 """Characters kept of what a stream says it is for."""
@@ -23,11 +23,12 @@ class FlowCounters:
 
 @dataclass(frozen=True, slots=True)
 class StreamUse:
-    """An open stream. ``detail``: what its request says of itself; ``since`` in Unix seconds."""
+    """An open stream. ``detail``: what its request says of itself; ``ours``: we opened it; ``since``: Unix time."""
 
     service: str
     detail: str
-    stream: SessionStream
+    ours: bool
+    stream: CountedStream
     flow: FlowCounters
     flow_number: int | None = None
     since: float = field(default_factory=time.time)
@@ -47,7 +48,7 @@ class StreamUse:
         return {
             "service": self.service,
             "detail": self.detail,
-            "opened_by": "us" if self.stream.ours else "peer",
+            "opened_by": "us" if self.ours else "peer",
             "since": self.since,
             "bytes_sent": self.sent,
             "bytes_received": self.received,
@@ -75,14 +76,14 @@ class StreamBook:
         self._flows: dict[int, FlowCounters] = {}
         self._ended: dict[str, ServiceTotals] = {}
 
-    def opened(self, stream: SessionStream, service: str, request: Any) -> None:
+    def opened(self, stream: CountedStream, service: str, request: Any, *, ours: bool) -> None:
         """``request`` is shown as what its ``summary`` says, if it has one; datagrams of its ``flow`` count as well."""
         detail = str(getattr(request, "summary", ""))[:MAX_DETAIL]
         number = getattr(request, "flow", None)
         flow = FlowCounters() if number is None else self.flow_began(number)
-        self._uses[stream.number] = StreamUse(service, detail, stream, flow, number)
+        self._uses[stream.number] = StreamUse(service, detail, ours, stream, flow, number)
 
-    def forgotten(self, stream: SessionStream) -> None:
+    def forgotten(self, stream: CountedStream) -> None:
         """The session needs the stream no more."""
         use = self._uses.pop(stream.number, None)
         if use is not None:
