@@ -131,6 +131,26 @@ def test_what_is_moved_counts_over_all_connections_and_streams_once_they_are_for
     asyncio.run(body())
 
 
+@pytest.mark.parametrize("ending", ["close", "abort"])
+def test_streams_that_are_not_read_to_the_end_are_forgotten(ending: str) -> None:
+    async def body() -> None:
+        async with sessions() as pair:
+            stream = await pair.near.open_stream()
+            await stream.write(b"question")
+            remote = await pair.far.accept_stream()
+            await remote.read_exactly(8)
+            await remote.write(b"answer")
+            await remote.finish()
+            await stream.read_exactly(6)
+            await stream.finish()
+            # Neither has read that the other has finished.
+            await (stream.close() if ending == "close" else stream.abort())
+            await remote.close()
+            await settled(pair)
+
+    asyncio.run(body())
+
+
 def test_spliced_sockets_do_not_notice(tmp_path: object) -> None:
     async def body() -> None:
         async with sessions() as pair:
