@@ -16,6 +16,9 @@ import msgspec
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.wire import MAX_FRAME
 
+MAX_OFFSET = 1 << 62
+NOTHING_WANTED = MAX_OFFSET + 1
+
 # Entries of one message, so that it fits a frame whatever the numbers are.
 MAX_ENTRIES = (MAX_FRAME - 64) // 19
 MAX_PROGRESS = (MAX_FRAME - 64) // (28 + 19)  # of either kind in one
@@ -34,7 +37,8 @@ class Pong(msgspec.Struct, frozen=True, tag=2, array_like=True):
 
 
 class Acks(msgspec.Struct, frozen=True, tag=3, array_like=True):
-    """How many bytes of which streams have arrived; the end of a stream counts as one more."""
+    """How many bytes of which streams have arrived; the end of a stream counts as one more. :data:`NOTHING_WANTED` of
+    a stream says that nothing more of it will be read."""
 
     streams: list[tuple[int, int]]
 
@@ -122,7 +126,6 @@ _START = struct.Struct(">BQQB")
 START_SIZE = _START.size
 _RESUMED = struct.Struct(">?QB")
 RESUMED_SIZE = _RESUMED.size
-MAX_OFFSET = 1 << 62
 
 
 @dataclass(frozen=True)
