@@ -99,6 +99,29 @@ def test_what_a_connection_and_its_streams_carry(pair: Pair) -> None:
     assert "3.0 MB" in text
 
 
+def test_packets_of_udp_tunnels_count_as_their_streams_do(pair: Pair) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as there, socket.socket(type=socket.SOCK_DGRAM) as here:
+        there.bind(("127.0.0.1", 0))
+        there.settimeout(30)
+        here.settimeout(30)
+        url = f"udp://127.0.0.1:{there.getsockname()[1]}"
+        with pair.client.tunnel(PEER, f"{url}=127.0.0.1:0") as tunnel:
+            for _ in range(50):  # the first by the stream, then, in both directions, by datagrams
+                here.sendto(b"x" * 1000, tunnel.address())
+                _, way_back = there.recvfrom(2000)
+                there.sendto(b"y" * 500, way_back)
+                here.recv(2000)
+            near = max(only(pair.client)["stream_list"], key=lambda each: int(each["bytes_sent"]))
+            far = max(
+                pair.host.call("status")["connections"][-1]["stream_list"], key=lambda each: int(each["bytes_sent"])
+            )
+    assert (near["detail"], far["detail"]) == (url, url)
+    assert 50_000 <= near["bytes_sent"] <= 51_000
+    assert 25_000 <= near["bytes_received"] <= 26_000
+    assert 50_000 <= far["bytes_received"] <= 51_000
+    assert 25_000 <= far["bytes_sent"] <= 26_000
+
+
 def test_commands_and_their_arguments_are_not_shown(pair: Pair) -> None:
     with pair.client.start("connect", PEER, "cat; echo very-secret", stdin=-1) as process:
         process.wait_event("connected")

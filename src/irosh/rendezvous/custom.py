@@ -22,7 +22,7 @@ from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.transport.interfaces import Connection
 from irosh.transport.tasks import to_the_end
 
-FIRST_OFFER = 5.0
+FIRST_OFFER = 6.0
 """Seconds that gathering candidates takes at most."""
 log = logging.getLogger(__name__)
 

@@ -88,6 +88,34 @@ both = pytest.mark.parametrize("uses", [Paths.ALL, Paths.REDUNDANT])
 
 
 @both
+def test_what_is_moved_counts_over_all_carriers(uses: Paths) -> None:
+    async def body() -> None:
+        async with sessions(uses) as pair:
+            forgotten: list[tuple[int, int]] = []
+            pair.near.on_forgotten = lambda stream: forgotten.append((stream.log.end, stream.received))
+            stream = await pair.near.open_stream()
+            await stream.write(bytes(MiB))
+            remote = await pair.far.accept_stream()
+            await remote.read_exactly(MiB)
+            before = pair.near.traffic()
+            assert before.bytes_sent > MiB
+            pair.cut(0)
+            while len(pair.near.carriers()) > 1:
+                await asyncio.sleep(0.01)
+            assert pair.near.traffic().bytes_sent >= before.bytes_sent
+            assert pair.near.holds(stream)
+            await stream.finish()
+            await remote.finish()
+            assert await receive(remote) == await receive(stream) == b""
+            await settled(pair)
+            assert forgotten == [(MiB, 0)]
+            assert not pair.near.holds(stream)
+        assert pair.far.traffic().bytes_received > MiB
+
+    asyncio.run(body())
+
+
+@both
 def test_a_transfer_both_ways(uses: Paths) -> None:
     async def body() -> None:
         data, answer = os.urandom(24 * MiB), os.urandom(8 * MiB)

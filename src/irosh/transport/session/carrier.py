@@ -55,7 +55,8 @@ class Carrier:
         self.since = time.time()
         self._control = control
         self._settings = settings
-        self._last_heard = time.monotonic()
+        self._clock = asyncio.get_running_loop().time
+        self._last_heard = self._clock()
         self._acks: dict[int, int] = {}
         self._streams: dict[int, tuple[int, int]] = {}
         self._lanes: dict[int, int] = {}
@@ -101,6 +102,11 @@ class Carrier:
         self._others += messages
         self._wake.set()
 
+    @property
+    def untold(self) -> int:
+        """Messages that wait, but for those of which only the latest counts."""
+        return len(self._others)
+
     def ping(self) -> None:
         """Ask the peer for a sign of life."""
         self._pings += 1
@@ -116,7 +122,7 @@ class Carrier:
             while True:
                 length = frame_length(await self._control.read_exactly(LENGTH_SIZE))
                 message = decode_control(await self._control.read_exactly(length))
-                self._last_heard = time.monotonic()
+                self._last_heard = self._clock()
                 if isinstance(message, Ping):
                     if len(self._others) < MAX_PONGS:
                         self.tell(Pong(message.number))
@@ -176,14 +182,14 @@ class Carrier:
         settings = self._settings
         asked_after = self._last_heard - 1
         while True:
-            silence = time.monotonic() - self._last_heard
+            silence = self._clock() - self._last_heard
             if silence >= settings.dead_after:
                 return _given_up(f"no sign of life from the peer for {silence:.0f} s")
             if silence >= settings.keepalive and asked_after != self._last_heard:
                 asked_after = self._last_heard
                 self.ping()
             limit = settings.keepalive if asked_after != self._last_heard else settings.dead_after
-            await asyncio.sleep(max(0.01, limit - (time.monotonic() - self._last_heard)))
+            await asyncio.sleep(max(0.01, limit - (self._clock() - self._last_heard)))
 
 
 def _given_up(message: str) -> ConnectionLost:

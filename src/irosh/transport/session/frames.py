@@ -16,6 +16,9 @@ import msgspec
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.wire import MAX_FRAME
 
+MAX_OFFSET = 1 << 62
+NOTHING_WANTED = MAX_OFFSET + 1
+
 # Entries of one message, so that it fits a frame whatever the numbers are.
 MAX_ENTRIES = (MAX_FRAME - 64) // 19
 MAX_PROGRESS = (MAX_FRAME - 64) // (28 + 19)  # of either kind in one
@@ -34,7 +37,8 @@ class Pong(msgspec.Struct, frozen=True, tag=2, array_like=True):
 
 
 class Acks(msgspec.Struct, frozen=True, tag=3, array_like=True):
-    """How many bytes of which streams have arrived; the end of a stream counts as one more."""
+    """How many bytes of which streams have arrived; the end of a stream counts as one more. :data:`NOTHING_WANTED` of
+    a stream says that nothing more of it will be read."""
 
     streams: list[tuple[int, int]]
 
@@ -47,7 +51,7 @@ class Live(msgspec.Struct, frozen=True, tag=4, array_like=True):
     complete: bool
 
 
-class Progress(msgspec.Struct, frozen=True, tag=5, array_like=True):
+class Progress(msgspec.Struct, frozen=True, tag=8, array_like=True):
     """In sessions with several carriers: of each stream, how many bytes have arrived without a gap and up to which one
     the peer may send; of each lane of the peer's, how many bytes have arrived on it. May be lost: newer ones say it."""
 
@@ -55,7 +59,7 @@ class Progress(msgspec.Struct, frozen=True, tag=5, array_like=True):
     lanes: list[tuple[int, int]]
 
 
-class Told(msgspec.Struct, frozen=True, tag=6, array_like=True):
+class Told(msgspec.Struct, frozen=True, tag=9, array_like=True):
     """In sessions with several carriers: what must not be lost. Said again until :class:`Heard`; ``number`` is even."""
 
     number: int
@@ -64,7 +68,7 @@ class Told(msgspec.Struct, frozen=True, tag=6, array_like=True):
     code: int = 0
 
 
-class Heard(msgspec.Struct, frozen=True, tag=7, array_like=True):
+class Heard(msgspec.Struct, frozen=True, tag=10, array_like=True):
     """The answer to a :class:`Told` with the same number."""
 
     number: int
@@ -122,7 +126,6 @@ _START = struct.Struct(">BQQB")
 START_SIZE = _START.size
 _RESUMED = struct.Struct(">?QB")
 RESUMED_SIZE = _RESUMED.size
-MAX_OFFSET = 1 << 62
 
 
 @dataclass(frozen=True)

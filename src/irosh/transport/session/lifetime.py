@@ -94,6 +94,7 @@ class SessionLifetime(ABC):
         self._up.set()
         self._down = asyncio.Event()
         self._down_reason: ConnectionLost | None = None
+        self._clock = asyncio.get_running_loop().time
         self._down_since = 0.0
         self._end: ConnectionLost | None = None
         self._ended = asyncio.Event()
@@ -211,7 +212,7 @@ class SessionLifetime(ABC):
     @property
     def gap(self) -> float:
         """Seconds since the last carrier was lost."""
-        return time.monotonic() - self._down_since
+        return self._clock() - self._down_since
 
     @property
     def is_closed(self) -> bool:
@@ -287,7 +288,7 @@ class SessionLifetime(ABC):
             self.end(reason)
             return
         log.info("%s: %s; waiting for up to %.0f s", self.peer_id[:10], reason.message, self.resume_for)
-        self._down_since = time.monotonic()
+        self._down_since = self._clock()
         self._expiry = asyncio.get_running_loop().call_later(self.resume_for, self._expire, reason)
         self._up.clear()
         self._down.set()

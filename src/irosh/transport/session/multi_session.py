@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.paths import Paths
@@ -25,6 +24,8 @@ from irosh.transport.splice import LARGE_CHUNK
 log = logging.getLogger(__name__)
 
 MAX_CARRIERS = 8
+MAX_STREAMS = 16 * 1024
+MAX_UNTOLD = 64 * 1024  # answers that the peer asks for and does not read
 START_DEADLINE = 10.0
 PROGRESS_DELAY = 0.01  # seconds, for what arrives to gather
 PROGRESS_AFTER = 128 * 1024  # bytes
@@ -41,7 +42,7 @@ class MultiSession(SessionLifetime):
     def __init__(self, first: Carrier, settings: SessionSettings, *, dialed: bool, uses: Paths) -> None:
         super().__init__(first, settings, dialed=dialed)
         self.uses = uses
-        self._loads: dict[Carrier, CarrierLoad] = {first: CarrierLoad(_now())}
+        self._loads: dict[Carrier, CarrierLoad] = {first: CarrierLoad(self._clock())}
         self._streams: dict[int, MultiStream] = {}
         self._arrived: asyncio.Queue[MultiStream | None] = asyncio.Queue()
         self._parity = 0 if dialed else 1
@@ -56,7 +57,6 @@ class MultiSession(SessionLifetime):
         self._pumping = False
         self._due_streams: dict[int, MultiStream] = {}
         self._due_lanes: dict[int, int] = {}
-        self._due_carriers: dict[Carrier, None] = {}
         self._due_bytes = 0
         self._progress_timer: asyncio.TimerHandle | None = None
         self._busy = asyncio.Event()
@@ -83,7 +83,7 @@ class MultiSession(SessionLifetime):
     async def attach(self, carrier: Carrier) -> None:
         if self._end is None:
             if self._loads:
-                self._down_since = time.monotonic()
+                self._down_since = self._clock()
             for old in list(self._loads):
                 self._let_go(old)
                 old.connection.close(moved=True)
@@ -96,7 +96,7 @@ class MultiSession(SessionLifetime):
             carrier.connection.close(self._end)
             return
         was_down = self.is_down
-        self._loads[carrier] = CarrierLoad(_now())
+        self._loads[carrier] = CarrierLoad(self._clock())
         if self._limits is not None:
             carrier.connection.allow_streams(self._limits[0], window=self._limits[1])
         assert self._group is not None
@@ -179,9 +179,9 @@ class MultiSession(SessionLifetime):
             self._progress_timer = asyncio.get_running_loop().call_later(PROGRESS_DELAY, self._send_progress)
 
     def tell(self, stream: MultiStream, what: Telling, code: int = 0) -> None:
-        message = self._repeated.tell(stream.number, what, code, _now())
+        message = self._repeated.tell(stream.number, what, code, self._clock())
         self._busy.set()
-        for carrier in self.carriers()[:2]:
+        for carrier in self._loads:
             carrier.tell(message)
 
     def forget(self, stream: MultiStream) -> None:
@@ -209,7 +209,7 @@ class MultiSession(SessionLifetime):
         self._pumping = False
         if self._end is not None:
             return
-        now = _now()
+        now = self._clock()
         while self._ready:
             turn = list(self._ready)
             for stream in turn:
@@ -260,21 +260,20 @@ class MultiSession(SessionLifetime):
 
     async def _read_lane(self, carrier: Carrier, raw: CarrierStream, number: int, lane: int, start: bytes) -> None:
         stream = self._streams.get(number)
-        if stream is None:
-            if not self._seen.add(number):
-                await raw.abort()  # it has ended here
-                return
-            stream = self._new_stream(number)
-            self._arrived.put_nowait(stream)
+        if stream is None and not self._seen.add(number):
+            await raw.abort()  # it has ended here
+            return
         parser = LaneParser()
         position = START_SIZE
         data = start[START_SIZE:]
         try:
+            if stream is None:
+                stream = self._new_of_peer(number)
             while True:
                 for piece in parser.feed(data):
                     stream.arrived(piece)
                 position += len(data)
-                self._lane_arrived(carrier, lane, position, len(data))
+                self._lane_arrived(lane, position, len(data))
                 if not (data := await raw.read(LARGE_CHUNK)):
                     return
         except (StreamReset, ConnectionLost):
@@ -282,9 +281,8 @@ class MultiSession(SessionLifetime):
         except IroshError as violation:
             self._carrier_lost(carrier, self._broken(carrier, violation))
 
-    def _lane_arrived(self, carrier: Carrier, lane: int, position: int, size: int) -> None:
+    def _lane_arrived(self, lane: int, position: int, size: int) -> None:
         self._due_lanes[lane] = position
-        self._due_carriers[carrier] = None
         self._due_bytes += size
         if self._due_bytes >= PROGRESS_AFTER:
             self._send_progress()
@@ -292,31 +290,50 @@ class MultiSession(SessionLifetime):
             self._progress_timer = asyncio.get_running_loop().call_later(PROGRESS_DELAY, self._send_progress)
 
     def _send_progress(self) -> None:
-        """To the best carriers, and to those by which something came: the way back is most likely open there."""
+        """By all carriers: one that has died is not known to be dead where nothing is sent."""
         if self._progress_timer is not None:
             self._progress_timer.cancel()
             self._progress_timer = None
-        carriers = dict.fromkeys([*self.carriers()[:2], *(each for each in self._due_carriers if each in self._loads)])
         streams = {number: (stream.received, stream.limit) for number, stream in self._due_streams.items()}
-        for carrier in carriers:
+        for carrier in self._loads:
             carrier.progress(streams, self._due_lanes)
-        self._due_streams, self._due_lanes, self._due_carriers, self._due_bytes = {}, {}, {}, 0
+        self._due_streams, self._due_lanes, self._due_bytes = {}, {}, 0
 
     def heard(self, carrier: Carrier, message: Control) -> None:
         if isinstance(message, Progress):
             self._heard_progress(message)
         elif isinstance(message, Told):
+            if carrier.untold > MAX_UNTOLD:
+                raise IroshError(ErrorCode.PROTOCOL, "the peer tells more than it listens to")
             carrier.tell(Heard(message.number))
-            if self._repeated.is_new(message) and (stream := self._streams.get(message.stream)) is not None:
-                stream.told(_telling(message), message.code)
+            if self._repeated.is_new(message):
+                self._told(message)
         elif isinstance(message, Heard):
             self._repeated.heard(message)
         elif isinstance(message, Pong) and (load := self._loads.get(carrier)) is not None:
-            load.progressed(_now())
+            load.progressed(self._clock())
             self._all_ready()
 
+    def _told(self, message: Told) -> None:
+        what = _telling(message)
+        stream = self._streams.get(message.stream)
+        if stream is None and what is not Telling.COMPLETE and self._seen.add(message.stream):
+            # It has overtaken the stream itself.
+            if what is Telling.ABORT:
+                return
+            stream = self._new_of_peer(message.stream)
+        if stream is not None:
+            stream.told(what, message.code)
+
+    def _new_of_peer(self, number: int) -> MultiStream:
+        if len(self._streams) >= MAX_STREAMS:
+            raise IroshError(ErrorCode.PROTOCOL, f"{MAX_STREAMS} streams of one session are enough")
+        stream = self._new_stream(number)
+        self._arrived.put_nowait(stream)
+        return stream
+
     def _heard_progress(self, message: Progress) -> None:
-        now = _now()
+        now = self._clock()
         for number, position in message.lanes:
             stream, carrier = self._lane_streams.get(number, (None, None))
             if stream is not None and carrier is not None and (load := self._loads.get(carrier)) is not None:
@@ -366,7 +383,7 @@ class MultiSession(SessionLifetime):
             if not self._repeated and not any(load.outstanding for load in self._loads.values()):
                 self._busy.clear()
             await self._busy.wait()
-            now = _now()
+            now = self._clock()
             if now - measured >= MEASURE_EVERY:
                 measured = now
                 self._measure()
@@ -379,7 +396,7 @@ class MultiSession(SessionLifetime):
                     stream.sending.stalled(carrier)
                 stream.sending.look(stream.stop_at, self._loads, now)
             for message in self._repeated.due(now):
-                for carrier in self.carriers()[:2]:
+                for carrier in self._loads:
                     carrier.tell(message)
             if now - pinged >= STALLED_PING:
                 pinged = now
@@ -398,15 +415,11 @@ class MultiSession(SessionLifetime):
                 carrier.ping()
 
     def _measure(self) -> None:
-        now = _now()
+        now = self._clock()
         for carrier, load in self._loads.items():
             selected = next((path for path in carrier.connection.paths() if path.selected), None)
             if selected is not None:
                 load.measured(selected.rtt, now)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _telling(message: Told) -> Telling:

@@ -73,6 +73,7 @@ class MultiStream:
         self._read_error: Exception | None = None
         self._write_error: Exception | None = None
         self._stopped = False
+        self._torn = False  # a write was cancelled half-way
 
     # -- the session's side
 
@@ -217,14 +218,31 @@ class MultiStream:
         if self._turn.locked() or not self._has_room or len(data) > LARGE_CHUNK:
             data = bytes(data)  # copied before the first wait
         async with self._turn:
+            await self._check_writing()
             for begin in range(0, len(data), LARGE_CHUNK):
-                while self._write_error is None and not self._has_room:
-                    self._room.clear()
-                    await self._room.wait()
-                if self._write_error is not None:
-                    raise self._write_error
+                await self._wait_room(torn=begin > 0)
                 self.log.append(data[begin : begin + LARGE_CHUNK] if len(data) > LARGE_CHUNK else data)
                 self._owner.to_send(self)
+
+    async def _wait_room(self, *, torn: bool) -> None:
+        try:
+            while self._write_error is None and not self._has_room:
+                self._room.clear()
+                await self._room.wait()
+        except asyncio.CancelledError:
+            self._torn = torn
+            raise
+        if self._write_error is not None:
+            raise self._write_error
+
+    async def _check_writing(self) -> None:
+        """Raises what keeps this side from writing."""
+        if self._write_error is None and self._torn:
+            await self.abort()  # rather a reset than a stream that seems whole
+        if self._write_error is not None:
+            raise self._write_error
+        if self.log.finished:
+            raise StreamReset(0)  # as an engine's stream says it
 
     @property
     def _has_room(self) -> bool:
@@ -237,8 +255,9 @@ class MultiStream:
 
     async def finish(self) -> None:
         async with self._turn:
-            if self._write_error is not None:
-                raise self._write_error
+            if self.log.finished and self._write_error is None:
+                return
+            await self._check_writing()
             self.log.finish()
             self._owner.to_send(self)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.session_settings import SessionSettings
 from irosh.transport.interfaces import CarrierStream, ConnectionLost, StreamReset
 from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.frames import (
+    NOTHING_WANTED,
     RESUMED_SIZE,
     START_SIZE,
     Acks,
@@ -69,7 +69,7 @@ class Session(SessionLifetime):
             carrier.connection.close(self._end)
             return
         if (old := self._carrier) is not None:
-            self._down_since = time.monotonic()
+            self._down_since = self._clock()
             self._let_go(old)
             old.connection.close(moved=True)
         self.reconnects += 1
@@ -174,8 +174,9 @@ class Session(SessionLifetime):
             return
         for stream in due.values():
             stream.unacknowledged = 0
-            ended = bool(stream.receive_state & ReceiveState.ENDED)
-            self._carrier.acknowledge(stream.number, stream.received + ended)
+            state = stream.receive_state
+            offset = stream.received + bool(state & ReceiveState.ENDED)
+            self._carrier.acknowledge(stream.number, NOTHING_WANTED if state & ReceiveState.STOPPED else offset)
 
     # -- for the carriers
 
@@ -201,7 +202,7 @@ class Session(SessionLifetime):
         if isinstance(message, Acks):
             for number, offset in message.streams:
                 if (stream := self._streams.get(number)) is not None:
-                    stream.acknowledge(offset)
+                    stream.unwanted() if offset == NOTHING_WANTED else stream.acknowledge(offset)
         elif isinstance(message, Live):
             self._live_of_peer.update(message.streams)
             if message.complete:
