@@ -11,7 +11,7 @@ from irosh.core.errors import ErrorCode
 from irosh.core.session_settings import SessionSettings
 from irosh.core.wire import LENGTH_SIZE, encode_frame, frame_length
 from irosh.transport.interfaces import CarrierStream, Connection, ConnectionLost, StreamReset
-from irosh.transport.session.frames import MAX_ENTRIES, Acks, Control, Live, Ping, Pong, decode_control
+from irosh.transport.session.frames import MAX_ENTRIES, Acks, Control, Live, Ping, Pong, Refused, decode_control
 from irosh.transport.tasks import first_to_end
 
 MAX_ARRIVING = 256  # streams between arrival and knowing what they are
@@ -23,7 +23,8 @@ class CarrierUser(Protocol):
 
     def heard(self, carrier: Carrier, message: Control) -> None: ...
 
-    async def arrive(self, carrier: Carrier, stream: CarrierStream) -> None: ...
+    async def arrive(self, carrier: Carrier, stream: CarrierStream, known: Callable[[], None]) -> None:
+        """``known`` is to be called once it is clear what the stream is: from then on it hinders no other."""
 
     def datagram(self, data: bytes) -> None: ...
 
@@ -43,8 +44,10 @@ class Carrier:
         self.since = time.time()
         self._control = control
         self._settings = settings
-        self._last_heard = time.monotonic()
+        self._clock = asyncio.get_running_loop().time
+        self._last_heard = self._clock()
         self._acks: dict[int, int] = {}
+        self._refused: dict[int, int] = {}
         self._others: list[Control] = []
         self._wake = asyncio.Event()
         self._pings = 0
@@ -70,6 +73,11 @@ class Carrier:
         self._acks[stream] = offset
         self._wake.set()
 
+    def refuse(self, stream: int, code: int) -> None:
+        """Tell the peer, with the next chance, that nothing more of ``stream`` is read."""
+        self._refused[stream] = code
+        self._wake.set()
+
     def send_live(self, streams: list[int]) -> None:
         """Tell the peer which of our streams live."""
         parts = [streams[start : start + MAX_ENTRIES] for start in range(0, len(streams), MAX_ENTRIES)] or [[]]
@@ -86,7 +94,7 @@ class Carrier:
             while True:
                 length = frame_length(await self._control.read_exactly(LENGTH_SIZE))
                 message = decode_control(await self._control.read_exactly(length))
-                self._last_heard = time.monotonic()
+                self._last_heard = self._clock()
                 if isinstance(message, Ping):
                     if len(self._others) < MAX_PONGS:
                         self._others.append(Pong(message.number))
@@ -102,15 +110,16 @@ class Carrier:
                 await self._wake.wait()
                 self._wake.clear()
                 others, self._others = self._others, []
-                acks = list(self._acks.items())
-                self._acks.clear()
-                messages = [
-                    *others,
-                    *(Acks(acks[start : start + MAX_ENTRIES]) for start in range(0, len(acks), MAX_ENTRIES)),
-                ]
-                await self._control.write(b"".join(encode_frame(message) for message in messages))
+                acks, self._acks = _parts(self._acks), {}
+                refused, self._refused = _parts(self._refused), {}
+                messages = [*others, *map(Acks, acks), *map(Refused, refused)]
+                # What is to be told gathers meanwhile.
+                async with asyncio.timeout(self._settings.dead_after):
+                    await self._control.write(b"".join(encode_frame(message) for message in messages))
         except StreamReset:
             return _given_up("the peer stopped the control stream")
+        except TimeoutError:
+            return _given_up("the peer does not read the control stream")
 
     async def _accept(self, user: CarrierUser) -> None:
         places = asyncio.Semaphore(MAX_ARRIVING)
@@ -119,8 +128,9 @@ class Carrier:
                 while True:
                     await places.acquire()
                     stream = await self.connection.accept_stream()
-                    arriving = group.create_task(user.arrive(self, stream))
-                    arriving.add_done_callback(lambda _: places.release())
+                    place = Place(places)
+                    arriving = group.create_task(user.arrive(self, stream, place.leave))
+                    arriving.add_done_callback(lambda _, place=place: place.leave())  # type: ignore[misc]
             except ConnectionLost:
                 await _for_ever()
 
@@ -136,7 +146,7 @@ class Carrier:
         settings = self._settings
         asked_after = self._last_heard - 1
         while True:
-            silence = time.monotonic() - self._last_heard
+            silence = self._clock() - self._last_heard
             if silence >= settings.dead_after:
                 return _given_up(f"no sign of life from the peer for {silence:.0f} s")
             if silence >= settings.keepalive and asked_after != self._last_heard:
@@ -145,7 +155,26 @@ class Carrier:
                 self._others.append(Ping(self._pings))
                 self._wake.set()
             limit = settings.keepalive if asked_after != self._last_heard else settings.dead_after
-            await asyncio.sleep(max(0.01, limit - (time.monotonic() - self._last_heard)))
+            await asyncio.sleep(max(0.01, limit - (self._clock() - self._last_heard)))
+
+
+class Place:
+    """One of a bounded number, given back once."""
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places: asyncio.Semaphore | None = places
+
+    def leave(self) -> None:
+        """Let another have it."""
+        places, self._places = self._places, None
+        if places is not None:
+            places.release()
+
+
+def _parts(entries: dict[int, int]) -> list[list[tuple[int, int]]]:
+    """Such as fit one message each."""
+    pairs = list(entries.items())
+    return [pairs[start : start + MAX_ENTRIES] for start in range(0, len(pairs), MAX_ENTRIES)]
 
 
 def _given_up(message: str) -> ConnectionLost:

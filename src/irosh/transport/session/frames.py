@@ -46,7 +46,14 @@ class Live(msgspec.Struct, frozen=True, tag=4, array_like=True):
     complete: bool
 
 
-Control = Ping | Pong | Acks | Live
+class Refused(msgspec.Struct, frozen=True, tag=5, array_like=True):
+    """Streams of which the sender wants to read no more, each with an application error code. On the carrier's own
+    stream a writer that has nothing more to send would not notice."""
+
+    streams: list[tuple[int, int]]
+
+
+Control = Ping | Pong | Acks | Live | Refused
 
 _decoder = msgspec.msgpack.Decoder(Control)
 

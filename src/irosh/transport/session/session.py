@@ -13,7 +13,7 @@ from itertools import count
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.session_settings import SessionSettings
 from irosh.transport.interfaces import CarrierStream, ConnectionLost, Path, StreamReset, lost
-from irosh.transport.session.carrier import Carrier
+from irosh.transport.session.carrier import Carrier, Place
 from irosh.transport.session.frames import (
     RESUMED_SIZE,
     START_SIZE,
@@ -21,6 +21,7 @@ from irosh.transport.session.frames import (
     Control,
     Live,
     ReceiveState,
+    Refused,
     StartKind,
     StreamResumed,
     StreamStart,
@@ -38,7 +39,10 @@ RESUME_DEADLINE = 20.0
 OPEN_DEADLINE = 30.0
 ACK_DELAY = 0.05  # seconds, for acknowledgements to gather
 ACK_AFTER = 1024 * 1024  # bytes
-RESUMING = 64  # streams resumed side by side
+RESUMING = 64  # streams between being named and the peer's answer
+MAX_LIVE = 256 * 1024  # streams that a peer may name as living
+MAX_WAITING = 16 * 1024  # streams of a peer that nobody has taken yet
+MAX_EARLY = 4096  # refusals of streams that have not arrived
 NOT_SERVED = 3
 
 
@@ -92,10 +96,12 @@ class Session:
         self._expiry: asyncio.TimerHandle | None = None
         self._limits: tuple[int, int] | None = None
         self._live_of_peer: set[int] = set()
+        self._refused_early: dict[int, int] = {}
         self._up = asyncio.Event()
         self._up.set()
         self._down = asyncio.Event()
         self._down_reason: ConnectionLost | None = None
+        self._clock = asyncio.get_running_loop().time
         self._down_since = 0.0
         self._end: ConnectionLost | None = None
         self._ended = asyncio.Event()
@@ -129,7 +135,7 @@ class Session:
             carrier.connection.close(self._end)
             return
         if (old := self._carrier) is not None:
-            self._down_since = time.monotonic()
+            self._down_since = self._clock()
             self._let_go(old)
             old.connection.close(moved=True)
         self.reconnects += 1
@@ -138,6 +144,7 @@ class Session:
             self._expiry = None
         self._carrier = carrier
         self._live_of_peer.clear()
+        self._refused_early.clear()
         if self._limits is not None:
             carrier.connection.allow_streams(self._limits[0], window=self._limits[1])
         ours = [stream for stream in self._streams.values() if stream.ours]
@@ -181,7 +188,7 @@ class Session:
     @property
     def gap(self) -> float:
         """Seconds since the last carrier was lost."""
-        return time.monotonic() - self._down_since
+        return self._clock() - self._down_since
 
     @property
     def is_closed(self) -> bool:
@@ -217,6 +224,7 @@ class Session:
         for stream in list(self._streams.values()):
             stream.fail(reason)
         self._streams.clear()
+        self._due.clear()
         self._arrived.put_nowait(None)
         self._down_reason = self._down_reason or reason
         self._up.set()
@@ -310,6 +318,11 @@ class Session:
         """See :class:`irosh.transport.session.stream.StreamOwner`."""
         self._streams.pop(stream.number, None)
 
+    def refuse(self, stream: SessionStream, code: int) -> None:
+        """See :class:`irosh.transport.session.stream.StreamOwner`. Without a carrier the next resume tells it."""
+        if self._carrier is not None:
+            self._carrier.refuse(stream.number, code)
+
     def _send_acks(self) -> None:
         if self._ack_timer is not None:
             self._ack_timer.cancel()
@@ -348,7 +361,7 @@ class Session:
             self.end(reason)
             return
         log.info("%s: %s; waiting for up to %.0f s", self.peer_id[:10], reason.message, self.resume_for)
-        self._down_since = time.monotonic()
+        self._down_since = self._clock()
         self._expiry = asyncio.get_running_loop().call_later(self.resume_for, self._expire, reason)
         self._up.clear()
         self._down.set()
@@ -374,10 +387,26 @@ class Session:
             for number, offset in message.streams:
                 if (stream := self._streams.get(number)) is not None:
                     stream.acknowledge(offset)
+        elif carrier is not self._carrier:
+            return  # what one that is replaced still says of the present
+        elif isinstance(message, Refused):
+            for number, code in message.streams:
+                self._refused(number, code)
         elif isinstance(message, Live):
             self._live_of_peer.update(message.streams)
+            if len(self._live_of_peer) > MAX_LIVE:
+                raise IroshError(ErrorCode.PROTOCOL, "the peer names too many streams")
             if message.complete:
                 self._drop_ended()
+
+    def _refused(self, number: int, code: int) -> None:
+        if (stream := self._streams.get(number)) is not None:
+            stream.refused(code)
+        elif self._seen.may_come(number):
+            # It is under way: streams do not wait for one another.
+            self._refused_early[number] = code
+            if len(self._refused_early) > MAX_EARLY:
+                del self._refused_early[next(iter(self._refused_early))]
 
     def _drop_ended(self) -> None:
         """End the peer's streams that it has no more."""
@@ -391,7 +420,7 @@ class Session:
         """See :class:`irosh.transport.session.carrier.CarrierUser`."""
         self.on_datagram(data)
 
-    async def arrive(self, carrier: Carrier, raw: CarrierStream) -> None:
+    async def arrive(self, carrier: Carrier, raw: CarrierStream, known: Callable[[], None]) -> None:
         """See :class:`irosh.transport.session.carrier.CarrierUser`."""
         try:
             async with asyncio.timeout(START_DEADLINE):
@@ -399,26 +428,41 @@ class Session:
                 while 0 < len(data) < START_SIZE and (more := await raw.read(READ_AHEAD)):
                     data += more
             if len(data) < START_SIZE:
-                return
-            await self._arrived_as(carrier, raw, unpack_start(data[:START_SIZE]), data[START_SIZE:])
+                raise IroshError(ErrorCode.PROTOCOL, "it ended before it had begun")
+            start = unpack_start(data[:START_SIZE])
+            if start.kind is StartKind.FRESH:
+                self._arrived_fresh(carrier, raw, start, data[START_SIZE:])
+            else:
+                await self._arrived_again(carrier, raw, start, known)
         except (IroshError, StreamReset, TimeoutError) as error:
             log.info("%s: a stream did not begin: %s", self.peer_id[:10], error)
             await raw.abort(NOT_SERVED)
 
-    async def _arrived_as(self, carrier: Carrier, raw: CarrierStream, start: StreamStart, early: bytes) -> None:
+    def _arrived_fresh(self, carrier: Carrier, raw: CarrierStream, start: StreamStart, early: bytes) -> None:
         if carrier is not self._carrier:
             return
-        if start.kind is StartKind.FRESH:
-            if not self._seen.add(start.stream):
-                raise IroshError(ErrorCode.PROTOCOL, f"stream number {start.stream} cannot be new")
-            stream = self._new_stream(start.stream, ours=False)
-            stream.carry(raw, early=early)
-            self._arrived.put_nowait(stream)
+        if not self._seen.add(start.stream):
+            raise IroshError(ErrorCode.PROTOCOL, f"stream number {start.stream} cannot be new")
+        stream = self._new_of_peer(start.stream)
+        stream.carry(raw, early=early)
+        if (code := self._refused_early.pop(start.stream, None)) is not None:
+            stream.refused(code)
+
+    def _new_of_peer(self, number: int) -> SessionStream:
+        if self._arrived.qsize() >= MAX_WAITING:
+            raise IroshError(ErrorCode.BUSY, f"{MAX_WAITING} streams wait to be served")
+        stream = self._new_stream(number, ours=False)
+        self._arrived.put_nowait(stream)
+        return stream
+
+    async def _arrived_again(
+        self, carrier: Carrier, raw: CarrierStream, start: StreamStart, identified: Callable[[], None]
+    ) -> None:
+        if carrier is not self._carrier:
             return
         known = self._streams.get(start.stream)
         if known is None and start.state & ReceiveState.UNSURE and self._seen.add(start.stream):
-            known = self._new_stream(start.stream, ours=False)
-            self._arrived.put_nowait(known)
+            known = self._new_of_peer(start.stream)
         if known is None or known.ours:
             await raw.write(StreamResumed(known=False).pack())
             await raw.finish()
@@ -426,32 +470,44 @@ class Session:
             return
         known.detach()
         await raw.write(StreamResumed(True, known.received, known.receive_state).pack())
-        await known.resume(raw, start.received, start.state)
+        identified()
+        if carrier is self._carrier:
+            await known.resume(raw, start.received, start.state)
 
     async def _resume_all(self, carrier: Carrier, streams: list[SessionStream]) -> None:
         places = asyncio.Semaphore(RESUMING)
         async with asyncio.TaskGroup() as group:
             for stream in streams:
                 await places.acquire()
-                task = group.create_task(self._resume(carrier, stream))
-                task.add_done_callback(lambda _: places.release())
+                place = Place(places)
+                task = group.create_task(self._resume(carrier, stream, place.leave))
+                task.add_done_callback(lambda _, place=place: place.leave())  # type: ignore[misc]
 
-    async def _resume(self, carrier: Carrier, stream: SessionStream) -> None:
-        if carrier is not self._carrier or stream.number not in self._streams:
+    async def _resume(self, carrier: Carrier, stream: SessionStream, answered: Callable[[], None]) -> None:
+        if carrier is not self._carrier:
             return
-        start = StreamStart(StartKind.RESUMED, stream.number, stream.received, stream.receive_state)
+        # The peer has been told that it lives. If it has ended since, that is to be told too.
+        state = stream.receive_state if stream.number in self._streams else ReceiveState.STOPPED
+        start = StreamStart(StartKind.RESUMED, stream.number, stream.received, state)
         try:
             async with asyncio.timeout(RESUME_DEADLINE):
                 raw = await carrier.connection.open_stream()
                 await raw.write(start.pack())
                 answer = unpack_resumed(await raw.read_exactly(RESUMED_SIZE))
+            answered()  # what the peer does not read yet must not keep the others waiting
+            if carrier is not self._carrier:
+                return
             if answer.known and stream.number in self._streams:
                 await stream.resume(raw, answer.received, answer.state)
                 return
+            carrier.refuse(stream.number, 0)
             await raw.abort()
         except ConnectionLost:
             return  # the next carrier will do
-        except (IroshError, StreamReset, EOFError, TimeoutError) as error:
+        except TimeoutError:
+            self._carrier_lost(carrier, lost("the peer does not answer"))  # the stream may go on over the next
+            return
+        except (IroshError, StreamReset, EOFError) as error:
             log.info("%s: stream %d cannot go on: %s", self.peer_id[:10], stream.number, error)
         stream.fail(StreamReset(0))
         self.forget(stream)
