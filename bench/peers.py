@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench.nodes import client_state
 from irosh.assembly import NodeOptions, assembled_node
+from irosh.node.targets import TargetRequest
 
 
 async def main(directory: Path) -> None:
@@ -32,7 +33,7 @@ async def main(directory: Path) -> None:
                 nodes.push_async_callback(asyncio.wait, [task])
                 nodes.callback(node.stop)
                 await ready.wait()
-                await node.reach(ticket)
+                await node.reach(TargetRequest(target=ticket))
             print("connected", flush=True)
 
 

@@ -13,19 +13,25 @@ from irosh.core.bind_address import bind_addresses
 from irosh.core.config import Config, load_config
 from irosh.core.identity import Identity, load_or_create_identity
 from irosh.core.mode import Mode
-from irosh.core.network_options import NOTHING_CHOSEN, NetworkChoice, NetworkOptions, checked_relay
+from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
+from irosh.core.network_options import NetworkOptions, checked_relay
 from irosh.core.state import StateDirectory
 from irosh.core.trust import TrustStore
-from irosh.node.node import Node
+from irosh.node.metrics.http import metrics_endpoint
+from irosh.node.node import DEFAULT_TERMS, InviteTerms, Node
 from irosh.node.operations import node_operations
 from irosh.rendezvous.interfaces import Exchange, Hosting, Rendezvous
 from irosh.rendezvous.iroh_default import IrohDefault
-from irosh.rendezvous.modes import Modes
+from irosh.rendezvous.modes import Modes, Starter
+from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.services.shell.service import ShellService
 from irosh.services.tunnel.service import TunnelService
 from irosh.transport.wheel import EndpointSettings
 
 log = logging.getLogger(__name__)
+
+LOOPBACK = ("127.0.0.1:0", "[::1]:0")
+"""Where an endpoint binds that shall have no direct path."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,9 @@ class NodeOptions:
     modes: tuple[Mode, ...] = (Mode.IROH_DEFAULT,)
     network: NetworkChoice = NOTHING_CHOSEN
     exchange: Exchange | None = None
+    metrics_listen: str | None = None
+    offered: InviteTerms = DEFAULT_TERMS
+    """What the invite in an offer of a manual mode grants."""
 
 
 @asynccontextmanager
@@ -48,7 +57,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         stack.enter_context(state.lock())
         identity = load_or_create_identity(state.identity_path)
         trust = stack.enter_context(TrustStore(state.database_path))
-        modes = _modes(identity, options.network.applied_to(network_options(config)))
+        modes, fallback = _modes(identity, options.network.applied_to(network_options(config)))
         shell = ShellService(identity)
         try:
             node = Node(
@@ -61,12 +70,29 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 hosting=options.hosting,
             )
             node.add_operations(node_operations(node))
-            if options.hosting:
-                await modes.host(options.modes, Hosting(options.exchange, node.offered_invite, node.knows))
-            yield node
+            async with _metrics_served(node, options.metrics_listen or config.metrics.listen):
+                if options.hosting:
+                    hosting = Hosting(
+                        options.exchange,
+                        lambda: node.create_invite(options.offered).secret,
+                        node.knows,
+                        trust.check_invite,
+                    )
+                    await modes.host(options.modes, hosting)
+                yield node
         finally:
             await shell.aclose()
             await modes.close()
+            await fallback.close()
+
+
+@asynccontextmanager
+async def _metrics_served(node: Node, address: str | None) -> AsyncIterator[None]:
+    if address is None or not node.hosting:
+        yield
+        return
+    async with metrics_endpoint(address, node.metrics_text) as node.metrics_url:
+        yield
 
 
 def network_options(config: Config) -> NetworkOptions:
@@ -85,17 +111,46 @@ def network_options(config: Config) -> NetworkOptions:
     )
 
 
-def _modes(identity: Identity, options: NetworkOptions) -> Modes:
+def _modes(identity: Identity, own: NetworkOptions) -> tuple[Modes, RelayFallback]:
+    started: list[IrohDefault] = []
+    # A relay serves only the newest endpoint of one identity: all modes share it.
+    fallback = RelayFallback(identity.secret, own, lambda: started[0].endpoint if started else None)
+
     async def iroh_default(options: NetworkOptions, hosting: Hosting | None) -> Rendezvous:
         settings = EndpointSettings(
             secret=identity.secret,
-            bind=bind_addresses(options.bind),
+            bind=LOOPBACK if options.relay_only else bind_addresses(options.bind),
             relays=options.relays,
             relay_token=options.relay_token,
             accepts=hosting is not None,
         )
-        rendezvous = await IrohDefault.start(settings)
+        rendezvous = await IrohDefault.start(settings, mdns=options.mdns)
+        started.append(rendezvous)
         await rendezvous.wait_reachable(hosting=hosting is not None)
         return rendezvous
 
-    return Modes({Mode.IROH_DEFAULT: iroh_default}, options, identity.id)
+    async def iroh_manual(options: NetworkOptions, hosting: Hosting | None) -> Rendezvous:
+        from irosh.rendezvous.iroh_manual import IrohManual
+
+        return await IrohManual.start(identity, options, hosting)
+
+    def shared(options: NetworkOptions) -> RelayFallback | None:
+        return fallback if options.relay_only == own.relay_only else None
+
+    async def custom(options: NetworkOptions, hosting: Hosting | None) -> Rendezvous:
+        from irosh.rendezvous.custom import Custom
+
+        return await Custom.start(identity, options, hosting, shared(options))
+
+    async def nostr(options: NetworkOptions, hosting: Hosting | None) -> Rendezvous:
+        from irosh.rendezvous.nostr import Nostr
+
+        return await Nostr.start(identity, options, hosting, shared(options))
+
+    starters: dict[Mode, Starter] = {
+        Mode.IROH_DEFAULT: iroh_default,
+        Mode.IROH_MANUAL: iroh_manual,
+        Mode.CUSTOM: custom,
+        Mode.NOSTR: nostr,
+    }
+    return Modes(starters, own, identity.id), fallback

@@ -19,6 +19,12 @@ FULL = """
 [network]
 relays = ["https://relay.example", "http://192.0.2.1:3340/"]
 bind = "[::]:4433"
+stun_servers = ["STUN.example"]
+turn_servers = ["me:pass@turn.example"]
+nostr_relays = ["ws://127.0.0.1:7777/"]
+nsec_file = "/home/me/nsec"
+max_sessions = 0
+mdns = false
 
 [relay_tokens]
 "https://relay.example" = "s3cret"
@@ -30,6 +36,13 @@ invite_expires = "1h30m"
 
 [tunnel]
 udp_idle = "90"
+
+[session]
+keepalive = "5s"
+dead_after = "12s"
+resume = "0s"
+replay_buffer = "1MiB"
+paths = "all"
 """
 
 Load = Callable[[str], Config]
@@ -81,7 +94,16 @@ def test_shown_without_secrets(load: Load) -> None:
     config = load(FULL)
     shown = config_to_dict(config)
     assert shown == {
-        "network": {"relays": ["https://relay.example", "http://192.0.2.1:3340/"], "bind": "[::]:4433"},
+        "network": {
+            "relays": ["https://relay.example", "http://192.0.2.1:3340/"],
+            "bind": "[::]:4433",
+            "stun_servers": ["stun.example:3478"],
+            "turn_servers": ["me:***@turn.example:3478"],
+            "nostr_relays": ["ws://127.0.0.1:7777"],
+            "nsec_file": "/home/me/nsec",
+            "max_sessions": 0,
+            "mdns": False,
+        },
         "relay_tokens": {"https://relay.example": "***"},
         "host": {
             "allow": ["shell", "forward:tcp://db.internal:5432"],
@@ -89,6 +111,14 @@ def test_shown_without_secrets(load: Load) -> None:
             "invite_expires": "1h30m",
         },
         "tunnel": {"udp_idle": "1m30s"},
+        "session": {
+            "keepalive": "5s",
+            "dead_after": "12s",
+            "resume": "0s",
+            "replay_buffer": "1MiB",
+            "paths": "all",
+        },
+        "metrics": {"listen": None},
     }
     assert "s3cret" not in json.dumps(shown)
     assert "s3cret" not in repr(config)

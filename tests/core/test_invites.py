@@ -100,6 +100,28 @@ def test_expiry(store: TrustStore, clock: Clock) -> None:
         store.redeem_invite(secret, BOB)
 
 
+def test_checking_uses_nothing_up(store: TrustStore, clock: Clock) -> None:
+    secret = store.create_invite(SHELL)
+    for _ in range(3):
+        store.check_invite(secret, ALICE)
+        store.check_invite(secret, BOB)
+    with fails(ErrorCode.INVITE_INVALID):
+        store.check_invite(b"x" * 16, ALICE)
+    store.pin(ALICE, petname="alice", origin="invite", capabilities=store.redeem_invite(secret, ALICE))
+    store.check_invite(secret, ALICE)
+    with fails(ErrorCode.INVITE_USED):
+        store.check_invite(secret, BOB)
+    store.revoke(ALICE)
+    with fails(ErrorCode.INVITE_USED):
+        store.check_invite(secret, ALICE)
+    store.block(ALICE)
+    with fails(ErrorCode.BLOCKED):
+        store.check_invite(secret, ALICE)
+    clock.now += 10_000
+    with fails(ErrorCode.INVITE_EXPIRED):
+        store.check_invite(secret, BOB)
+
+
 def test_foreign_secrets(store: TrustStore, tmp_path: Path) -> None:
     with TrustStore(tmp_path / "other.db") as other:
         foreign = other.create_invite(SHELL)

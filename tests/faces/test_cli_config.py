@@ -13,6 +13,7 @@ EVERYTHING = """
 [network]
 relays = ["https://relay.example"]
 bind = "127.0.0.1:4433"
+nsec_file = "/somewhere/nsec"
 [relay_tokens]
 "https://relay.example" = "a-secret"
 [host]

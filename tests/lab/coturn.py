@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from irosh.core.socket_spec import bracketed
 from tests.lab.host import Host
 
-PORT = 3478
+DEFAULT_PORT = 3478
 _TEMPORARY = ("--userdb", "/dev/null", "--pidfile", "/dev/null", "--log-file", "stdout", "--simple-log")
 
 
@@ -24,7 +25,7 @@ class TurnServer:
 
 @dataclass(frozen=True)
 class Coturn:
-    """A running coturn. ``addresses`` are those it listens on, each with two ports: that of RFC 8489 and the next."""
+    """A running coturn. ``addresses`` are those it listens on, each with two ports: :attr:`turn`'s and the next."""
 
     addresses: tuple[str, ...]
     turn: TurnServer
@@ -37,12 +38,16 @@ class Coturn:
     @property
     def other_address(self) -> tuple[str, int]:
         """What it answers as OTHER-ADDRESS (RFC 5780) when asked at :attr:`stun`; it needs two addresses."""
-        return self.addresses[1], PORT + 1
+        return self.addresses[1], self.turn.port + 1
 
 
 @contextmanager
 def coturn(
-    host: Host, *addresses: str, username: str = "irosh", password: str = "in the laboratory"
+    host: Host,
+    *addresses: str,
+    port: int = DEFAULT_PORT,
+    username: str = "irosh",
+    password: str = "in the laboratory",
 ) -> Iterator[Coturn]:
     """STUN and TURN on ``host`` for the length of the block, which begins once it listens.
 
@@ -52,16 +57,16 @@ def coturn(
     listening = addresses or tuple(each for each in host.addresses if ":" not in each)
     command = [
         *("turnserver", "-n", "--no-cli", "--no-tls", "--no-dtls", *_TEMPORARY),
-        *("--lt-cred-mech", "--realm", "lab", "--user", f"{username}:{password}", "--listening-port", str(PORT)),
+        *("--lt-cred-mech", "--realm", "lab", "--user", f"{username}:{password}", "--listening-port", str(port)),
         *(f"--listening-ip={each}" for each in listening),
         f"--relay-ip={listening[0]}",
         *(["--no-rfc5780"] if len(listening) == 1 else []),
     ]
 
     def listens() -> bool:
-        asked = ("-Hln", "sport", "=", f":{PORT}")
+        asked = ("-Hln", "sport", "=", f":{port}")
         sockets = [host.run("ss", kind, *asked).stdout.decode() for kind in ("-u", "-t")]
-        return all(f"{each}:{PORT} " in found for each in listening for found in sockets)
+        return all(f"{bracketed(each)}:{port} " in found for each in listening for found in sockets)
 
     with host.running(*command, ready=listens):
-        yield Coturn(listening, TurnServer(listening[0], PORT, username, password))
+        yield Coturn(listening, TurnServer(listening[0], port, username, password))

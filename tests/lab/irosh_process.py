@@ -22,6 +22,8 @@ PROGRAM = str(Path(sys.executable).with_name("irosh"))
 EVENT_DEADLINE = 40.0
 STOP_DEADLINE = 30.0
 
+ALONE = ("stun_servers = []", "nostr_relays = []", "mdns = false")
+
 Event = dict[str, Any]
 
 
@@ -29,7 +31,9 @@ class Irosh:
     """The command line with the state directory ``state``, run on ``machine``.
 
     Its ``config.toml`` names ``relays`` and binds to loopback on a machine that is known by a loopback address.
-    ``relays=None`` leaves iroh's public relays, which only a machine without a way to them may have.
+    ``relays=None`` leaves iroh's public relays, which only a machine without a way to them may have. ``network`` are
+    further lines of that table, by default such that nothing outside is asked and nothing announced; ``config`` is
+    further tables.
     """
 
     def __init__(
@@ -39,6 +43,8 @@ class Irosh:
         *,
         relays: Sequence[str] | None = (),
         environment: Mapping[str, str] | None = None,
+        network: Sequence[str] = ALONE,
+        config: str = "",
     ) -> None:
         self.machine = machine
         self.state = state
@@ -49,7 +55,9 @@ class Irosh:
             lines.append(f"relays = {json.dumps(list(relays))}")
         if machine.address.startswith("127."):
             lines.append(f'bind = "{machine.address}:0"')
-        (state / "config.toml").write_text("\n".join(lines) + "\n")
+        path = state / "config.toml"
+        path.touch(mode=0o600)
+        path.write_text("\n".join([*lines, *network, config]) + "\n")
 
     @property
     def command(self) -> tuple[str, ...]:

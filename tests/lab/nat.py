@@ -129,9 +129,13 @@ class Nat(Router):
                     f"\niifname != {outside} ct status dnat meta l4proto udp"
                     f" snat ip to {self.outside}:ip saddr . udp sport map @outward"
                 )
+            owner = "udp sport : ct {direction} ip saddr . ct {direction} proto-src"
+            used = f"oifname {outside} meta l4proto udp"
             after = f"""
-                oifname {outside} meta l4proto udp update @addresses {{ ip daddr . udp sport }}
-                oifname {outside} meta l4proto udp update @endpoints {{ ip daddr . udp dport . udp sport }}
+                {used} ct direction original update @inward {{ {owner.format(direction="original")} }}
+                {used} ct direction reply update @inward {{ {owner.format(direction="reply")} }}
+                {used} update @addresses {{ ip daddr . udp sport }}
+                {used} update @endpoints {{ ip daddr . udp dport . udp sport }}
             """
         lifetime = f"timeout {self.timeout}s;" if self.timeout is not None else ""
         return f"""
@@ -168,7 +172,8 @@ class Nat(Router):
     def _learning(self, outside: str) -> str:
         """Give an inside socket its port outside, with its first packet."""
         source = "ip saddr . udp sport"
-        # Ports of the system's own range would clash with those kept; low ones are told from the range by the hash.
+        # The same for the same source, so that both maps get it. Nft stores the number with its bytes swapped: the port
+        # may be any from 192 on.
         other = f"jhash {source} mod 16384 seed {self._seed:#x} offset 49152"
         keep = f"""
             udp sport @inward goto choose

@@ -37,10 +37,11 @@ def pinned_pair(
     host_machine: Machine = LOCAL,
     client_machine: Machine = LOCAL,
     relays: Sequence[str] | None = (),
+    config: str = "",
 ) -> Iterator[Pair]:
-    """A pair for the length of the block, with state directories in ``directory``."""
-    host = Irosh(host_machine, directory / "host", relays=relays)
-    client = Irosh(client_machine, directory / "client", relays=relays)
+    """A pair for the length of the block, with state directories in ``directory``; ``config`` as for :class:`Irosh`."""
+    host = Irosh(host_machine, directory / "host", relays=relays, config=config)
+    client = Irosh(client_machine, directory / "client", relays=relays, config=config)
     with host.start("host", *host_options) as process:
         pin(client, process.wait_event("ready")["ticket"], PEER)
         yield Pair(host, process, client)

@@ -38,8 +38,8 @@ def test_a_relay_takes_its_credentials_by_udp_and_tcp(udp_blocked: bool) -> None
     with Network() as network:
         pair = two_nats(network, NatKind.SYMMETRIC, NatKind.NONE)
         if udp_blocked:
-            pair.alice.router.block_udp()
-        with coturn(pair.server) as server:
+            pair.alice.router.block_all_but_tcp(443)
+        with coturn(pair.server, port=443) as server:
             turn = server.turn
             client = (
                 *("turnutils_uclient", "-y", "-c", "-n", "3", "-u", turn.username, "-p", str(turn.port)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from itertools import combinations_with_replacement
 
 import pytest
@@ -162,6 +163,20 @@ def test_an_idle_mapping_is_lost_and_a_new_one_is_made() -> None:
             assert observer.seen(client, 0, 1) == outside
             observer.send(outside, 0, 1)
             assert client.recv(100) == b"01", "what came in between was let in"
+
+
+def test_a_mapping_in_use_is_kept_for_everybody() -> None:
+    with Network() as network:
+        internet = Internet(network)
+        home = internet.home("home", NatKind.FULL_CONE, timeout=1, keep_ports=False)
+        with Observer.on(internet.server) as observer, home.host.udp_socket() as client:
+            outside = observer.seen(client)
+            used_until = time.monotonic() + 1.5
+            while time.monotonic() < used_until:
+                assert observer.seen(client) == outside
+                time.sleep(0.1)
+            observer.send(outside, 1, 1)
+            assert client.recv(100) == b"11"
 
 
 def test_a_nat_that_starts_anew_has_forgotten_everybody() -> None:

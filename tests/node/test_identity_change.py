@@ -11,6 +11,7 @@ from irosh.core.capability import parse_capabilities
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import rotate_identity
 from irosh.node.node import Node
+from irosh.node.targets import TargetRequest
 from tests.support.nodes import DEADLINE, running_node
 
 
@@ -22,7 +23,7 @@ def test_a_host_with_a_new_key_at_the_old_address_is_refused(tmp_path: Path) -> 
     async def body() -> None:
         async with running_node(tmp_path / "client", hosting=False) as client, asyncio.timeout(DEADLINE):
             async with running_node(tmp_path / "host") as host:
-                reached = await client.reach(_ticket(host), name="server")
+                reached = await client.reach(TargetRequest(target=_ticket(host), name="server"))
                 assert reached.newly_pinned
             await reached.connection.session.wait_closed()
 
@@ -31,15 +32,15 @@ def test_a_host_with_a_new_key_at_the_old_address_is_refused(tmp_path: Path) -> 
                 # What a fixed --bind does: the new key answers where the old one did.
                 client.trust.remember_route(reached.peer.id, host.modes.contact().route().addresses, (), None)
                 with pytest.raises(IroshError) as error:
-                    await client.reach("server")
+                    await client.reach(TargetRequest(target="server"))
                 assert error.value.code is ErrorCode.IDENTITY_MISMATCH
                 # A new ticket is no way round: the name belongs to the old identity until its owner says otherwise.
                 with pytest.raises(IroshError) as error:
-                    await client.reach(_ticket(host), name="server")
+                    await client.reach(TargetRequest(target=_ticket(host), name="server"))
                 assert error.value.code is ErrorCode.IDENTITY_MISMATCH
                 assert "peer remove server" in error.value.hint
                 client.trust.remove(reached.peer.id)
-                again = await client.reach(_ticket(host), name="server")
+                again = await client.reach(TargetRequest(target=_ticket(host), name="server"))
                 assert again.peer.id == host.identity.id != reached.peer.id
 
     asyncio.run(body())
@@ -53,11 +54,11 @@ def test_two_machines_of_one_name_are_told_apart(tmp_path: Path) -> None:
             running_node(tmp_path / "client", hosting=False) as client,
             asyncio.timeout(DEADLINE),
         ):
-            first = await client.reach(_ticket(one))
-            second = await client.reach(_ticket(two))
+            first = await client.reach(TargetRequest(target=_ticket(one)))
+            second = await client.reach(TargetRequest(target=_ticket(two)))
             assert second.peer.petname == f"{first.peer.petname}-2"
-            assert (await client.reach(first.peer.petname)).peer.id == one.identity.id
-            assert (await client.reach(second.peer.petname)).peer.id == two.identity.id
+            assert (await client.reach(TargetRequest(target=first.peer.petname))).peer.id == one.identity.id
+            assert (await client.reach(TargetRequest(target=second.peer.petname))).peer.id == two.identity.id
 
     asyncio.run(body())
 
@@ -66,7 +67,7 @@ def test_a_node_does_not_dial_itself(tmp_path: Path) -> None:
     async def body() -> None:
         async with running_node(tmp_path / "host") as host:
             with pytest.raises(IroshError) as error:
-                await host.reach(_ticket(host))
+                await host.reach(TargetRequest(target=_ticket(host)))
             assert error.value.code is ErrorCode.UNKNOWN_TARGET
 
     asyncio.run(body())
@@ -75,9 +76,9 @@ def test_a_node_does_not_dial_itself(tmp_path: Path) -> None:
 def test_unknown_names_get_a_suggestion(tmp_path: Path) -> None:
     async def body() -> None:
         async with running_node(tmp_path / "host") as host, running_node(tmp_path / "client", hosting=False) as client:
-            await client.reach(_ticket(host), name="buildbox")
+            await client.reach(TargetRequest(target=_ticket(host), name="buildbox"))
             with pytest.raises(IroshError) as error:
-                await client.reach("buildbx")
+                await client.reach(TargetRequest(target="buildbx"))
             assert error.value.code is ErrorCode.UNKNOWN_TARGET
             assert "buildbox" in error.value.hint
 

@@ -26,6 +26,7 @@ from irosh.core.wire import (
 )
 from irosh.node.node import Node
 from irosh.node.peer_admin import PeerAdmin
+from irosh.node.targets import TargetRequest
 from irosh.services.shell.messages import ShellRequest
 from irosh.services.tunnel.messages import TunnelRequest
 from irosh.transport.framing import read_frame, write_frame
@@ -273,7 +274,7 @@ def test_a_client_node_serves_nothing_to_the_host_it_dialled(tmp_path: Path) -> 
             asyncio.timeout(DEADLINE),
         ):
             invite = host.trust.create_invite(parse_capabilities(["all"]))
-            reached = await client.reach(host.ticket(invite).encode())
+            reached = await client.reach(TargetRequest(target=host.ticket(invite).encode()))
             assert reached.newly_pinned
             back = host.links.connections(client.identity.id)[0]
             opened = await back.open("shell", ShellRequest())
@@ -292,14 +293,14 @@ def test_revoking_closes_the_live_connection(tmp_path: Path) -> None:
             asyncio.timeout(DEADLINE),
         ):
             invite = host.trust.create_invite(parse_capabilities(["all"]))
-            reached = await client.reach(host.ticket(invite).encode())
+            reached = await client.reach(TargetRequest(target=host.ticket(invite).encode()))
             name = host.trust.peers()[0].petname
             result = PeerAdmin(host.trust, host.links.close_peer).run("revoke", {"name": name})
             assert result["connections_closed"] == 1
             reason = await reached.connection.session.wait_closed()
             assert reason.code is ErrorCode.REVOKED
             with pytest.raises(IroshError) as error:
-                again = await client.reach(reached.peer.petname)
+                again = await client.reach(TargetRequest(target=reached.peer.petname))
                 await (await again.connection.open("shell", ShellRequest())).answer()
             assert error.value.code is ErrorCode.REVOKED
 

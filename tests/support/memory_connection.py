@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from irosh.core.errors import IroshError
-from irosh.transport.interfaces import ConnectionLost, Path, ReceivingTap, SendingTap, StreamReset, lost
+from irosh.transport.interfaces import ConnectionLost, Path, ReceivingTap, SendingTap, StreamReset, Traffic, lost
 from irosh.transport.splice import socket_to_stream, stream_to_socket
 
 DATAGRAM_SIZE = 1200
@@ -323,6 +323,9 @@ class MemoryConnection:
 
     def paths(self) -> list[Path]:
         return []
+
+    def traffic(self) -> Traffic:
+        return Traffic()
 
     @property
     def is_closed(self) -> bool:

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from irosh.assembly import NodeOptions, assembled_node
 from irosh.core.capability import parse_capabilities
 from irosh.core.identity import Identity
-from irosh.core.network_options import NetworkChoice
+from irosh.core.network_choice import NetworkChoice
 from irosh.core.session_settings import SessionSettings
 from irosh.core.wire import PROTOCOL_VERSION, Hello
 from irosh.node.node import Node

@@ -6,15 +6,13 @@ use the very same file, and a key that ``ssh-keygen -t ed25519`` made can become
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from irosh.core import base32, ed25519_point, ssh_key
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.private_file import create_private_file, file_error, write_private_file
+from irosh.core.private_file import SecretFile, create_private_file, read_private_file, write_private_file
 from irosh.core.wording import quoted
 
 EndpointId = str
@@ -22,7 +20,12 @@ EndpointId = str
 
 KEY_COMMENT = "irosh"
 
-_MAX_KEY_FILE = 16 * 1024  # bytes; an Ed25519 key file has about 400
+_KEY_FILE = SecretFile(
+    "the identity key",
+    linked="put the key file itself there, or name the directory that holds it with --state DIR",
+    foreign="choose a state directory of your own with --state DIR",
+    damaged="restore it from a backup, or move it away to get a new identity",
+)
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -71,6 +74,20 @@ class Identity:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         return Ed25519PrivateKey.from_private_bytes(self.secret).sign(message)
+
+
+def verify(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether ``signature`` is that of ``message`` by the Ed25519 key ``public``; False for no usable key."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    if not ed25519_point.is_public_key(public):
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def parse_endpoint_id(text: str) -> EndpointId:
@@ -195,7 +212,7 @@ def rotate_identity(path: Path) -> tuple[Identity, Path]:
 
 def _load(path: Path) -> Identity:
     """:func:`load_identity`, but a missing file is FileNotFoundError."""
-    content = _read_key_file(path)
+    content = read_private_file(path, _KEY_FILE)
     try:
         seed, public = ssh_key.decode_private_key(content)
     except ssh_key.EncryptedKeyError as error:
@@ -209,58 +226,5 @@ def _load(path: Path) -> Identity:
     return identity
 
 
-def _read_key_file(path: Path) -> bytes:
-    """The content of ``path``, once the open file itself (not the name) has proved safe."""
-    # O_NONBLOCK: opening a FIFO somebody left there must not wait for a writer.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EMLINK) and path.is_symlink():
-            raise IroshError(
-                ErrorCode.KEY_UNSAFE,
-                f"the identity key {path} is a symbolic link",
-                "put the key file itself there, or name the directory that holds it with --state DIR",
-            ) from None
-        raise file_error("read the identity key", path, error) from error
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            what = "is a directory" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
-            raise _invalid(path, what)
-        _check_safe(path, status)
-        content = os.read(descriptor, _MAX_KEY_FILE + 1)
-    except OSError as error:
-        raise file_error("read the identity key", path, error) from error
-    finally:
-        os.close(descriptor)
-    if len(content) > _MAX_KEY_FILE:
-        raise _invalid(path, "is too large to be a key")
-    if not content.strip():
-        raise _invalid(path, "is empty")
-    return content
-
-
-def _check_safe(path: Path, status: os.stat_result) -> None:
-    import shlex
-
-    user = os.geteuid()
-    if user not in (0, status.st_uid):
-        raise IroshError(
-            ErrorCode.KEY_UNSAFE,
-            f"the identity key {path} belongs to another user (uid {status.st_uid})",
-            "choose a state directory of your own with --state DIR",
-        )
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        raise IroshError(
-            ErrorCode.KEY_UNSAFE,
-            f"the identity key {path} is open to other users (mode {stat.S_IMODE(status.st_mode):04o})",
-            f"chmod 600 {shlex.quote(str(path))}",
-        )
-
-
 def _invalid(path: Path, problem: str, hint: str = "") -> IroshError:
-    hint = hint or "restore it from a backup, or move it away to get a new identity"
-    return IroshError(ErrorCode.KEY_INVALID, f"the identity key {path} {problem}", hint)
+    return IroshError(ErrorCode.KEY_INVALID, f"{_KEY_FILE.what} {path} {problem}", hint or _KEY_FILE.damaged)

@@ -90,6 +90,19 @@ class Invites:
         since then something was decided about it (:meth:`settle`). A repetition consumes no use. Raises
         ``IroshError``: ``INVITE_INVALID``, ``INVITE_EXPIRED`` or ``INVITE_USED``.
         """
+        invite, earlier = self._check(secret, peer_id)
+        if earlier is not None:
+            return invite.capabilities, earlier
+        self._database.execute("UPDATE invites SET uses_left = uses_left - 1 WHERE id = ?", (invite.id,))
+        self._database.execute("INSERT INTO redemptions VALUES (?, ?, 0)", (invite.id, peer_id))
+        return invite.capabilities, False
+
+    def check(self, secret: bytes, peer_id: str) -> bool:
+        """Raises what :meth:`redeem` would, and says what it would of whether that is settled; uses nothing up."""
+        return bool(self._check(secret, peer_id)[1])
+
+    def _check(self, secret: bytes, peer_id: str) -> tuple[InviteInfo, bool | None]:
+        """The invite; and if the peer redeemed it before, whether that is settled."""
         digest = _digest(secret)
         # The id, found by an ordinary look-up, is part of a hash: its timing says nothing about the secret.
         rows = self._database.query(f"{_SELECT} WHERE id = ?", (_id(digest),))
@@ -102,12 +115,10 @@ class Invites:
             "SELECT settled FROM redemptions WHERE invite = ? AND peer = ?", (invite.id, peer_id)
         )
         if earlier:
-            return invite.capabilities, bool(earlier[0][0])
+            return invite, bool(earlier[0][0])
         if invite.uses_left < 1:
             raise IroshError(ErrorCode.INVITE_USED, "the invite in the ticket has been used up", _ASK_AGAIN)
-        self._database.execute("UPDATE invites SET uses_left = uses_left - 1 WHERE id = ?", (invite.id,))
-        self._database.execute("INSERT INTO redemptions VALUES (?, ?, 0)", (invite.id, peer_id))
-        return invite.capabilities, False
+        return invite, None
 
     def settle(self, peer_id: str) -> None:
         """Something was decided about ``peer_id``: from now on its earlier redemptions grant nothing more."""

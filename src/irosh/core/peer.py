@@ -10,6 +10,7 @@ from typing import Literal
 
 from irosh.core.capability import Capability, parse_capability
 from irosh.core.errors import IroshError
+from irosh.core.mode import Mode
 
 Status = Literal["active", "revoked", "blocked"]
 Standing = Literal["unknown", "active", "revoked", "blocked", "expired"]
@@ -41,6 +42,12 @@ class Peer:
     """URLs of the relays through which it was last reached."""
     remote_user: str | None
     """The Unix user its host runs as."""
+    mode: str = Mode.IROH_DEFAULT
+    """The rendezvous mode it is met by, unless a command names another."""
+    npub: str | None = None
+    """Its Nostr key."""
+    nostr_relays: tuple[str, ...] = ()
+    """Where it listens in mode nostr."""
 
     def to_dict(self) -> dict[str, object]:
         """The peer as ``--json`` shows it."""
@@ -56,6 +63,9 @@ class Peer:
             "addresses": list(self.addresses),
             "relays": list(self.relays),
             "remote_user": self.remote_user,
+            "mode": str(self.mode),
+            "npub": self.npub,
+            "nostr_relays": list(self.nostr_relays),
         }
 
 

@@ -15,7 +15,7 @@ MAX_ROUTE_TEXT = 512
 
 _SELECT = (
     "SELECT id, petname, capabilities, origin, revoked, blocked, first_seen, last_seen, expires_at,"
-    " addresses, relays, remote_user FROM peers"
+    " addresses, relays, remote_user, mode, npub, nostr_relays FROM peers"
 )
 
 
@@ -53,7 +53,8 @@ class PeerTable:
     ) -> None:
         """Add a peer; ``capabilities`` as :func:`~irosh.core.peer.capabilities_to_text` gives them."""
         self._database.execute(
-            "INSERT INTO peers VALUES (?, ?, ?, ?, 0, 0, ?, NULL, ?, '', '', NULL)",
+            "INSERT INTO peers (id, petname, capabilities, origin, revoked, blocked, first_seen, last_seen,"
+            " expires_at, addresses, relays, remote_user) VALUES (?, ?, ?, ?, 0, 0, ?, NULL, ?, '', '', NULL)",
             (peer_id, petname, capabilities, origin, now, expires_at),
         )
 
@@ -70,6 +71,18 @@ class PeerTable:
             "UPDATE peers SET addresses = ?, relays = ?, remote_user = coalesce(?, remote_user) WHERE id = ?",
             (_lines(addresses, MAX_ADDRESSES), _lines(relays, MAX_RELAYS), user, peer_id),
         )
+
+    def set_rendezvous(self, peer_id: str, mode: str, npub: str | None, nostr_relays: Iterable[str]) -> None:
+        """Keep by which mode a peer is met; an ``npub`` of None leaves what is known of Nostr."""
+        self._database.execute(
+            "UPDATE peers SET mode = ?, npub = coalesce(?, npub),"
+            " nostr_relays = CASE WHEN ? IS NULL THEN nostr_relays ELSE ? END WHERE id = ?",
+            (mode, npub, npub, _lines(nostr_relays, MAX_RELAYS), peer_id),
+        )
+
+    def by_npub(self, npub: str) -> Peer | None:
+        """The peer with this Nostr key; None also if there are several."""
+        return _only(self._database.query(f"{_SELECT} WHERE npub = ? LIMIT 2", (npub,)))
 
     def delete(self, peer_id: str) -> None:
         """Remove a peer, if it is there."""
@@ -94,7 +107,14 @@ def _peer(row: Row) -> Peer:
         addresses,
         relays,
         remote_user,
-    ) = cast("tuple[str, str, str, str, int, int, float, float | None, float | None, str, str, str | None]", row)
+        mode,
+        npub,
+        nostr_relays,
+    ) = cast(
+        "tuple[str, str, str, str, int, int, float, float | None, float | None, str, str, str | None, str,"
+        " str | None, str]",
+        row,
+    )
     status: Status = "blocked" if blocked else "revoked" if revoked else "active"
     return Peer(
         id=peer_id,
@@ -108,6 +128,9 @@ def _peer(row: Row) -> Peer:
         addresses=tuple(addresses.splitlines()),
         relays=tuple(relays.splitlines()),
         remote_user=remote_user,
+        mode=mode,
+        npub=npub,
+        nostr_relays=tuple(nostr_relays.splitlines()),
     )
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from irosh.core.errors import ErrorCode, IroshError
@@ -18,6 +20,24 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 # What a file system that cannot flush a directory says to fsync(2) of one.
 _NO_DIRECTORY_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF)
+
+
+MAX_SECRET = 16 * 1024
+"""Bytes of the largest secret that is read; a key file has about 400."""
+
+
+@dataclass(frozen=True)
+class SecretFile:
+    """How messages speak of a file with a secret, and what they advise.
+
+    ``what``: such as "the identity key". The hints: for a file that is a symbolic link, that belongs to another user,
+    that holds no secret.
+    """
+
+    what: str
+    linked: str
+    foreign: str
+    damaged: str
 
 
 def file_error(action: str, path: Path, error: OSError) -> IroshError:
@@ -121,3 +141,65 @@ def _flush_directory(directory: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def read_private_file(path: Path, wording: SecretFile) -> bytes:
+    """The content of ``path``, once the open file itself (not the name) has proved safe; not only white space.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        IroshError: ``KEY_UNSAFE`` if others may read or replace it: a mode with group or world bits, another owner
+            (unless running as root), a symbolic link. ``KEY_INVALID`` if it can hold no key. ``STATE_UNUSABLE`` if
+            it cannot be read.
+    """
+    # O_NONBLOCK: opening a FIFO somebody left there must not wait for a writer.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    action = f"read {wording.what}"
+    try:
+        descriptor = os.open(path, flags)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK) and path.is_symlink():
+            raise IroshError(
+                ErrorCode.KEY_UNSAFE, f"{wording.what} {path} is a symbolic link", wording.linked
+            ) from None
+        raise file_error(action, path, error) from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "is a directory" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
+            raise _no_secret(path, wording, kind)
+        _check_safe(path, status, wording)
+        content = os.read(descriptor, MAX_SECRET + 1)
+    except OSError as error:
+        raise file_error(action, path, error) from error
+    finally:
+        os.close(descriptor)
+    if len(content) > MAX_SECRET:
+        raise _no_secret(path, wording, "is too large to be a key")
+    if not content.strip():
+        raise _no_secret(path, wording, "is empty")
+    return content
+
+
+def _check_safe(path: Path, status: os.stat_result, wording: SecretFile) -> None:
+    import shlex
+
+    user = os.geteuid()
+    if user not in (0, status.st_uid):
+        raise IroshError(
+            ErrorCode.KEY_UNSAFE,
+            f"{wording.what} {path} belongs to another user (uid {status.st_uid})",
+            wording.foreign,
+        )
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise IroshError(
+            ErrorCode.KEY_UNSAFE,
+            f"{wording.what} {path} is open to other users (mode {stat.S_IMODE(status.st_mode):04o})",
+            f"chmod 600 {shlex.quote(str(path))}",
+        )
+
+
+def _no_secret(path: Path, wording: SecretFile, problem: str) -> IroshError:
+    return IroshError(ErrorCode.KEY_INVALID, f"{wording.what} {path} {problem}", wording.damaged)

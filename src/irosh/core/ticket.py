@@ -18,6 +18,9 @@ kind  content
 2     IPv4 address (4 bytes) and UDP port (2 bytes)
 3     IPv6 address (16 bytes) and UDP port (2 bytes)
 4     invite, a 16-byte secret
+128   Nostr public key, 32 bytes (the x coordinate of BIP-340)
+129   Nostr relay URL, ASCII
+130   rendezvous mode to use, ASCII; without it iroh-default
 ====  =============================================================
 
 Later versions of irosh may add kinds. One from 128 up can be ignored by a reader that does not know it; a
@@ -42,21 +45,26 @@ from irosh.core.endpoint_address import (
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import EndpointId, parse_endpoint_id, short_id
 from irosh.core.iroh_ticket import decode_endpoint_ticket
+from irosh.core.mode import Mode
+from irosh.core.network_options import parse_nostr_relay
+from irosh.core.nostr_key import format_npub, parse_npub
 from irosh.core.petname import LONGEST as LONGEST_NAME
 from irosh.core.wording import quoted
 
 PREFIX = "irosh1"
 VERSION = 1
 INVITE_SIZE = 16  # bytes
-MAX_TEXT = 4096  # characters
+MAX_TEXT = 6144  # characters
 MAX_RELAYS = 8
 MAX_ADDRESSES = 16
+MAX_NOSTR_RELAYS = 4
 
 _IROH_PREFIX = "endpoint"
 _CHECKSUM_TAG = b"irosh ticket\0"
 _CHECKSUM_SIZE = 4
 _HEADER_SIZE = 3
 _RELAY, _IPV4, _IPV6, _INVITE, _FIRST_OPTIONAL = 1, 2, 3, 4, 128
+_NOSTR_KEY, _NOSTR_RELAY, _MODE = 128, 129, 130
 
 # What programs and people put around a pasted ticket (quotes, brackets) and into it (characters nobody sees).
 _WRAPPERS = frozenset("\"'`<>\u00ab\u00bb\u2018\u2019\u201c\u201d")
@@ -80,18 +88,27 @@ class Ticket:
     """UDP addresses, ``ip:port`` or ``[ip6]:port``."""
     invite: bytes | None = None
     """A 16-byte one-time secret that pins whoever brings it as a peer. Never shown by ``repr`` or ``str``."""
+    mode: Mode = Mode.IROH_DEFAULT
+    """The rendezvous that the host means to be met by."""
+    npub: str | None = None
+    """The host's Nostr key."""
+    nostr_relays: tuple[str, ...] = ()
+    """URLs of the Nostr relays at which it listens."""
 
     def __post_init__(self) -> None:
         try:
             endpoint_id = parse_endpoint_id(self.endpoint_id)
             relays = tuple(dict.fromkeys(check_relay_url(url) for url in self.relays))
             addresses = tuple(dict.fromkeys(_canonical_address(address) for address in self.addresses))
+            nostr_relays = tuple(dict.fromkeys(parse_nostr_relay(url) for url in self.nostr_relays))
+            npub = None if self.npub is None else format_npub(parse_npub(self.npub))
         except (IroshError, ValueError) as error:
             problem = error.message if isinstance(error, IroshError) else str(error)
             raise _invalid(f"the ticket cannot be used: {problem}") from None
         for items, limit, what in (
             (relays, MAX_RELAYS, "relays"),
             (addresses, MAX_ADDRESSES, "addresses"),
+            (nostr_relays, MAX_NOSTR_RELAYS, "Nostr relays"),
         ):
             if len(items) > limit:
                 raise _invalid(f"the ticket names {len(items)} {what}, at most {limit} are allowed")
@@ -100,6 +117,8 @@ class Ticket:
         object.__setattr__(self, "endpoint_id", endpoint_id)
         object.__setattr__(self, "relays", relays)
         object.__setattr__(self, "addresses", addresses)
+        object.__setattr__(self, "nostr_relays", nostr_relays)
+        object.__setattr__(self, "npub", npub)
 
     @classmethod
     def fitting(
@@ -108,6 +127,10 @@ class Ticket:
         relays: Iterable[str],
         addresses: Iterable[str],
         invite: bytes | None = None,
+        *,
+        mode: Mode = Mode.IROH_DEFAULT,
+        npub: str | None = None,
+        nostr_relays: Iterable[str] = (),
     ) -> Ticket:
         """A ticket with as many of the valid relays and addresses as it can hold, the first ones first.
 
@@ -121,6 +144,9 @@ class Ticket:
             tuple(_valid(relays, check_relay_url)[:MAX_RELAYS]),
             tuple(_valid(addresses, _canonical_address)[:MAX_ADDRESSES]),
             invite,
+            mode,
+            npub,
+            tuple(nostr_relays)[:MAX_NOSTR_RELAYS],
         )
 
     def encode(self) -> str:
@@ -132,6 +158,11 @@ class Ticket:
             body += _field(_IPV4 if address.version == 4 else _IPV6, address.packed + port.to_bytes(2, "big"))
         if self.invite is not None:
             body += _field(_INVITE, self.invite)
+        if self.npub is not None:
+            body += _field(_NOSTR_KEY, parse_npub(self.npub))
+        body += b"".join(_field(_NOSTR_RELAY, url.encode()) for url in self.nostr_relays)
+        if self.mode is not Mode.IROH_DEFAULT:
+            body += _field(_MODE, self.mode.encode())
         return PREFIX + base32.encode(_seal(VERSION, body))
 
     def __str__(self) -> str:
@@ -144,7 +175,7 @@ class Ticket:
         invite = "None" if self.invite is None else "<secret>"
         return (
             f"Ticket(endpoint_id={self.endpoint_id!r}, relays={self.relays!r}, addresses={self.addresses!r}, "
-            f"invite={invite})"
+            f"invite={invite}, mode={self.mode!r}, npub={self.npub!r}, nostr_relays={self.nostr_relays!r})"
         )
 
 
@@ -289,7 +320,9 @@ def _decode(body: bytes) -> Ticket:
     """The ticket in a body whose checksum was right, so that what is wrong now was made wrong."""
     relays: list[str] = []
     addresses: list[str] = []
-    invite = None
+    nostr_relays: list[str] = []
+    invite = npub = None
+    mode = Mode.IROH_DEFAULT
     last_kind = 0
     try:
         for kind, content in _fields(body[32:]):
@@ -303,13 +336,26 @@ def _decode(body: bytes) -> Ticket:
                 addresses.append(socket_address(content[:-2], int.from_bytes(content[-2:], "big")))
             elif kind == _INVITE and invite is None:
                 invite = content
-            elif kind in (_IPV4, _IPV6, _INVITE):
+            elif kind == _NOSTR_KEY and len(content) == 32 and npub is None:
+                npub = format_npub(content)
+            elif kind == _NOSTR_RELAY:
+                nostr_relays.append(content.decode("ascii"))
+            elif kind == _MODE:
+                mode = _known_mode(content.decode("ascii"))
+            elif kind in (_IPV4, _IPV6, _INVITE, _NOSTR_KEY):
                 raise ValueError("a field in it has the wrong size or comes twice")
             elif kind < _FIRST_OPTIONAL:
                 raise _too_new(f"the ticket holds something (kind {kind}) that this irosh cannot read")
     except ValueError as error:
         raise _invalid(f"the ticket was not made properly: {error}") from None
-    return Ticket(body[:32].hex(), tuple(relays), tuple(addresses), invite)
+    return Ticket(body[:32].hex(), tuple(relays), tuple(addresses), invite, mode, npub, tuple(nostr_relays))
+
+
+def _known_mode(name: str) -> Mode:
+    try:
+        return Mode(name)
+    except ValueError:
+        raise _too_new(f"the ticket asks for rendezvous mode {quoted(name)}, which this irosh does not know") from None
 
 
 def _field(kind: int, content: bytes) -> bytes:

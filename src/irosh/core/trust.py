@@ -12,6 +12,7 @@ from irosh.core.capability import Capability
 from irosh.core.database import Database, Value
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.invites import InviteInfo, Invites
+from irosh.core.mode import Mode
 from irosh.core.peer import Peer, Standing, Status, capabilities_to_text, is_endpoint_id
 from irosh.core.peer_table import PeerTable
 from irosh.core.petname import LONGEST, petname_from_hostname, valid_petname
@@ -212,6 +213,14 @@ class TrustStore:
         """
         self._peers.set_route(peer_id, addresses, relays, remote_user)
 
+    def remember_rendezvous(self, peer_id: str, mode: Mode, npub: str | None, nostr_relays: Iterable[str]) -> None:
+        """Keep by which mode a peer is met. An ``npub`` of None leaves what is known of its Nostr key and relays."""
+        self._peers.set_rendezvous(peer_id, mode, npub, nostr_relays)
+
+    def find_npub(self, npub: str) -> Peer | None:
+        """The peer with this Nostr key."""
+        return self._peers.by_npub(npub)
+
     def touch(self, peer_id: str) -> None:
         """Note that the peer was seen now."""
         self._peers.update(peer_id, last_seen=self._clock())
@@ -245,12 +254,16 @@ class TrustStore:
             if not settled:
                 return granted
             if peer is None or standing != "active":
-                raise IroshError(
-                    ErrorCode.INVITE_USED,
-                    "the invite in the ticket has been used, and the access it gave was taken back",
-                    "ask for a new ticket",
-                )
+                raise _taken_back()
             return peer.capabilities
+
+    def check_invite(self, secret: bytes, peer_id: str) -> None:
+        """Raises what :meth:`redeem_invite` would, and uses nothing up: whoever only asks to come may not come."""
+        standing = self.standing(peer_id)
+        if standing == "blocked":
+            raise _blocked(peer_id)
+        if self._invites.check(secret, peer_id) and standing != "active":
+            raise _taken_back()
 
     def invites(self) -> list[InviteInfo]:
         """Invites that can still be used, the oldest first."""
@@ -332,3 +345,11 @@ def _check_id(peer_id: str) -> None:
 
 def _blocked(peer_id: str) -> IroshError:
     return IroshError(ErrorCode.BLOCKED, f"the identity {peer_id} is blocked on this host")
+
+
+def _taken_back() -> IroshError:
+    return IroshError(
+        ErrorCode.INVITE_USED,
+        "the invite in the ticket has been used, and the access it gave was taken back",
+        "ask for a new ticket",
+    )

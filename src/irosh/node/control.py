@@ -40,6 +40,7 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 REQUEST_DEADLINE = 10.0
 _BACKLOG = 128
+MAX_PASTED = 4  # blocks that wait to be taken
 
 
 class Gone(Exception):
@@ -53,12 +54,35 @@ class Channel:
         self.socket = sock
         self._loop = asyncio.get_running_loop()
         self._writing = asyncio.Lock()
+        self._received = bytearray()  # of a frame that is not complete, or whose reader was cancelled
+        self._pasted: asyncio.Queue[str] = asyncio.Queue(MAX_PASTED)
 
     async def receive(self) -> tuple[Kind, bytes]:
-        """The next frame from the client. :class:`Gone` when it has left."""
-        prefix = await self._exactly(PREFIX.size)
-        length, kind = parse_prefix(prefix)
-        return kind, await self._exactly(length)
+        """The next frame from the client but for pasted blocks. :class:`Gone` when it has left."""
+        while True:
+            await self._have(PREFIX.size)
+            length, kind = parse_prefix(bytes(self._received[: PREFIX.size]))
+            end = PREFIX.size + length
+            await self._have(end)
+            payload = bytes(self._received[PREFIX.size : end])
+            del self._received[:end]
+            if kind is not Kind.MESSAGE or not self._was_pasted(payload):
+                return kind, payload
+
+    async def pasted(self) -> str:
+        """The next block that the client sends, while another task receives."""
+        return await self._pasted.get()
+
+    def _was_pasted(self, payload: bytes) -> bool:
+        if b'"paste"' not in payload:
+            return False
+        block = parse_message(payload).get("paste")
+        if not isinstance(block, str):
+            return False
+        if self._pasted.full():
+            self._pasted.get_nowait()
+        self._pasted.put_nowait(block)
+        return True
 
     async def receive_message(self) -> dict[str, Any]:
         """The next frame, which must be a message."""
@@ -89,22 +113,20 @@ class Channel:
         return result
 
     async def _wait_gone(self) -> None:
-        with contextlib.suppress(OSError):
-            while await self._loop.sock_recv(self.socket, 4096):
-                pass
+        with contextlib.suppress(IroshError):
+            while True:
+                await self.receive()
         raise Gone
 
-    async def _exactly(self, size: int) -> bytes:
-        data = bytearray()
-        while len(data) < size:
+    async def _have(self, size: int) -> None:
+        while len(self._received) < size:
             try:
-                chunk = await self._loop.sock_recv(self.socket, size - len(data))
+                chunk = await self._loop.sock_recv(self.socket, size - len(self._received))
             except OSError:
                 raise Gone from None
             if not chunk:
                 raise Gone
-            data += chunk
-        return bytes(data)
+            self._received += chunk
 
     async def _send_all(self, frame: bytes) -> None:
         async with self._writing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +78,14 @@ class ControlClient:
             if frames := self._parser.feed(data):
                 return frames
 
-    def messages(self) -> Iterator[dict[str, Any]]:
-        """The events, and last the final answer. Raises the ``IroshError`` of a bad answer."""
+    def messages(self, wait: Callable[[], object] | None = None) -> Iterator[dict[str, Any]]:
+        """The events, and last the final answer. Raises the ``IroshError`` of a bad answer.
+
+        ``wait`` is called before each read, and may do something else until there is something to read.
+        """
         while True:
+            if wait is not None:
+                wait()
             for kind, payload in self.receive():
                 if kind is not Kind.MESSAGE:
                     continue
@@ -98,16 +103,32 @@ class ControlClient:
             answer = message
         return {name: value for name, value in answer.items() if name != "ok"}
 
-    def switch(self, op: str, arguments: Mapping[str, Any]) -> None:
-        """Ask for an operation after whose good answer the socket carries plain bytes; none of these is read here."""
+    def switch(
+        self,
+        op: str,
+        arguments: Mapping[str, Any],
+        on_event: Callable[[dict[str, Any]], object] | None = None,
+        wait: Callable[[], object] | None = None,
+    ) -> None:
+        """Ask for an operation after whose good answer the socket carries plain bytes; none of these is read here.
+
+        ``on_event`` gets what comes before; ``wait`` as in :meth:`messages`.
+        """
         self.request(op, arguments)
         answered = False
         while not answered:
+            if wait is not None:
+                wait()
             length, kind = parse_prefix(self._exactly(PREFIX.size))
             payload = self._exactly(length)
-            if kind is Kind.MESSAGE and "ok" in (message := parse_message(payload)):
+            if kind is not Kind.MESSAGE:
+                continue
+            message = parse_message(payload)
+            if "ok" in message:
                 checked(message)
                 answered = True
+            elif on_event is not None:
+                on_event(message)
 
     def _exactly(self, size: int) -> bytes:
         data = bytearray()

@@ -10,12 +10,13 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from irosh.core.capability import parse_capabilities
+from irosh.core.capability import Capability, parse_capabilities
 from irosh.core.config import Config
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity, short_id
+from irosh.core.mode import Mode
 from irosh.core.state import StateDirectory
 from irosh.core.ticket import Ticket
 from irosh.core.trust import Peer, TrustStore
@@ -25,9 +26,12 @@ from irosh.node.authorization import Authorizer
 from irosh.node.control import ControlServer, Operation
 from irosh.node.greeting import Doorway
 from irosh.node.links import Destination, Links
+from irosh.node.metrics.collector import Collector
+from irosh.node.metrics.prometheus import Snapshot
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.services import Registry, Service
-from irosh.node.targets import resolve_target
+from irosh.node.targets import TargetRequest, resolve_target
+from irosh.rendezvous.interfaces import Exchange
 from irosh.rendezvous.modes import Modes
 from irosh.transport.tasks import task_group
 
@@ -44,6 +48,28 @@ class Reached:
     connection: PeerConnection
     destination: Destination
     newly_pinned: bool
+
+
+@dataclass(frozen=True)
+class InviteTerms:
+    """What an invite shall grant; None leaves it to the configuration. ``lifetime`` in seconds."""
+
+    capabilities: tuple[str, ...] | None = None
+    uses: int | None = None
+    lifetime: float | None = None
+
+
+DEFAULT_TERMS = InviteTerms()
+
+
+@dataclass(frozen=True)
+class Invite:
+    """A new invite: its secret and what it grants."""
+
+    secret: bytes = field(repr=False)
+    capabilities: tuple[Capability, ...]
+    uses: int
+    expires_at: float
 
 
 class Node:
@@ -80,7 +106,9 @@ class Node:
             config.session,
             secrets.token_bytes(8),
         )
-        self.links = Links(modes, doorway, trust)
+        self.metrics_url: str | None = None
+        self.collector = Collector(state.database_path)
+        self.links = Links(modes, doorway, trust, self.collector, identity.secret)
         self._operations: dict[str, Operation] = {}
         for service in services:
             self._operations.update(service.operations(self))
@@ -103,51 +131,85 @@ class Node:
                 self.links.attach(group)
                 control = group.create_task(self.control.serve(listener))
                 accepting = group.create_task(self.links.accept_all()) if self.hosting else None
+                measuring = group.create_task(self.collector.run())
                 on_ready()
                 await self._stop.wait()
                 control.cancel()
+                measuring.cancel()
                 if accepting is not None:
                     accepting.cancel()
                 for connection in self.links.connections():
                     connection.close(IroshError(ErrorCode.SHUTTING_DOWN, "the other node has stopped"))
         finally:
             listener.close()
+            self.collector.close()
 
     def knows(self, peer_id: str) -> bool:
         """Whether ``peer_id`` belongs to an active peer."""
         return self.trust.active(peer_id) is not None
 
-    def offered_invite(self) -> bytes | None:
-        """An invite for an offer of a manual mode: it lets in whom the offer is handed to, as a ticket would."""
-        host = self.config.host
-        return self.trust.create_invite(
-            parse_capabilities(host.allow), uses=host.invite_uses, lifetime=host.invite_expires
+    def snapshot(self) -> Snapshot:
+        """What the node's metrics are now."""
+        names = {peer.id: peer.petname for peer in self.trust.peers()}
+        return Snapshot(
+            self.started_at,
+            self.hosting,
+            self.collector.peers(),
+            names,
+            self.collector.services(),
+            self.auditor.lost_entries,
+            self.collector.recorder.lost_rows,
         )
+
+    async def metrics_text(self) -> bytes:
+        """For Prometheus; see :mod:`irosh.node.metrics.prometheus`."""
+        return await asyncio.to_thread(self.snapshot().text)
+
+    def create_invite(self, terms: InviteTerms) -> Invite:
+        """A fresh invite. ``IroshError`` (invalid-capability, …)."""
+        host = self.config.host
+        allowed = parse_capabilities(host.allow if terms.capabilities is None else terms.capabilities)
+        uses = host.invite_uses if terms.uses is None else terms.uses
+        lifetime = host.invite_expires if terms.lifetime is None else terms.lifetime
+        secret = self.trust.create_invite(allowed, uses=uses, lifetime=lifetime)
+        self.auditor.record("invite", None, "changed", f"{uses} use(s): {' '.join(map(str, allowed))}")
+        return Invite(secret, allowed, uses, time.time() + lifetime)
 
     def ticket(self, invite: bytes | None) -> Ticket:
         """A ticket for this node as it can be reached now."""
         contact = self.modes.contact()
-        return Ticket.fitting(self.identity.id, relays=contact.relays, addresses=contact.addresses, invite=invite)
+        return Ticket.fitting(
+            self.identity.id,
+            relays=contact.relays,
+            addresses=contact.addresses,
+            invite=invite,
+            mode=self.modes.first_hosted,
+            npub=contact.npub,
+            nostr_relays=contact.nostr_relays,
+        )
 
-    async def reach(self, text: str, *, name: str | None = None) -> Reached:
-        """Connect to TARGET ``text``, pinning it the first time as ``name`` or as its host calls itself.
+    async def reach(self, asked: TargetRequest, exchange: Exchange | None = None) -> Reached:
+        """Connect to a target, pinning it the first time as ``asked.name`` or as its host calls itself.
 
         ``IroshError``: what :func:`resolve_target` and dialling raise; name-taken, and identity-mismatch when ``name``
         is pinned to another identity.
         """
-        target = resolve_target(self.trust, self.identity.id, text)
+        name = asked.name
+        target = resolve_target(self.trust, self.identity.id, asked, exchange)
         if target.destination.peer_id is not None:
             self._check_name(target.destination.peer_id, name)
         connection = await self.links.get(target.destination)
         self._check_name(connection.peer_id, name)
-        if target.peer is not None and target.destination.contact.invite is None and name is None:
+        mode = target.destination.mode
+        as_known = target.peer is not None and target.destination.contact.invite is None and mode == target.peer.mode
+        if target.peer is not None and as_known and name is None:
             return Reached(target.peer, connection, target.destination, newly_pinned=False)
         try:
             async with asyncio.timeout(WELCOME_DEADLINE):
                 welcome = await asyncio.shield(connection.welcome)
         except TimeoutError:
             raise IroshError(ErrorCode.TIMEOUT, "the peer did not greet back") from None
-        known = target.peer or self.trust.active(connection.peer_id)
+        known = target.peer or self.trust.get(connection.peer_id)
         peer = known or self._pin(connection.peer_id, name, welcome)
         if name is not None and peer.petname != name:
             peer = self.trust.rename(peer.id, name)
@@ -155,6 +217,9 @@ class Node:
         contact = replace(target.destination.contact, endpoint_id=peer.id, invite=None)
         try:
             self.trust.remember_route(peer.id, contact.addresses, contact.relays, welcome.user or None)
+            # What a flag chose for once is not what the peer is met by from now on.
+            remembered = mode if known is None or asked.mode is None else Mode(known.mode)
+            self.trust.remember_rendezvous(peer.id, remembered, contact.npub, contact.nostr_relays)
         except IroshError as error:
             log.warning("cannot note how %s was reached: %s", peer.petname, error)
         return Reached(peer, connection, replace(target.destination, contact=contact), newly_pinned=known is None)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import Any
 
 import msgspec
 
 from irosh import __version__
-from irosh.core.capability import parse_capabilities
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.control import Channel, Operation, parsed_request
-from irosh.node.node import Node
+from irosh.node.metrics.summary import session_summary, stream_summaries
+from irosh.node.node import InviteTerms, Node
 from irosh.node.peer_admin import PeerAdmin
 from irosh.node.peer_connection import PeerConnection
+from irosh.transport.interfaces import Path
+from irosh.transport.session.carrier import Carrier
+
+MAX_STREAMS_SHOWN = 4000  # of all connections, so that a status fits a control frame
 
 
 class InviteRequest(msgspec.Struct):
@@ -33,7 +36,7 @@ class PeersRequest(msgspec.Struct):
 
 
 def node_operations(node: Node) -> dict[str, Operation]:
-    """``status``, ``stop``, ``invite`` and ``peers``."""
+    """``status``, ``stop``, ``invite``, ``peers``, ``metrics`` and ``history``."""
     admin = PeerAdmin(node.trust, node.links.close_peer)
 
     async def status(channel: Channel, _request: dict[str, Any]) -> None:
@@ -51,40 +54,54 @@ def node_operations(node: Node) -> dict[str, Operation]:
                 "start one with `irosh host`",
             )
         asked = parsed_request(request, InviteRequest)
-        await channel.answer(make_invite(node, asked.capabilities, uses=asked.uses, lifetime=asked.lifetime))
+        capabilities = None if asked.capabilities is None else tuple(asked.capabilities)
+        await channel.answer(make_invite(node, InviteTerms(capabilities, asked.uses, asked.lifetime)))
 
     async def peers(channel: Channel, request: dict[str, Any]) -> None:
         asked = parsed_request(request, PeersRequest)
         await channel.answer(admin.run(asked.command, asked.arguments))
 
-    return {"status": status, "stop": stop, "invite": invite, "peers": peers}
+    async def metrics(channel: Channel, _request: dict[str, Any]) -> None:
+        await channel.answer({"text": (await node.metrics_text()).decode()})
+
+    async def history(channel: Channel, _request: dict[str, Any]) -> None:
+        """Have the history in the database reach up to now; whoever asks reads it there."""
+        node.collector.recorder.write(present=True)
+        await channel.answer()
+
+    return {
+        "status": status,
+        "stop": stop,
+        "invite": invite,
+        "peers": peers,
+        "metrics": metrics,
+        "history": history,
+    }
 
 
-def make_invite(
-    node: Node, capabilities: list[str] | None, *, uses: int | None, lifetime: float | None
-) -> dict[str, Any]:
-    """A ticket with a fresh invite; what is None comes from the configuration."""
-    host = node.config.host
-    allowed = parse_capabilities(host.allow if capabilities is None else capabilities)
-    uses = host.invite_uses if uses is None else uses
-    lifetime = host.invite_expires if lifetime is None else lifetime
-    secret = node.trust.create_invite(allowed, uses=uses, lifetime=lifetime)
-    node.auditor.record("invite", None, "changed", f"{uses} use(s): {' '.join(map(str, allowed))}")
-    ticket = node.ticket(secret)
+def make_invite(node: Node, terms: InviteTerms) -> dict[str, Any]:
+    """A ticket with a fresh invite."""
+    invite = node.create_invite(terms)
+    ticket = node.ticket(invite.secret)
     return {
         "ticket": ticket.encode(),
         "id": node.identity.id,
+        "mode": str(ticket.mode),
         "addresses": list(ticket.addresses),
         "relays": list(ticket.relays),
-        "capabilities": [str(capability) for capability in allowed],
-        "uses": uses,
-        "expires_at": time.time() + lifetime,
+        "npub": ticket.npub,
+        "nostr_relays": list(ticket.nostr_relays),
+        "capabilities": [str(capability) for capability in invite.capabilities],
+        "uses": invite.uses,
+        "expires_at": invite.expires_at,
     }
 
 
 def node_status(node: Node) -> dict[str, Any]:
     """The node and its connections, for ``irosh status``."""
     contact = node.modes.contact()
+    connections = node.links.connections()
+    shown = MAX_STREAMS_SHOWN // max(1, len(connections))
     return {
         "running": True,
         "version": __version__,
@@ -92,15 +109,20 @@ def node_status(node: Node) -> dict[str, Any]:
         "id": node.identity.id,
         "state": str(node.state.path),
         "hosting": node.hosting,
+        "modes": [str(mode) for mode in node.modes.hosted],
+        "npub": contact.npub,
         "started_at": node.started_at,
         "addresses": list(contact.addresses),
         "relays": list(contact.relays),
-        "connections": [_connection_status(node, connection) for connection in node.links.connections()],
+        "connections": [_connection_status(node, connection, shown) for connection in connections],
         "audit_entries_lost": node.auditor.lost_entries,
+        "history_rows_lost": node.collector.recorder.lost_rows,
+        "metrics_url": node.metrics_url,
     }
 
 
-def _connection_status(node: Node, connection: PeerConnection) -> dict[str, Any]:
+def _connection_status(node: Node, connection: PeerConnection, shown: int) -> dict[str, Any]:
+    node.collector.refresh(connection)
     peer = node.trust.get(connection.peer_id)
     return {
         "peer": peer.petname if peer else None,
@@ -108,13 +130,26 @@ def _connection_status(node: Node, connection: PeerConnection) -> dict[str, Any]
         "direction": "outgoing" if connection.dialed else "incoming",
         "since": connection.since,
         "streams": connection.serving,
+        "uses_paths": str(connection.session.uses),
+        "carriers": [_carrier_status(carrier) for carrier in connection.session.carriers()],
         **path_summary(connection),
+        **session_summary(connection),
+        "open_streams": len(connection.streams),
+        "stream_list": stream_summaries(connection, max(5, shown)),
     }
+
+
+def _carrier_status(carrier: Carrier) -> dict[str, Any]:
+    """One of the connections that carry a session: ``local`` is the address it is bound to, if it is to one."""
+    return {"local": carrier.local, "since": carrier.since, **_paths_status(carrier.connection.paths())}
 
 
 def path_summary(connection: PeerConnection) -> dict[str, Any]:
     """``path`` (direct, relayed or none), ``rtt_ms`` of the path in use, and all ``paths``."""
-    paths = connection.session.paths()
+    return _paths_status(connection.session.paths())
+
+
+def _paths_status(paths: list[Path]) -> dict[str, Any]:
     selected = next((path for path in paths if path.selected), None)
     return {
         "path": "none" if selected is None else "relayed" if selected.relayed else "direct",

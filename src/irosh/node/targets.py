@@ -1,16 +1,35 @@
-"""What a person typed as TARGET: a ticket, an endpoint id or a petname, turned into where to dial."""
+"""What a person typed as TARGET: a ticket, an endpoint id, an npub or a petname, turned into whom to dial and how."""
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
 
+import msgspec
+
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.mode import MANUAL_MODES, Mode
+from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
+from irosh.core.nostr_key import format_npub, parse_npub
+from irosh.core.paths import Paths
 from irosh.core.petname import valid_petname
 from irosh.core.ticket import parse_target
 from irosh.core.trust import Peer, TrustStore
 from irosh.node.links import Destination
-from irosh.rendezvous.interfaces import Contact
+from irosh.rendezvous.interfaces import Contact, Exchange
+
+ANYBODY = "-"
+"""In the manual modes: whoever the offer is from."""
+
+
+class TargetRequest(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """What every operation that reaches a peer is asked with. ``mode`` None: as the ticket or the peer says."""
+
+    target: str
+    name: str | None = None
+    mode: Mode | None = None
+    network: NetworkChoice = NOTHING_CHOSEN
+    paths: Paths | None = None
 
 
 @dataclass(frozen=True)
@@ -21,24 +40,62 @@ class Target:
     peer: Peer | None
 
 
-def resolve_target(trust: TrustStore, own_id: str, text: str) -> Target:
-    """``IroshError``: invalid-ticket, ticket-version, unknown-target."""
+def resolve_target(trust: TrustStore, own_id: str, asked: TargetRequest, exchange: Exchange | None) -> Target:
+    """``IroshError``: invalid-ticket, ticket-version, unknown-target, usage."""
+    contact, mode, peer = _contact(trust, own_id, asked)
+    if mode in MANUAL_MODES and exchange is None:
+        raise IroshError(
+            ErrorCode.USAGE,
+            f"mode {mode} needs somebody to carry the offer and the answer, and this command has nobody",
+            "use --offer-file and --answer-file, or another mode",
+        )
+    return Target(Destination(contact, mode, asked.network, exchange, asked.paths), peer)
+
+
+def _contact(trust: TrustStore, own_id: str, asked: TargetRequest) -> tuple[Contact, Mode, Peer | None]:
+    text = asked.target.strip()
+    if text == ANYBODY:
+        if asked.mode not in MANUAL_MODES:
+            raise IroshError(
+                ErrorCode.USAGE,
+                "TARGET - stands for whoever the offer is from, which only the manual modes have",
+                "name the target, or use --mode custom or iroh-manual",
+            )
+        return Contact(None), asked.mode, None
+    if text.lower().startswith("npub1"):
+        npub = format_npub(parse_npub(text))
+        peer = trust.find_npub(npub)
+        contact = _of_peer(peer) if peer is not None else Contact(None, npub=npub)
+        return contact, asked.mode or Mode.NOSTR, peer
     ticket = parse_target(text)
     if ticket is None:
         peer = trust.find(text)
         if peer is None:
-            raise _unknown(trust, text)
-        return Target(Destination(Contact(peer.id, peer.relays, peer.addresses)), peer)
+            raise _unknown(trust, text, asked.mode)
+        return _of_peer(peer), asked.mode or Mode(peer.mode), peer
     if ticket.endpoint_id == own_id:
         raise IroshError(ErrorCode.UNKNOWN_TARGET, "that is this node's own ticket", "use it on another machine")
     peer = trust.get(ticket.endpoint_id)
-    relays, addresses = ticket.relays, ticket.addresses
-    if peer is not None and not addresses and not relays:
-        relays, addresses = peer.relays, peer.addresses
-    return Target(Destination(Contact(ticket.endpoint_id, relays, addresses, invite=ticket.invite)), peer)
+    known = _of_peer(peer) if peer is not None else Contact(ticket.endpoint_id)
+    bare = not (ticket.addresses or ticket.relays or ticket.npub)
+    contact = Contact(
+        ticket.endpoint_id,
+        relays=known.relays if bare else ticket.relays,
+        addresses=known.addresses if bare else ticket.addresses,
+        npub=ticket.npub or known.npub,
+        nostr_relays=ticket.nostr_relays or known.nostr_relays,
+        invite=ticket.invite,
+    )
+    if asked.mode is not None:
+        return contact, asked.mode, peer
+    return contact, Mode(peer.mode) if bare and peer is not None else ticket.mode, peer
 
 
-def _unknown(trust: TrustStore, text: str) -> IroshError:
+def _of_peer(peer: Peer) -> Contact:
+    return Contact(peer.id, peer.relays, peer.addresses, peer.npub, peer.nostr_relays)
+
+
+def _unknown(trust: TrustStore, text: str, mode: Mode | None) -> IroshError:
     shown = text if len(text) <= 60 else text[:57] + "…"
     if not valid_petname(text):
         return IroshError(
@@ -48,5 +105,10 @@ def _unknown(trust: TrustStore, text: str) -> IroshError:
         )
     names = [peer.petname for peer in trust.peers()]
     close = difflib.get_close_matches(text, names, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else "connect with a ticket once; `irosh peer list` shows known peers"
+    if close:
+        hint = f"did you mean {close[0]!r}?"
+    elif mode in MANUAL_MODES:
+        hint = f"for a new peer: TARGET - takes whoever the offer is from, --name {text} names it"
+    else:
+        hint = "connect with a ticket once; `irosh peer list` shows known peers"
     return IroshError(ErrorCode.UNKNOWN_TARGET, f"no peer is named {shown!r}", hint)

@@ -64,6 +64,8 @@ class Hosting:
     """An invite for an offer; each call may give the same one."""
     knows: Callable[[str], bool]
     """Whether an endpoint id belongs to an active peer."""
+    check_invite: Callable[[bytes, str], None] = field(default=lambda _invite, _peer_id: None)
+    """Raises ``IroshError`` if the invite would not let in this endpoint id. Uses nothing up."""
 
 
 class Rendezvous(Protocol):

@@ -23,16 +23,25 @@ RELAY_DEADLINE = 3.0
 class IrohDefault:
     """One endpoint, bound as ``settings`` say."""
 
-    def __init__(self, settings: EndpointSettings, endpoint: WheelEndpoint) -> None:
+    def __init__(self, settings: EndpointSettings, endpoint: WheelEndpoint, *, mdns: bool = False) -> None:
         self._settings = settings
         self._endpoint = endpoint
+        self._mdns = mdns and not all(_is_loopback(bound) for bound in endpoint.bound())
+        self._announcing = (
+            asyncio.create_task(self._announce(), name="mdns") if self._mdns and settings.accepts else None
+        )
         self._known_relays = set(settings.relays or ())
         self.relay_online = False
 
     @classmethod
-    async def start(cls, settings: EndpointSettings) -> IrohDefault:
-        """Bind. Raises ``IroshError`` (bind-failed, port-taken)."""
-        return cls(settings, await bind_endpoint(settings))
+    async def start(cls, settings: EndpointSettings, *, mdns: bool = False) -> IrohDefault:
+        """Bind. ``mdns``: find, and be found, on the local network. Raises ``IroshError`` (bind-failed, port-taken)."""
+        return cls(settings, await bind_endpoint(settings), mdns=mdns)
+
+    @property
+    def endpoint(self) -> WheelEndpoint:
+        """The one of this identity that is connected to relays, for other modes to use as well."""
+        return self._endpoint
 
     @property
     def relays(self) -> tuple[str, ...] | None:
@@ -79,7 +88,18 @@ class IrohDefault:
             if url not in self._known_relays:
                 self._known_relays.add(url)
                 await self._endpoint.add_relay(url, self._settings.relay_token(url))
-        return Meeting(await dial_route(route, self._endpoint.connect, self._probe))
+        dialling = dial_route(route, self._endpoint.connect, self._probe)
+        if not self._mdns:
+            return Meeting(await dialling)
+        from irosh.rendezvous.lan_dialling import dial_also_on_lan
+
+        return Meeting(await dial_also_on_lan(route, dialling, self._endpoint.connect))
+
+    async def _announce(self) -> None:
+        from irosh.rendezvous.local_addresses import reachable_addresses
+        from irosh.rendezvous.mdns import announce_on_lan
+
+        await announce_on_lan(self._endpoint.id, lambda: reachable_addresses(self._endpoint.bound()))
 
     async def _probe(self, url: str) -> IroshError | None:
         from irosh.transport.relay.probe import probe_relay
@@ -90,7 +110,16 @@ class IrohDefault:
         return await self._endpoint.accept()
 
     async def close(self) -> None:
+        if self._announcing is not None:
+            self._announcing.cancel()
+            for failure in await asyncio.gather(self._announcing, return_exceptions=True):
+                if isinstance(failure, Exception):
+                    log.error("announcing on the local network failed", exc_info=failure)
         await self._endpoint.close()
+
+
+def _is_loopback(bound: str) -> bool:
+    return ipaddress.ip_address(bound.rpartition(":")[0].strip("[]").partition("%")[0]).is_loopback
 
 
 def _most_useful_first(addresses: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from irosh.core.errors import IroshError
 from irosh.core.mode import Mode
-from irosh.core.network_options import NetworkChoice, NetworkOptions
+from irosh.core.network_choice import NetworkChoice
+from irosh.core.network_options import NetworkOptions
 from irosh.rendezvous.interfaces import Contact, Hosting, Rendezvous
 
 Starter = Callable[[NetworkOptions, Hosting | None], Awaitable[Rendezvous]]
@@ -21,7 +22,7 @@ class Modes:
         self._options = options
         self._endpoint_id = endpoint_id
         self._hosting: dict[Mode, Rendezvous] = {}
-        self._started: dict[tuple[Mode, NetworkOptions], Rendezvous] = {}
+        self._started: dict[tuple[Mode, NetworkOptions | None], Rendezvous] = {}
         self._starting = asyncio.Lock()
 
     async def host(self, modes: Sequence[Mode], hosting: Hosting) -> None:
@@ -29,18 +30,31 @@ class Modes:
         for mode in modes:
             rendezvous = await self._starters[mode](self._options, hosting)
             self._hosting[mode] = rendezvous
-            self._started[mode, self._options] = rendezvous
+            self._started[self._key(mode, self._options)] = rendezvous
 
     async def get(self, mode: Mode, choice: NetworkChoice) -> Rendezvous:
         """The rendezvous for dialling in ``mode`` with what a command chose. ``IroshError`` when it cannot start."""
         options = choice.applied_to(self._options)
-        if mode is Mode.IROH_DEFAULT:
-            options = self._options  # one endpoint for each identity
         async with self._starting:
-            if (started := self._started.get((mode, options))) is None:
-                started = await self._starters[mode](options, None)
-                self._started[mode, options] = started
+            key = self._key(mode, options)
+            if (started := self._started.get(key)) is None:
+                started = self._started[key] = await self._starters[mode](options, None)
             return started
+
+    @staticmethod
+    def _key(mode: Mode, options: NetworkOptions) -> tuple[Mode, NetworkOptions | None]:
+        # A relay serves only one endpoint of an identity, so there is one persistent endpoint, however it began.
+        return mode, None if mode is Mode.IROH_DEFAULT else options
+
+    @property
+    def first_hosted(self) -> Mode:
+        """The mode that tickets of this node name."""
+        return next(iter(self._hosting), Mode.IROH_DEFAULT)
+
+    @property
+    def hosted(self) -> list[Mode]:
+        """The modes in which peers are let in."""
+        return list(self._hosting)
 
     def hosting(self) -> list[Rendezvous]:
         """Those that let peers in."""

@@ -15,7 +15,16 @@ from iroh import iroh_ffi as iroh
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.transport import fastpath, splice, wheel_splice
 from irosh.transport.close_reason import CLOSE_MOVED, decode_reason, encode_reason
-from irosh.transport.interfaces import ALPN, ConnectionLost, Path, ReceivingTap, Route, SendingTap, StreamReset
+from irosh.transport.interfaces import (
+    ALPN,
+    ConnectionLost,
+    Path,
+    ReceivingTap,
+    Route,
+    SendingTap,
+    StreamReset,
+    Traffic,
+)
 from irosh.transport.wheel_calls import stream_calls
 
 fastpath.install(iroh)
@@ -31,9 +40,9 @@ _RESET = re.compile(r"\b(?:Reset|Stopped)\((\d+)\)")
 
 @dataclass(frozen=True)
 class EndpointSettings:
-    """How to bind an endpoint. ``relays`` None: iroh's public relays and discovery; empty: no relay.
+    """How to bind an endpoint. ``relays`` None: iroh's public relays and, with ``discovery``, that; empty: no relay.
 
-    ``accepts``: others may connect to it.
+    ``accepts``: others may connect to it, for the protocol ``alpn``.
     """
 
     secret: bytes = field(repr=False)
@@ -41,6 +50,8 @@ class EndpointSettings:
     relays: tuple[str, ...] | None = None
     relay_token: Callable[[str], str | None] = field(default=lambda _url: None, repr=False)
     accepts: bool = True
+    discovery: bool = True
+    alpn: bytes = ALPN
 
 
 async def bind_endpoint(settings: EndpointSettings) -> WheelEndpoint:
@@ -58,7 +69,12 @@ async def bind_endpoint(settings: EndpointSettings) -> WheelEndpoint:
                 "another node may use it; choose another --bind",
             ) from error
         raise IroshError(ErrorCode.BIND_FAILED, f"cannot bind UDP {where}: {_first_line(text)}") from error
-    return WheelEndpoint(endpoint)
+    return WheelEndpoint(endpoint, (settings.alpn,) if settings.accepts else ())
+
+
+def public_relays() -> tuple[str, ...]:
+    """The URLs of iroh's public relays."""
+    return tuple(url.rstrip("/") for url in iroh.RelayMode.default_mode().relay_map().urls())
 
 
 class _Preset(iroh.Preset):  # type: ignore[misc]
@@ -69,8 +85,11 @@ class _Preset(iroh.Preset):  # type: ignore[misc]
 
     def apply(self, builder: Any) -> None:
         settings = self.settings
-        if settings.relays is None:
+        if settings.relays is None and settings.discovery:
             builder.apply_n0()
+        elif settings.relays is None:
+            builder.apply_minimal()
+            builder.relay_mode(iroh.RelayMode.default_mode())
         else:
             builder.apply_minimal()
             relay_map = iroh.RelayMap.empty()
@@ -78,7 +97,7 @@ class _Preset(iroh.Preset):  # type: ignore[misc]
                 relay_map.insert(_relay_config(url, settings.relay_token(url)))
             builder.relay_mode(iroh.RelayMode.custom(relay_map))
         if settings.accepts:
-            builder.alpns([ALPN])
+            builder.alpns([settings.alpn])
         builder.secret_key(settings.secret)
         for address in settings.bind:
             builder.bind_addr(address)
@@ -169,6 +188,9 @@ class WheelConnection:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self.peer_id: str = connection.remote_id().to_bytes().hex()
+        self._end: str | None = None
+        self.via: str | None = None
+        """What carries all its paths, if the engine does not know: a TURN server."""
 
     async def open_stream(self) -> WheelStream:
         return WheelStream(self, await self._ask(self._connection.open_bi()))
@@ -198,8 +220,8 @@ class WheelConnection:
     def paths(self) -> list[Path]:
         return [
             Path(
-                remote=path.remote_addr,
-                relayed=path.is_relay,
+                remote=self.via or path.remote_addr,
+                relayed=path.is_relay or self.via is not None,
                 selected=path.is_selected,
                 rtt=path.rtt_ms / 1000,
                 bytes_sent=path.stats.udp_tx_bytes,
@@ -210,15 +232,32 @@ class WheelConnection:
             for path in self._connection.paths()
         ]
 
+    def traffic(self) -> Traffic:
+        stats = self._connection.stats()
+        return Traffic(
+            bytes_sent=stats.udp_tx_bytes,
+            bytes_received=stats.udp_rx_bytes,
+            packets_sent=stats.udp_tx_datagrams,
+            packets_received=stats.udp_rx_datagrams,
+            bytes_lost=stats.lost_bytes,
+            packets_lost=stats.lost_packets,
+        )
+
     @property
     def is_closed(self) -> bool:
         return self._connection.close_reason() is not None
 
     def close_reason(self) -> ConnectionLost:
-        return decode_reason(self._connection.close_reason())
+        # The first answer counts: once the endpoint is closed, the engine has another.
+        if self._end is None:
+            self._end = self._connection.close_reason()
+        return decode_reason(self._end)
 
     async def wait_closed(self) -> ConnectionLost:
-        return decode_reason(await self._connection.closed())
+        end = await self._connection.closed()
+        if self._end is None:
+            self._end = end
+        return decode_reason(self._end)
 
     def close(self, error: IroshError | None = None, *, moved: bool = False) -> None:
         code, reason = (CLOSE_MOVED, b"") if moved else encode_reason(error)
@@ -234,11 +273,14 @@ class WheelConnection:
 class WheelEndpoint:
     """An endpoint of the wheel. Handshakes of incoming connections run side by side, each with a deadline."""
 
-    def __init__(self, endpoint: Any) -> None:
+    def __init__(self, endpoint: Any, alpns: Iterable[bytes]) -> None:
         self._endpoint = endpoint
         self.id: str = endpoint.id().to_bytes().hex()
         # Bounded: who dials faster than the node admits waits in the engine.
-        self._ready: asyncio.Queue[WheelConnection | None] = asyncio.Queue(MAX_HANDSHAKES)
+        self._ready: dict[bytes, asyncio.Queue[WheelConnection | None]] = {
+            alpn: asyncio.Queue(MAX_HANDSHAKES) for alpn in (ALPN, *alpns)
+        }
+        self._alpns = list(alpns)
         self._acceptor: asyncio.Task[None] | None = None
 
     def route(self) -> Route:
@@ -246,6 +288,10 @@ class WheelEndpoint:
         relay = addr.relay_url()
         addresses = tuple(dict.fromkeys([*addr.direct_addresses(), *self._bound_loopback()]))
         return Route(self.id, (relay.rstrip("/"),) if relay else (), addresses)
+
+    def bound(self) -> tuple[str, ...]:
+        """The socket addresses it is bound to, as asked for: possibly ``0.0.0.0:PORT`` and ``[::]:PORT``."""
+        return tuple(self._endpoint.bound_sockets())
 
     def _bound_loopback(self) -> Iterable[str]:
         """Sockets bound to one address; the engine's own list may be empty at first, or leave loopback out."""
@@ -286,7 +332,14 @@ class WheelEndpoint:
     async def add_relay(self, url: str, token: str | None) -> None:
         await self._endpoint.insert_relay(_relay_config(url, token))
 
-    async def connect(self, route: Route) -> WheelConnection:
+    def allow(self, alpn: bytes) -> None:
+        """Let others connect for one more protocol. Whoever does so accepts its connections."""
+        if alpn not in self._alpns:
+            self._alpns.append(alpn)
+            self._ready.setdefault(alpn, asyncio.Queue(MAX_HANDSHAKES))
+            self._endpoint.set_alpns(self._alpns)
+
+    async def connect(self, route: Route, alpn: bytes = ALPN) -> WheelConnection:
         try:
             peer = iroh.EndpointId.from_bytes(bytes.fromhex(route.endpoint_id))
             relay = route.relays[0] if route.relays else None
@@ -294,14 +347,14 @@ class WheelEndpoint:
         except iroh.IrohError as error:
             raise IroshError(ErrorCode.INVALID_ADDRESS, f"cannot dial: {_first_line(_text(error))}") from error
         try:
-            return WheelConnection(await self._endpoint.connect(addr, ALPN))
+            return WheelConnection(await self._endpoint.connect(addr, alpn))
         except iroh.IrohError as error:
             raise _dial_error(_text(error)) from error
 
-    async def accept(self) -> WheelConnection | None:
+    async def accept(self, alpn: bytes = ALPN) -> WheelConnection | None:
         if self._acceptor is None:
             self._acceptor = asyncio.create_task(self._accept_all(), name="accept")
-        return await self._ready.get()
+        return await self._ready[alpn].get()
 
     async def _accept_all(self) -> None:
         places = asyncio.Semaphore(MAX_HANDSHAKES)
@@ -314,9 +367,10 @@ class WheelEndpoint:
                         break
                     group.create_task(self._handshake(incoming, places))
         finally:
-            if self._ready.full():
-                self._ready.get_nowait()  # nobody will want it any more
-            self._ready.put_nowait(None)
+            for ready in self._ready.values():
+                if ready.full():
+                    ready.get_nowait()  # nobody will want it any more
+                ready.put_nowait(None)
 
     async def _handshake(self, incoming: Any, places: asyncio.Semaphore) -> None:
         try:
@@ -327,15 +381,22 @@ class WheelEndpoint:
             return  # a stranger that cannot finish TLS is none of ours
         finally:
             places.release()
-        await self._ready.put(WheelConnection(connection))
+        await self._ready[connection.alpn()].put(WheelConnection(connection))
 
     async def close(self) -> None:
-        if self._acceptor is not None:
-            self._acceptor.cancel()
-            await asyncio.gather(self._acceptor, return_exceptions=True)
+        """Close all connections and the sockets.
+
+        The engine keeps the UDP port for as long as any object of the endpoint is alive: its connections and their
+        streams too. So the acceptor has to end by itself: a cancelled one would hold this object by its traceback.
+        """
         with contextlib.suppress(iroh.IrohError, TimeoutError):
             async with asyncio.timeout(CLOSE_DEADLINE):
                 await self._endpoint.close()
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is not None:
+            await asyncio.wait((acceptor,), timeout=CLOSE_DEADLINE)
+            acceptor.cancel()
+            await asyncio.gather(acceptor, return_exceptions=True)
 
 
 def _text(error: Any) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.faces.cli.blocks import Blocks
+from irosh.faces.cli.network_flags import NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import control_client
 from irosh.faces.cli.signals import ended_as_interrupted
@@ -49,9 +51,16 @@ class ConnectCommand(click.Command):
 @click.option("-t", "force_tty", is_flag=True, help="Use a terminal, also for a command.")
 @click.option("-T", "no_tty", is_flag=True, help="Use no terminal, also for a shell.")
 @click.option("--name", metavar="NAME", help="Petname to remember the peer by (default: its host name).")
+@network_flags(hosting=False)
 @common_options
 def connect(
-    settings: Settings, target: str, command: tuple[str, ...], force_tty: bool, no_tty: bool, name: str | None
+    settings: Settings,
+    target: str,
+    command: tuple[str, ...],
+    force_tty: bool,
+    no_tty: bool,
+    name: str | None,
+    network: NetworkFlags,
 ) -> int:
     """Open a shell on a peer, or run COMMAND there.
 
@@ -63,7 +72,8 @@ def connect(
     terminal = LocalTerminal.find()
     wants_terminal = (force_tty or not command) and not no_tty and not settings.json
     request: dict[str, Any] = {
-        "target": read_target(target),
+        **network.request(),
+        "target": read_target(target, network.modes),
         "name": name,
         "user": user,
         "command": " ".join(command) if command else None,
@@ -76,7 +86,8 @@ def connect(
     try:
         with ended_as_interrupted(), control_client(settings, settings.output) as client:
             client.request("connect", request)
-            end = carry_session(client, settings.output, terminal)
+            blocks = Blocks(settings.output, network.files(), stdin=True, stdout=False)
+            end = carry_session(client, settings.output, terminal, blocks)
     except IroshError as error:
         from irosh.faces.cli.output import report_error
 

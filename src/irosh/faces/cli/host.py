@@ -11,60 +11,87 @@ import click
 
 from irosh.core.durations import parse_duration
 from irosh.faces.cli.invitation import invitation_text, qr_option
+from irosh.faces.cli.network_flags import NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.output import style
 
 
 @click.command()
-@click.option("--relay", "relays", multiple=True, metavar="URL", help="Relay to be reachable through; repeatable.")
-@click.option("--no-relay", is_flag=True, help="Use no relay at all.")
+@network_flags(hosting=True)
 @click.option("--bind", metavar="ADDR:PORT", help="UDP address to listen on (default: any, a free port).")
 @click.option("--allow", "capabilities", multiple=True, metavar="CAP", help="What the invite grants; repeatable.")
 @click.option("--invite-uses", type=click.IntRange(1, 10_000), metavar="N", help="Peers that may use it (default 1).")
 @click.option("--invite-expires", metavar="TIME", help="How long it may be used, such as 10m (default 1h).")
+@click.option("--metrics-listen", metavar="[ADDR:]PORT", help="Serve Prometheus metrics by HTTP (127.0.0.1:PORT).")
 @qr_option
 @common_options
 def host(
     settings: Settings,
-    relays: tuple[str, ...],
-    no_relay: bool,
+    network: NetworkFlags,
     bind: str | None,
     capabilities: tuple[str, ...],
     invite_uses: int | None,
     invite_expires: str | None,
+    metrics_listen: str | None,
     qr: bool,
 ) -> None:
     """Let peers connect to this machine until interrupted.
 
     Prints a ticket with a one-time invite. A peer that connects with it is pinned, and needs no ticket again.
     Without --allow it may use a shell, run commands and reach services on this machine.
+
+    In the modes iroh-manual and custom it prints an offer instead, and takes answers on standard input.
     """
-    if relays and no_relay:
-        raise click.UsageError("--relay and --no-relay exclude each other")
     lifetime = parse_duration(invite_expires) if invite_expires else None
-    invite = {"capabilities": list(capabilities) or None, "uses": invite_uses, "lifetime": lifetime}
-    chosen = () if no_relay else relays or None
-    asyncio.run(_host(settings, chosen, bind, invite, qr))
+    asyncio.run(_host(settings, network, bind, (capabilities or None, invite_uses, lifetime), metrics_listen, qr))
 
 
 async def _host(
-    settings: Settings, relays: tuple[str, ...] | None, bind: str | None, invite: dict[str, Any], qr: bool
+    settings: Settings,
+    network: NetworkFlags,
+    bind: str | None,
+    invite: tuple[tuple[str, ...] | None, int | None, float | None],
+    metrics_listen: str | None,
+    qr: bool,
 ) -> None:
     from irosh.assembly import NodeOptions, assembled_node
-    from irosh.core.network_options import NetworkChoice
+    from irosh.core.mode import MANUAL_MODES, Mode
+    from irosh.core.network_choice import NetworkChoice
+    from irosh.faces.cli.blocks import Blocks
+    from irosh.faces.cli.host_exchange import HostExchange
     from irosh.faces.cli.limits import raise_file_limit
+    from irosh.node.node import InviteTerms
     from irosh.node.operations import make_invite
 
     raise_file_limit()
     output = settings.output
-    options = NodeOptions(state=settings.state_path, hosting=True, network=NetworkChoice(relays=relays, bind=bind))
+    terms = InviteTerms(*invite)
+    modes = tuple(dict.fromkeys(Mode(mode) for mode in network.modes)) or (Mode.IROH_DEFAULT,)
+    options = NodeOptions(
+        state=settings.state_path,
+        hosting=True,
+        modes=modes,
+        network=NetworkChoice(**{**network.choice, "bind": bind}),
+        exchange=HostExchange(Blocks(output, network.files(), stdin=True, stdout=True)),
+        offered=terms,
+        metrics_listen=metrics_listen,
+    )
     async with assembled_node(options) as node:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, node.stop)
 
         def ready() -> None:
-            made = make_invite(node, invite["capabilities"], uses=invite["uses"], lifetime=invite["lifetime"])
+            if MANUAL_MODES.issuperset(modes):
+                own = style(node.identity.id[:16], "bold", sys.stderr)
+                output.event(
+                    "ready",
+                    {"id": node.identity.id, "mode": str(modes[0]), "metrics_url": node.metrics_url},
+                    f"This machine is {own}…",
+                )
+                return
+            made = make_invite(node, terms)
+            made["metrics_url"] = node.metrics_url
             output.event("ready", made, _welcome(made, qr))
 
         async def warn() -> None:
@@ -81,6 +108,7 @@ async def _host(
 
 
 def _welcome(made: dict[str, Any], qr: bool) -> str:
-    reach = ", ".join([*made["addresses"], *made["relays"]]) or "no address yet"
+    reach = ", ".join([*made["addresses"], *made["relays"], *made["nostr_relays"]]) or "no address yet"
     own = style(made["id"][:16], "bold", sys.stderr)
-    return f"This machine is {own}…, reachable at {reach}\n{invitation_text(made, sys.stderr, qr=qr)}"
+    metrics = f"Metrics at {made['metrics_url']}\n" if made["metrics_url"] else ""
+    return f"This machine is {own}…, reachable at {reach}\n{metrics}{invitation_text(made, sys.stderr, qr=qr)}"

@@ -9,6 +9,8 @@ from contextlib import suppress
 
 import click
 
+from irosh.faces.cli.blocks import Blocks
+from irosh.faces.cli.network_flags import NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import control_client
 from irosh.faces.cli.signals import ended_as_interrupted
@@ -19,8 +21,9 @@ _CHUNK = 256 * 1024
 
 @click.command()
 @click.argument("target")
+@network_flags(hosting=False)
 @common_options
-def proxy(settings: Settings, target: str) -> None:
+def proxy(settings: Settings, target: str, network: NetworkFlags) -> None:
     """Carry SSH between standard input and output and a peer.
 
     For use by other programs: ssh -o ProxyCommand='irosh proxy %h' PEER. `irosh ssh-config` prints what makes
@@ -28,7 +31,9 @@ def proxy(settings: Settings, target: str) -> None:
     """
     # ssh(1) ends its ProxyCommand by SIGHUP, and shows what is written to stderr: nothing.
     with suppress(KeyboardInterrupt), ended_as_interrupted(), control_client(settings, settings.output) as client:
-        client.switch("proxy", {"target": read_target(target)})
+        blocks = Blocks(settings.output, network.files(), stdin=False, stdout=False)
+        request = {**network.request(), "target": read_target(target, network.modes)}
+        client.switch("proxy", request, blocks.handle, lambda: blocks.wait(client))
         _carry(client.socket)
 
 

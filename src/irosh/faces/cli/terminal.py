@@ -19,6 +19,8 @@ from types import FrameType
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.faces.cli.blocks import POLL, Blocks
+from irosh.faces.cli.link_notices import LinkNotices
 from irosh.faces.cli.output import Output, style
 from irosh.node.control_client import ControlClient, checked
 from irosh.node.control_wire import FrameParser, Kind, pack, pack_message, parse_message
@@ -79,19 +81,23 @@ class LocalTerminal:
             termios.tcsetattr(self.descriptor, termios.TCSADRAIN, before)
 
 
-def carry_session(client: ControlClient, output: Output, terminal: LocalTerminal | None) -> SessionEnd:
+def carry_session(client: ControlClient, output: Output, terminal: LocalTerminal | None, blocks: Blocks) -> SessionEnd:
     """Carry the requested session to its end. ``IroshError`` when it could not begin, or was lost."""
     parser = FrameParser()
-    early = _until_connected(client, parser, output)
+    early, typed = _until_connected(client, parser, output, blocks)
     with contextlib.ExitStack() as stack:
         if terminal is not None:
             stack.enter_context(terminal.raw())
-        return stack.enter_context(_Carrier(client, parser, output, terminal)).run(early)
+        return stack.enter_context(_Carrier(client, parser, output, terminal, blocks)).run(early, typed)
 
 
-def _until_connected(client: ControlClient, parser: FrameParser, output: Output) -> list[tuple[Kind, bytes]]:
-    """Wait for the event ``connected``; returns the frames that came with it."""
+def _until_connected(
+    client: ControlClient, parser: FrameParser, output: Output, blocks: Blocks
+) -> tuple[list[tuple[Kind, bytes]], bytes]:
+    """Wait for the event ``connected``; returns the frames that came with it, and what was typed ahead."""
+    typed = b""
     while True:
+        typed += blocks.wait(client)
         data = client.socket.recv(CHUNK)
         if not data:
             raise IroshError(ErrorCode.CONNECTION_LOST, "the node has stopped")
@@ -108,15 +114,24 @@ def _until_connected(client: ControlClient, parser: FrameParser, output: Output)
                     f"irosh: {name} is pinned; from now on: irosh connect {message['peer']}" if message["new"] else None
                 )
                 output.event("connected", {key: value for key, value in message.items() if key != "event"}, text)
-                return frames[position + 1 :]
+                return frames[position + 1 :], typed
+            else:
+                blocks.handle(message)
 
 
 class _Carrier:
     """Moves bytes between the standard streams and the control socket; either may be slow, little is buffered."""
 
     def __init__(
-        self, client: ControlClient, parser: FrameParser, output: Output, terminal: LocalTerminal | None
+        self,
+        client: ControlClient,
+        parser: FrameParser,
+        output: Output,
+        terminal: LocalTerminal | None,
+        blocks: Blocks,
     ) -> None:
+        self._notices = LinkNotices(output, terminal is not None)
+        self._blocks = blocks
         self._socket = client.socket
         self._parser = parser
         self._output = output
@@ -143,9 +158,11 @@ class _Carrier:
         self._wake_write.close()
         self._socket.setblocking(True)
 
-    def run(self, frames: list[tuple[Kind, bytes]]) -> SessionEnd:
-        """Until the final answer."""
+    def run(self, frames: list[tuple[Kind, bytes]], typed: bytes) -> SessionEnd:
+        """Until the final answer; ``typed`` is the first input."""
         self._socket.setblocking(False)
+        if typed:
+            self._outgoing += pack(Kind.STDIN, typed)
         end = self._show(frames)
         while end is None:
             readable, writable, _ = self._select()
@@ -156,6 +173,8 @@ class _Carrier:
                 end = self._receive()
             if 0 in readable:
                 self._read_stdin()
+            if (block := self._blocks.from_file()) is not None:
+                self._outgoing += pack_message({"paste": block})
             if self._outgoing and (self._socket in writable or not self._blocked()):
                 self._flush()
         return end
@@ -164,7 +183,9 @@ class _Carrier:
         reading: list[Any] = [self._socket, self._wake]
         if self._reading_stdin and not self._blocked():
             reading.append(0)
-        return select.select(reading, [self._socket] if self._outgoing else [], [])
+        return select.select(
+            reading, [self._socket] if self._outgoing else [], [], POLL if self._blocks.polls else None
+        )
 
     def _blocked(self) -> bool:
         return len(self._outgoing) > CHUNK
@@ -176,6 +197,12 @@ class _Carrier:
             return
         except OSError:
             data = b""
+        if data and self._blocks.wants_stdin:
+            block, data = self._blocks.typed(data.replace(b"\r", b"\n"))
+            if block is not None:
+                self._outgoing += pack_message({"paste": block})
+            if not data:
+                return
         self._outgoing += pack(Kind.STDIN, data)
         if not data:
             self._reading_stdin = False
@@ -208,8 +235,11 @@ class _Carrier:
             if kind is Kind.MESSAGE:
                 message = parse_message(payload)
                 if "ok" in message:
+                    self._notices.clear()
                     answer = checked(message)
                     return SessionEnd(answer.get("exit_status"), answer.get("exit_signal"))
+                if not self._blocks.handle(message):
+                    self._notices.show(message)
             elif self._output.as_json:
                 self._output.event(kind.name.lower(), _as_text(payload))
             else:

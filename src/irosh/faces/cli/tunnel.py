@@ -9,6 +9,8 @@ import click
 
 from irosh.core.durations import parse_duration
 from irosh.core.errors import IroshError
+from irosh.faces.cli.blocks import Blocks
+from irosh.faces.cli.network_flags import NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.output import Output, style
 from irosh.faces.cli.running import control_client
@@ -30,6 +32,7 @@ def tunnel() -> None:
 @click.option("--map", "maps", multiple=True, metavar="SOURCE=LISTEN", help="Both at once; repeatable.")
 @click.option("--udp-idle", metavar="TIME", help="End a UDP association after this long without a packet (60s).")
 @click.option("--name", metavar="NAME", help="Petname to remember the peer by.")
+@network_flags(hosting=False)
 @common_options
 def open_tunnel(
     settings: Settings,
@@ -39,13 +42,15 @@ def open_tunnel(
     maps: tuple[str, ...],
     udp_idle: str | None,
     name: str | None,
+    network: NetworkFlags,
 ) -> None:
     """Listen here, and carry each connection to SOURCE as the peer reaches it, until interrupted.
 
     The peer's owner decides what may be reached: irosh peer allow NAME 'forward:tcp://127.0.0.0/8:*'.
     """
     request: dict[str, Any] = {
-        "target": read_target(target),
+        **network.request(),
+        "target": read_target(target, network.modes),
         "name": name,
         "maps": _pairs(sources, listens, maps),
         "udp_idle": parse_duration(udp_idle) if udp_idle else None,
@@ -55,9 +60,11 @@ def open_tunnel(
     raise_file_limit()
     with ended_as_interrupted(), control_client(settings, settings.output) as client:
         client.request("tunnel.open", request)
+        blocks = Blocks(settings.output, network.files(), stdin=True, stdout=True)
         with contextlib.suppress(KeyboardInterrupt):
-            for message in client.messages():
-                _show(settings.output, message)
+            for message in client.messages(lambda: blocks.wait(client)):
+                if not blocks.handle(message):
+                    _show(settings.output, message)
 
 
 def _pairs(sources: tuple[str, ...], listens: tuple[str, ...], maps: tuple[str, ...]) -> list[dict[str, str]]:
@@ -88,6 +95,8 @@ def _show(output: Output, message: dict[str, Any]) -> None:
             text = f"irosh: {fields.get('client', '')} → {fields['source']}: {_error_text(fields)}"
         case "lost":
             text = f"irosh: connection lost: {_error_text(fields)}; dialling again"
+        case "resumed":
+            text = f"irosh: connected again after {fields['gap']:.0f} s; open connections went on"
         case "retry":
             text = f"irosh: not yet: {_error_text(fields)}"
         case "restored":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from irosh.node.targets import TargetRequest
+
 
 class ShellRequest(msgspec.Struct, omit_defaults=True):
     """``key_auth``: the client will prove its identity to SSH too; a stock client leaves that to the transport."""
@@ -11,23 +13,15 @@ class ShellRequest(msgspec.Struct, omit_defaults=True):
     key_auth: bool = False
 
 
-class ConnectRequest(msgspec.Struct):
+class ConnectRequest(TargetRequest, kw_only=True):
     """Operation ``connect``: a shell (``command`` None) or a command, on a terminal (``terminal``: TERM) or on pipes.
 
     ``size``: columns, rows, width and height in pixels. ``modes``: terminal modes by opcode (RFC 4254, section 8).
     """
 
-    target: str
-    name: str | None = None
     user: str | None = None
     command: str | None = None
     terminal: str | None = None
     size: tuple[int, int, int, int] = (80, 24, 0, 0)
-    modes: dict[int, int] = {}
-    env: dict[str, str] = {}
-
-
-class ProxyRequest(msgspec.Struct):
-    """Operation ``proxy``."""
-
-    target: str
+    modes: dict[int, int] = msgspec.field(default_factory=dict)
+    env: dict[str, str] = msgspec.field(default_factory=dict)

@@ -11,10 +11,13 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity, openssh_public_key_of
 from irosh.node.authorization import Action, Use
 from irosh.node.control import Channel, Operation, parsed_request
+from irosh.node.exchange import ChannelExchange
+from irosh.node.link_events import link_events
 from irosh.node.node import Node, Reached
 from irosh.node.operations import path_summary
 from irosh.node.services import IncomingStream
-from irosh.services.shell.messages import ConnectRequest, ProxyRequest, ShellRequest
+from irosh.node.targets import TargetRequest
+from irosh.services.shell.messages import ConnectRequest, ShellRequest
 from irosh.services.shell.ssh_library import load_ssh_library
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import task_group
@@ -113,7 +116,7 @@ class ShellService:
         # The library is imported while the network is waited for.
         async with task_group() as group:
             group.create_task(load_ssh_library())
-            reached = await node.reach(session.target, name=session.name)
+            reached = await channel.while_connected(node.reach(session, ChannelExchange(channel)))
         from irosh.services.shell.client import SSHClients, run_session
 
         if self._clients is None:
@@ -121,7 +124,8 @@ class ShellService:
         try:
             ssh = await self._clients.get(reached.connection, session.user)
             await channel.event("connected", **_reached(reached))
-            end = await run_session(ssh, session, channel)
+            async with link_events(reached.connection.session, channel):
+                end = await run_session(ssh, session, channel)
         except IroshError as error:
             link = reached.connection.session
             if error.code is ErrorCode.CONNECTION_LOST and link.is_closed:
@@ -132,7 +136,8 @@ class ShellService:
 
 async def _proxy(node: Node, channel: Channel, request: dict[str, Any]) -> None:
     """Operation ``proxy``: after one answer the control connection carries the bytes of the stream itself."""
-    reached = await node.reach(parsed_request(request, ProxyRequest).target)
+    asked = parsed_request(request, TargetRequest)
+    reached = await channel.while_connected(node.reach(asked, ChannelExchange(channel)))
     opened = await reached.connection.open("shell", ShellRequest())
     await opened.answer()
     await channel.answer(_reached(reached))

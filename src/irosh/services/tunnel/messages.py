@@ -6,6 +6,8 @@ import struct
 
 import msgspec
 
+from irosh.node.targets import TargetRequest
+
 MAX_PACKET = 65_535
 _LENGTH = struct.Struct(">H")
 LENGTH_SIZE = _LENGTH.size
@@ -22,13 +24,16 @@ class TunnelRequest(msgspec.Struct, omit_defaults=True):
     flow: int | None = None
     probe: bool = False
 
+    @property
+    def summary(self) -> str:
+        """What the stream is for, as ``irosh status`` shows it."""
+        return self.source
 
-class OpenRequest(msgspec.Struct):
+
+class OpenRequest(TargetRequest, kw_only=True):
     """Operation ``tunnel.open``; ``udp_idle`` in seconds."""
 
-    target: str
     maps: list[MapText]
-    name: str | None = None
     udp_idle: float | None = None
 
 

@@ -16,6 +16,7 @@ from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec, parse_listen
 from irosh.node.control import Channel, parsed_request
+from irosh.node.exchange import ChannelExchange
 from irosh.node.links import FINAL, Destination
 from irosh.node.node import Node
 from irosh.node.operations import path_summary
@@ -65,13 +66,11 @@ async def serve_open_request(node: Node, channel: Channel, request: dict[str, An
     asked = parsed_request(request, OpenRequest)
     mappings = [parse_mapping(pair.source, pair.listen) for pair in asked.maps]
     idle = asked.udp_idle or udp_idle
-    await channel.while_connected(_open(node, channel, asked.target, asked.name, mappings, idle))
+    await channel.while_connected(_open(node, channel, asked, mappings, idle))
 
 
-async def _open(
-    node: Node, channel: Channel, target: str, name: str | None, mappings: Sequence[Mapping], udp_idle: float
-) -> None:
-    reached = await node.reach(target, name=name)
+async def _open(node: Node, channel: Channel, asked: OpenRequest, mappings: Sequence[Mapping], udp_idle: float) -> None:
+    reached = await node.reach(asked, ChannelExchange(channel))
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     events: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(MAX_EVENTS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from urllib.parse import urlsplit, urlunsplit
 
 from irosh.core.errors import ErrorCode, IroshError, system_message
@@ -26,6 +27,19 @@ async def probe_relay(url: str, token: str | None, secret: bytes | None) -> Iros
     moment; without it, only as far as the relay's challenge. ``relay-unreachable``: nothing answers, or what does is no
     relay; ``relay-denied``: a missing or wrong token, or an identity that the relay does not serve.
     """
+    try:
+        await _visit(url, token, secret)
+    except IroshError as error:
+        return error
+    return None
+
+
+async def measure_relay(url: str, token: str | None) -> float:
+    """The round trip time to the relay at ``url`` in seconds, by a ping on its WebSocket. ``IroshError``, as above."""
+    return await _visit(url, token, None, measure=True)
+
+
+async def _visit(url: str, token: str | None, secret: bytes | None, *, measure: bool = False) -> float:
     from websockets.asyncio.client import connect
     from websockets.exceptions import InvalidStatus, WebSocketException
 
@@ -41,32 +55,37 @@ async def probe_relay(url: str, token: str | None, secret: bytes | None) -> Iros
                 max_size=_MAX_FRAME,
                 proxy=None,
                 close_timeout=1,
-            ) as socket,
+            ) as client,
         ):
-            frame = decode_relay_frame(await socket.recv(decode=False))
-            if isinstance(frame, ServerChallenge) and secret is not None:
-                await socket.send(encode_client_frame(handshake.answer(secret, frame.challenge)))
-                frame = decode_relay_frame(await socket.recv(decode=False))
+            frame = decode_relay_frame(await client.recv(decode=False))
+            rtt = 0.0
+            if isinstance(frame, ServerChallenge) and measure:
+                rtt = await (await client.ping())
+            elif isinstance(frame, ServerChallenge) and secret is not None:
+                await client.send(encode_client_frame(handshake.answer(secret, frame.challenge)))
+                frame = decode_relay_frame(await client.recv(decode=False))
     except InvalidStatus as error:
         if error.response.status_code in (401, 403):
-            return _denied(url, f"HTTP status {error.response.status_code}")
-        return _no_relay(url, f"HTTP status {error.response.status_code}")
+            raise _denied(url, f"HTTP status {error.response.status_code}") from None
+        raise _no_relay(url, f"HTTP status {error.response.status_code}") from None
     except RelayProtocolError as error:
-        return _no_relay(url, error.message)
+        raise _no_relay(url, error.message) from None
     except WebSocketException as error:
-        return _no_relay(url, str(error))
+        raise _no_relay(url, str(error)) from None
     except (OSError, TimeoutError) as error:
         reason = "no answer" if isinstance(error, TimeoutError) else system_message(error)
-        return IroshError(
+        if isinstance(error, socket.gaierror):
+            reason = "its name cannot be resolved"
+        raise IroshError(
             ErrorCode.RELAY_UNREACHABLE,
             f"the relay {url} cannot be reached: {reason}",
             "does it run, and is the URL right?",
-        )
+        ) from None
     if isinstance(frame, ServerDeniesAuth):
-        return _denied(url, frame.reason)
+        raise _denied(url, frame.reason)
     if isinstance(frame, ServerChallenge | ServerConfirmsAuth):
-        return None
-    return _no_relay(url, f"an unexpected {type(frame).__name__}")
+        return rtt
+    raise _no_relay(url, f"an unexpected {type(frame).__name__}")
 
 
 def _websocket_url(url: str) -> str:

@@ -31,9 +31,6 @@ class StreamOwner(Protocol):
     def forget(self, stream: SessionStream) -> None:
         """The stream needs the session no more."""
 
-    def refuse(self, stream: SessionStream, code: int) -> None:
-        """Nothing more of the stream is read; the peer is to be told."""
-
 
 class SessionStream:
     """See :class:`irosh.transport.interfaces.Stream`. ``ours``: this side opened it."""
@@ -142,17 +139,17 @@ class SessionStream:
         except StreamReset as error:
             self._end_writing(error)
 
-    def refused(self, code: int) -> None:
-        """The peer reads no more."""
-        self.confirmed = True
-        self._end_writing(StreamReset(code))
-
     def acknowledge(self, offset: int) -> None:
         """The peer has everything below ``offset``. ``IroshError`` (protocol-error) if it cannot have."""
         self.confirmed = True
         if self._write_error is None and self.log.acknowledge(offset):
             self._wake_writers()
             self._settle()
+
+    def unwanted(self) -> None:
+        """The peer reads nothing more of it."""
+        self.confirmed = True
+        self._end_writing(StreamReset(0))
 
     def fail(self, error: Exception) -> None:
         """End both ways with ``error``."""
@@ -352,15 +349,16 @@ class SessionStream:
         self._early.clear()
         self._read_error = self._read_error or StreamReset(code)
         carrier = self._reader
-        self._owner.refuse(self, code)
+        self._owner.arrived(self, 0)  # a peer that has finished would never learn it from its carrier
         self._settle()
         if carrier is not None:
             await carrier.stop(code)
 
     async def abort(self, code: int = 0) -> None:
         carrier = self._reader or self._writer
-        if not self._read_end and not self._start:
-            self._owner.refuse(self, code)
+        if self._stopped is None and not self._read_end:
+            self._stopped = code
+            self._owner.arrived(self, 0)
         self.fail(StreamReset(code))
         self._owner.forget(self)
         if self._resuming is not None:
