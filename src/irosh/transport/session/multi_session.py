@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.paths import Paths
@@ -193,7 +194,7 @@ class MultiSession(SessionLifetime):
 
     # -- what arrives
 
-    async def arrive(self, carrier: Carrier, stream: CarrierStream) -> None:
+    async def arrive(self, carrier: Carrier, stream: CarrierStream, known: Callable[[], None]) -> None:
         try:
             async with asyncio.timeout(START_DEADLINE):
                 data = await stream.read(LARGE_CHUNK)
