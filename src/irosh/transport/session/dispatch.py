@@ -178,6 +178,7 @@ class Dispatcher:
     def _measure(self) -> None:
         now = self._clock()
         for carrier, load in self.loads.items():
-            selected = next((path for path in carrier.connection.paths() if path.selected), None)
-            if selected is not None:
-                load.measured(selected.rtt, now)
+            # An engine may select one path for all connections with a peer: then the others have none that is.
+            paths = sorted(carrier.connection.paths(), key=lambda path: not path.selected)
+            if paths:
+                load.measured(paths[0].rtt, now)

@@ -27,6 +27,8 @@ class Mark:
     delivered: int
     due: float
     """When it should have arrived and been acknowledged."""
+    full: bool
+    """There was no room for more: how fast it arrives is the carrier's doing, not that of whoever sends little."""
 
 
 class CarrierLoad:
@@ -73,19 +75,23 @@ class CarrierLoad:
             self._progress = now
         due = now + self.arrival(size) + self.rtt + SLACK
         self.outstanding += size
-        return Mark(now, self.delivered, due)
+        return Mark(now, self.delivered, due, full=self.room < size)
 
     def arrived(self, size: int, mark: Mark, now: float) -> None:
         """The peer has ``size`` bytes that were sent at ``mark``."""
         self.outstanding -= size
         self.delivered += size
         rate = (self.delivered - mark.delivered) / max(now - mark.time, 0.001)
+        if mark.full or rate > self.rate:
+            self._note_rate(rate, now)
+        self.progressed(now)
+
+    def _note_rate(self, rate: float, now: float) -> None:
         while self._rates and self._rates[-1][1] <= rate:
             self._rates.pop()
         self._rates.append((now, rate))
         while len(self._rates) > 1 and now - self._rates[0][0] > RATE_MEMORY:
             self._rates.popleft()
-        self.progressed(now)
 
     def withdrawn(self, size: int) -> None:
         """``size`` bytes are on their way no more."""
