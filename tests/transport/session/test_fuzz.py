@@ -70,7 +70,7 @@ scenarios = st.builds(
 
 @given(scenarios)
 @settings(
-    max_examples=RUNS or 250,
+    max_examples=RUNS or 200,
     derandomize=not RUNS,
     deadline=None,
     print_blob=True,
