@@ -379,6 +379,22 @@ def test_a_node_that_begins_anew_ends_the_sessions_it_left(tmp_path: Path) -> No
     asyncio.run(body())
 
 
+def test_a_session_left_behind_does_not_wait_once_it_is_found_lost(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with host(tmp_path) as node, peer_of(node, "owner") as owner:
+            left = await owner.visit(instance=b"first")
+            await left.welcome()
+            kept = await owner.visit(instance=b"second")
+            await kept.welcome()
+            await owner.sessions(lambda live, waiting: (live, waiting) == (2, 0))
+            left.connection.close(moved=True)
+            await owner.sessions(lambda live, waiting: (live, waiting) == (1, 0))
+            kept.connection.close(moved=True)
+            await owner.sessions(lambda live, waiting: (live, waiting) == (1, 1))
+
+    asyncio.run(body())
+
+
 def test_sessions_that_wait_make_place_and_those_that_work_do_not(tmp_path: Path) -> None:
     async def body() -> None:
         async with host(tmp_path) as node, peer_of(node, "owner") as owner:

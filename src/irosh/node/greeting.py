@@ -56,11 +56,17 @@ async def say_hello(
     *,
     uses: Paths = Paths.FASTEST,
 ) -> CarrierStream:
-    """As the dialling side. The welcome arrives on the stream that is returned, which is then the control stream."""
+    """As the dialling side. The welcome arrives on the stream that is returned, which is then the control stream.
+
+    ``IroshError``: the peer's reason, or protocol-error.
+    """
     control = await connection.open_stream()
     replay_buffer = doorway.settings.replay_buffer
     hello = Hello(PROTOCOL_VERSION, invite, doorway.hostname, resume, doorway.instance, replay_buffer, uses)
-    await write_frame(control, hello)
+    try:
+        await write_frame(control, hello)
+    except StreamReset as error:
+        raise IroshError(ErrorCode.PROTOCOL, f"the peer wants no hello: {error}") from None
     return control
 
 

@@ -159,6 +159,10 @@ class Links:
             helpers.append(asyncio.create_task(self._extra_paths(peer, destination)))
         try:
             await self._serve(peer)
+        except Exception:
+            # A fault in what one peer did must not end the node.
+            log.exception("%s: connection failed", peer.peer_id[:10])
+            peer.close(IroshError(ErrorCode.INTERNAL, "the other node failed to serve this connection"))
         finally:
             for helper in helpers:
                 helper.cancel()
@@ -256,6 +260,9 @@ class Links:
             self._make_place(greeted)
             credentials = new_credentials()
             await say_welcome(self._doorway, greeted, credentials, self._addresses(greeted))
+            if self._trust.active(greeted.connection.peer_id) is None:
+                # Taken away meanwhile, when the connection was not among those to be closed.
+                raise IroshError(ErrorCode.REVOKED, "your access to this host was revoked")
             return self._new_session(greeted, credentials)
         except (IroshError, StreamReset) as error:
             log.info("%s: not admitted: %s", connection.peer_id[:10], error)
@@ -291,10 +298,16 @@ class Links:
         return () if peer_uses(greeted.hello) is Paths.FASTEST else self._modes.contact().addresses
 
     def _make_place(self, greeted: Greeted) -> None:
-        """A node that comes anew has lost the sessions it left behind; otherwise a peer may have only so many."""
+        """A node that comes anew has lost the sessions it left behind; otherwise a peer may have only so many.
+
+        Of those it left some may seem to be carried still; they end once they are found not to be.
+        """
         live = self.connections(greeted.connection.peer_id)
         waiting = [peer for peer in live if peer.session.is_down and not peer.dialed]
-        ended = [peer for peer in waiting if peer.instance != greeted.hello.instance]
+        left = [peer for peer in live if peer.instance != greeted.hello.instance and not peer.dialed]
+        for peer in left:
+            peer.session.resume_for = 0.0
+        ended = [peer for peer in left if peer.session.is_down]
         if len(live) - len(ended) >= MAX_CONNECTIONS_OF_ONE:
             ended = waiting
         for peer in ended:
