@@ -44,6 +44,7 @@ def run(body: Callable[[], Coroutine[Any, Any, None]]) -> None:
 def short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     """What never answers is given up soon."""
     monkeypatch.setattr(ice_gathering, "GATHERING_DEADLINE", 0.6)
+    monkeypatch.setattr(ice_gathering, "TURN_DEADLINE", 0.6)
     monkeypatch.setattr(ice_gathering, "TURN_BY_UDP", 0.3)
     monkeypatch.setattr(ice_agent, "NEGOTIATION_DEADLINE", 1.0)
     monkeypatch.setattr(ice_session, "JOIN_DEADLINE", 8.0)
@@ -276,6 +277,7 @@ def test_ones_own_description_is_refused() -> None:
 @pytest.mark.parametrize("moment", ["gathering", "negotiating", "waiting for a late peer"])
 def test_giving_up_midway_leaves_nothing(moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ice_gathering, "GATHERING_DEADLINE", 30)
+    monkeypatch.setattr(ice_gathering, "TURN_DEADLINE", 30)
 
     async def give_up(work: Coroutine[Any, Any, object], after: float) -> None:
         task = asyncio.create_task(work)
