@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 MAX_STRANGERS = 256  # connections between handshake and admission; each has a deadline
 MAX_CONNECTIONS_OF_ONE = 32  # of one admitted peer
 BACKOFF_FIRST, BACKOFF_MOST = 0.5, 30.0
+SHORT_LIVED = 2.0  # a carrier that lives no longer is no reason to dial at once again
 REDIAL_DEADLINE = 12.0  # of one attempt: the network may return while an attempt waits in vain
 # Reasons that no redialling mends.
 FINAL = frozenset(
@@ -180,18 +181,29 @@ class Links:
     async def _carry_on(self, peer: PeerConnection, destination: Destination) -> None:
         """Find the session its next carrier, whenever it has lost one."""
         session = peer.session
+        clock = asyncio.get_running_loop().time
+        found, pauses = float("-inf"), backoff()
         while not session.is_closed:
             await session.wait_down()
-            pauses = backoff()
+            if clock() - found > SHORT_LIVED:
+                pauses = backoff()
+            else:
+                await asyncio.sleep(next(pauses))
             while session.is_down:
                 try:
                     await self._resume(session, destination)
+                    found = clock()
+                    break
                 except IroshError as error:
-                    if error.code in FINAL or error.code is ErrorCode.SESSION_UNKNOWN:
-                        session.end(ConnectionLost(error.code, error.message, error.hint))
-                        return
-                    session.report(LinkEvent("retry", error))
-                    await asyncio.sleep(next(pauses))
+                    failure = error
+                except Exception:
+                    log.exception("%s: the link is not renewed", session.peer_id[:10])
+                    failure = IroshError(ErrorCode.INTERNAL, "this node failed to renew the link")
+                if failure.code in FINAL or failure.code is ErrorCode.SESSION_UNKNOWN:
+                    session.end(ConnectionLost(failure.code, failure.message, failure.hint))
+                    return
+                session.report(LinkEvent("retry", failure))
+                await asyncio.sleep(next(pauses))
 
     async def _resume(self, session: SessionLifetime, destination: Destination) -> None:
         try:
