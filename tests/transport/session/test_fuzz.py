@@ -48,6 +48,7 @@ outages = st.builds(
     moments,
     moments,
     st.integers(0, 1),
+    frames=st.none() | st.integers(0, 40),
 )
 conditions = st.builds(
     Conditions,
