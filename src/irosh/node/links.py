@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 MAX_STRANGERS = 256  # connections between handshake and admission; each has a deadline
 MAX_CONNECTIONS_OF_ONE = 32  # of one admitted peer
 BACKOFF_FIRST, BACKOFF_MOST = 0.5, 30.0
+SHORT_LIVED = 2.0  # a carrier that lives no longer is no reason to dial at once again
 REDIAL_DEADLINE = 12.0  # of one attempt: the network may return while an attempt waits in vain
 # Reasons that no redialling mends.
 FINAL = frozenset(
@@ -159,6 +160,10 @@ class Links:
             helpers.append(asyncio.create_task(self._extra_paths(peer, destination)))
         try:
             await self._serve(peer)
+        except Exception:
+            # A fault in what one peer did must not end the node.
+            log.exception("%s: connection failed", peer.peer_id[:10])
+            peer.close(IroshError(ErrorCode.INTERNAL, "the other node failed to serve this connection"))
         finally:
             for helper in helpers:
                 helper.cancel()
@@ -176,18 +181,29 @@ class Links:
     async def _carry_on(self, peer: PeerConnection, destination: Destination) -> None:
         """Find the session its next carrier, whenever it has lost one."""
         session = peer.session
+        clock = asyncio.get_running_loop().time
+        found, pauses = float("-inf"), backoff()
         while not session.is_closed:
             await session.wait_down()
-            pauses = backoff()
+            if clock() - found > SHORT_LIVED:
+                pauses = backoff()
+            else:
+                await asyncio.sleep(next(pauses))
             while session.is_down:
                 try:
                     await self._resume(session, destination)
+                    found = clock()
+                    break
                 except IroshError as error:
-                    if error.code in FINAL or error.code is ErrorCode.SESSION_UNKNOWN:
-                        session.end(ConnectionLost(error.code, error.message, error.hint))
-                        return
-                    session.report(LinkEvent("retry", error))
-                    await asyncio.sleep(next(pauses))
+                    failure = error
+                except Exception:
+                    log.exception("%s: the link is not renewed", session.peer_id[:10])
+                    failure = IroshError(ErrorCode.INTERNAL, "this node failed to renew the link")
+                if failure.code in FINAL or failure.code is ErrorCode.SESSION_UNKNOWN:
+                    session.end(ConnectionLost(failure.code, failure.message, failure.hint))
+                    return
+                session.report(LinkEvent("retry", failure))
+                await asyncio.sleep(next(pauses))
 
     async def _resume(self, session: SessionLifetime, destination: Destination) -> None:
         try:
@@ -256,6 +272,9 @@ class Links:
             self._make_place(greeted)
             credentials = new_credentials()
             await say_welcome(self._doorway, greeted, credentials, self._addresses(greeted))
+            if self._trust.active(greeted.connection.peer_id) is None:
+                # Taken away meanwhile, when the connection was not among those to be closed.
+                raise IroshError(ErrorCode.REVOKED, "your access to this host was revoked")
             return self._new_session(greeted, credentials)
         except (IroshError, StreamReset) as error:
             log.info("%s: not admitted: %s", connection.peer_id[:10], error)
@@ -291,10 +310,16 @@ class Links:
         return () if peer_uses(greeted.hello) is Paths.FASTEST else self._modes.contact().addresses
 
     def _make_place(self, greeted: Greeted) -> None:
-        """A node that comes anew has lost the sessions it left behind; otherwise a peer may have only so many."""
+        """A node that comes anew has lost the sessions it left behind; otherwise a peer may have only so many.
+
+        Of those it left some may seem to be carried still; they end once they are found not to be.
+        """
         live = self.connections(greeted.connection.peer_id)
         waiting = [peer for peer in live if peer.session.is_down and not peer.dialed]
-        ended = [peer for peer in waiting if peer.instance != greeted.hello.instance]
+        left = [peer for peer in live if peer.instance != greeted.hello.instance and not peer.dialed]
+        for peer in left:
+            peer.session.resume_for = 0.0
+        ended = [peer for peer in left if peer.session.is_down]
         if len(live) - len(ended) >= MAX_CONNECTIONS_OF_ONE:
             ended = waiting
         for peer in ended:

@@ -260,15 +260,15 @@ class Session(SessionLifetime):
             raise IroshError(ErrorCode.PROTOCOL, f"stream number {start.stream} cannot be new")
         stream = self._new_of_peer(start.stream)
         stream.carry(raw, early=early)
-        if start.stream in self._unwanted_early:
-            del self._unwanted_early[start.stream]
-            stream.unwanted()
 
     def _new_of_peer(self, number: int) -> SessionStream:
         if self._arrived.qsize() >= MAX_WAITING:
             raise IroshError(ErrorCode.BUSY, f"{MAX_WAITING} streams wait to be served")
         stream = self._new_stream(number, ours=False)
         self._arrived.put_nowait(stream)
+        if number in self._unwanted_early:
+            del self._unwanted_early[number]
+            stream.unwanted()
         return stream
 
     async def _arrived_again(

@@ -404,6 +404,8 @@ class SessionStream:
                 return False
             if self._start:
                 await self._write(carrier, b"")
+                if carrier is not self._writer:
+                    return False  # lost meanwhile; a copy that waits for its socket would not notice
             self._copying = _Sending(self, counters)
             try:
                 await carrier.copy_from(sock, self._copying)
