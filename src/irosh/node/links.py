@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.mode import Mode
@@ -15,32 +15,26 @@ from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
 from irosh.core.trust import TrustStore
 from irosh.core.wire import Resume
 from irosh.node.greeting import Doorway, Greeted, hear_hello, hear_welcome, say_hello, say_welcome
+from irosh.node.link_watch import LinkWatch
 from irosh.node.peer_connection import PeerConnection
+from irosh.node.redialling import FINAL, Redial, backoff
 from irosh.node.resumption import claimed_session, new_credentials
 from irosh.rendezvous.interfaces import Contact, Exchange, Meeting, Rendezvous
 from irosh.rendezvous.modes import Modes
 from irosh.transport.interfaces import Connection, ConnectionLost, StreamReset
 from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.session import Credentials, LinkEvent, Report, Session
+from irosh.transport.tasks import first_to_end
 
 log = logging.getLogger(__name__)
 
 MAX_STRANGERS = 256  # connections between handshake and admission; each has a deadline
 MAX_CONNECTIONS_OF_ONE = 32  # of one admitted peer
-BACKOFF_FIRST, BACKOFF_MOST = 0.5, 30.0
-REDIAL_DEADLINE = 12.0  # of one attempt: the network may return while an attempt waits in vain
-# Reasons that no redialling mends.
-FINAL = frozenset(
-    {
-        ErrorCode.UNKNOWN_PEER,
-        ErrorCode.BLOCKED,
-        ErrorCode.REVOKED,
-        ErrorCode.INVITE_INVALID,
-        ErrorCode.INVITE_EXPIRED,
-        ErrorCode.INVITE_USED,
-        ErrorCode.IDENTITY_MISMATCH,
-    }
-)
+# Reasons for which no new session is tried.
+ENDS = FINAL - {ErrorCode.SESSION_UNKNOWN} | {ErrorCode.IDENTITY_MISMATCH}
+# Modes in which a peer that has gone silent is dialled anew while its connection may yet answer. In the others somebody
+# would be asked for a paste.
+BY_ITSELF = frozenset({Mode.IROH_DEFAULT, Mode.NOSTR})
 
 
 @dataclass(frozen=True)
@@ -151,28 +145,33 @@ class Links:
             await asyncio.gather(carrying_on, return_exceptions=True)
 
     async def _carry_on(self, peer: PeerConnection, destination: Destination) -> None:
-        """Find the session its next carrier, whenever it has lost one."""
+        """Find the session its next carrier, whenever it has lost one or nothing comes through it any more."""
         session = peer.session
-        while not session.is_closed:
-            await session.wait_down()
-            pauses = backoff()
-            while session.is_down:
-                try:
-                    await self._resume(session, destination)
-                except IroshError as error:
-                    if error.code in FINAL or error.code is ErrorCode.SESSION_UNKNOWN:
-                        session.end(ConnectionLost(error.code, error.message, error.hint))
-                        return
-                    session.report(LinkEvent("retry", error))
-                    await asyncio.sleep(next(pauses))
+        watch = LinkWatch(session)
+        while True:
+            await watch.trouble(early=destination.mode in BY_ITSELF)
+            if session.is_closed:
+                return
+            redial = Redial(
+                partial(self._redial, destination, watch),
+                partial(self._go_on, session),
+                partial(_tell_retry, session),
+                overlapping=destination.mode is Mode.IROH_DEFAULT,
+            )
+            try:
+                await first_to_end(redial.run(), watch.well(redial.is_greeting))
+            except IroshError as error:
+                session.end(ConnectionLost(error.code, error.message, error.hint))
+                return
 
-    async def _resume(self, session: Session, destination: Destination) -> None:
-        try:
-            async with asyncio.timeout(REDIAL_DEADLINE if destination.mode is Mode.IROH_DEFAULT else None):
-                meeting = await self._meet(destination)
-        except TimeoutError:
-            raise IroshError(ErrorCode.UNREACHABLE, "the peer does not answer") from None
-        connection = meeting.connection
+    async def _redial(self, destination: Destination, watch: LinkWatch) -> Connection:
+        if destination.mode is Mode.IROH_DEFAULT:
+            addresses = dict.fromkeys([*watch.remotes, *destination.contact.addresses])
+            destination = replace(destination, contact=replace(destination.contact, addresses=tuple(addresses)))
+        return (await self._meet(destination)).connection
+
+    async def _go_on(self, session: Session, connection: Connection) -> None:
+        """Have the peer carry on with the session over ``connection``."""
         try:
             credentials = session.credentials
             if connection.peer_id != session.peer_id or credentials is None:
@@ -192,7 +191,7 @@ class Links:
             on_event(LinkEvent("lost", reason))
             pauses = backoff()
             while True:
-                if reason.code in FINAL:
+                if reason.code in ENDS:
                     return
                 await asyncio.sleep(next(pauses))
                 try:
@@ -200,7 +199,7 @@ class Links:
                     break
                 except IroshError as error:
                     on_event(LinkEvent("retry", error))
-                    if error.code in FINAL:
+                    if error.code in ENDS:
                         return
             on_event(LinkEvent("restored"))
 
@@ -289,9 +288,9 @@ class Links:
             log.warning("cannot note when %s was last seen: %s", peer.peer_id[:10], error)
 
 
-def backoff() -> Iterator[float]:
-    """Pauses in seconds that grow up to ``BACKOFF_MOST``, with jitter so that many nodes do not dial in step."""
-    pause = BACKOFF_FIRST
-    while True:
-        yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
-        pause = min(pause * 2, BACKOFF_MOST)
+def _tell_retry(session: Session, error: IroshError) -> None:
+    if error.code in ENDS:
+        # Another identity answers in this network: an end for who begins, no answer for who goes on.
+        error = IroshError(ErrorCode.UNREACHABLE, error.message, error.hint)
+    if session.is_down:
+        session.report(LinkEvent("retry", error))

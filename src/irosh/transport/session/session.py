@@ -44,7 +44,7 @@ NOT_SERVED = 3
 
 @dataclass(frozen=True)
 class LinkEvent:
-    """``lost``, ``retry`` (a dial that failed) or ``resumed``; ``gap``: seconds since the loss."""
+    """``lost``, ``retry`` (a dial that failed) or ``resumed``; ``gap``: seconds without the peer."""
 
     name: str
     error: IroshError | None = None
@@ -77,6 +77,8 @@ class Session:
         self.resume_for = settings.resume_for
         self.since = time.time()
         self.reconnects = 0
+        self.heard_at: float | None = None
+        """When something last came from the peer, if somebody watches for that (``time.monotonic()``)."""
         self.reports: dict[Report, None] = {}
         """Called with each event of the link."""
         self.on_datagram: Callable[[bytes], None] = lambda _data: None
@@ -129,7 +131,7 @@ class Session:
             carrier.connection.close(self._end)
             return
         if (old := self._carrier) is not None:
-            self._down_since = time.monotonic()
+            self._down_since = self.heard_at or time.monotonic()
             self._let_go(old)
             old.connection.close(moved=True)
         self.reconnects += 1
@@ -180,7 +182,7 @@ class Session:
 
     @property
     def gap(self) -> float:
-        """Seconds since the last carrier was lost."""
+        """Seconds since the last sign of life over the last carrier, or since that was lost."""
         return time.monotonic() - self._down_since
 
     @property
@@ -348,7 +350,7 @@ class Session:
             self.end(reason)
             return
         log.info("%s: %s; waiting for up to %.0f s", self.peer_id[:10], reason.message, self.resume_for)
-        self._down_since = time.monotonic()
+        self._down_since = self.heard_at or time.monotonic()
         self._expiry = asyncio.get_running_loop().call_later(self.resume_for, self._expire, reason)
         self._up.clear()
         self._down.set()
