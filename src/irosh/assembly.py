@@ -17,6 +17,7 @@ from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
 from irosh.core.network_options import NetworkOptions, checked_relay
 from irosh.core.state import StateDirectory
 from irosh.core.trust import TrustStore
+from irosh.node.metrics.http import metrics_endpoint
 from irosh.node.node import DEFAULT_TERMS, InviteTerms, Node
 from irosh.node.operations import node_operations
 from irosh.rendezvous.interfaces import Exchange, Hosting, Rendezvous
@@ -42,6 +43,7 @@ class NodeOptions:
     modes: tuple[Mode, ...] = (Mode.IROH_DEFAULT,)
     network: NetworkChoice = NOTHING_CHOSEN
     exchange: Exchange | None = None
+    metrics_listen: str | None = None
     offered: InviteTerms = DEFAULT_TERMS
     """What the invite in an offer of a manual mode grants."""
 
@@ -68,19 +70,29 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 hosting=options.hosting,
             )
             node.add_operations(node_operations(node))
-            if options.hosting:
-                hosting = Hosting(
-                    options.exchange,
-                    lambda: node.create_invite(options.offered).secret,
-                    node.knows,
-                    trust.check_invite,
-                )
-                await modes.host(options.modes, hosting)
-            yield node
+            async with _metrics_served(node, options.metrics_listen or config.metrics.listen):
+                if options.hosting:
+                    hosting = Hosting(
+                        options.exchange,
+                        lambda: node.create_invite(options.offered).secret,
+                        node.knows,
+                        trust.check_invite,
+                    )
+                    await modes.host(options.modes, hosting)
+                yield node
         finally:
             await shell.aclose()
             await modes.close()
             await fallback.close()
+
+
+@asynccontextmanager
+async def _metrics_served(node: Node, address: str | None) -> AsyncIterator[None]:
+    if address is None or not node.hosting:
+        yield
+        return
+    async with metrics_endpoint(address, node.metrics_text) as node.metrics_url:
+        yield
 
 
 def network_options(config: Config) -> NetworkOptions:

@@ -42,6 +42,7 @@ keepalive = "5s"
 dead_after = "12s"
 resume = "0s"
 replay_buffer = "1MiB"
+paths = "all"
 """
 
 Load = Callable[[str], Config]
@@ -110,7 +111,14 @@ def test_shown_without_secrets(load: Load) -> None:
             "invite_expires": "1h30m",
         },
         "tunnel": {"udp_idle": "1m30s"},
-        "session": {"keepalive": "5s", "dead_after": "12s", "resume": "0s", "replay_buffer": "1MiB"},
+        "session": {
+            "keepalive": "5s",
+            "dead_after": "12s",
+            "resume": "0s",
+            "replay_buffer": "1MiB",
+            "paths": "all",
+        },
+        "metrics": {"listen": None},
     }
     assert "s3cret" not in json.dumps(shown)
     assert "s3cret" not in repr(config)

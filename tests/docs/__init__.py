@@ -12,6 +12,9 @@ loopback, with a home and a state directory for each machine that the page names
 - What runs until it is interrupted (``irosh host``, ``irosh tunnel open``, ``irosh relay serve``, ``python3 -m
   http.server``) stays in the background once it has printed what is shown, until the page shows ``^C`` or ends; what is
   shown behind ``^C`` it must print then.
+- Commands with ``--mode custom`` or ``iroh-manual`` that name no file exchange their offers and answers as if somebody
+  pasted what one shows where the other asks for it. The pasted text is part of the output, as on a terminal.
+- ``/mnt/shared`` is a directory that all machines see.
 - ``TICKET`` is the ticket printed last. ``relay.example.org`` and ``0.0.0.0``
   are 127.0.0.1, and ports are replaced by free ones.
 - A ``sh`` block is one script, run on ``laptop``.

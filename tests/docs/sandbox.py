@@ -11,12 +11,13 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from irosh.core.identity import Identity
 from irosh.core.state import StateDirectory, write_private_file
+from tests.docs.clipboard import Clipboard, Screen
 from tests.docs.transcript import ASK_STATUS, Step, shown_beginning, shows_all, shows_beginning
 from tests.lab.machine import end_group
 from tests.lab.processes import wait_until
@@ -25,11 +26,12 @@ COMMAND_DEADLINE = 120.0
 PROGRAM_DEADLINE = 90.0
 STOP_DEADLINE = 30.0
 
-_PORTS = re.compile(r"(?<![\w.-])(?:2222|3340|4433|5353|5432|7447|8000|8080)(?![\w.-])")
+_PORTS = re.compile(r"(?<![\w.-])(?:2222|3340|4433|5353|5432|7447|8000|8080|9464)(?![\w.-])")
 _TICKET = re.compile(r"irosh1[a-z2-7]{60,}")
 _LOOPBACK = re.compile(r"(?<![\w.])(?:relay\.example\.org|0\.0\.0\.0)(?![\w.])")
 _SITE = Path(__file__).with_name("site")
-_NO_NETWORK = '[network]\nrelays = []\nbind = "127.0.0.1:0"\n'
+_SHARED = "/mnt/shared"
+_NO_NETWORK = '[network]\nrelays = []\nbind = "127.0.0.1:0"\nstun_servers = []\n'
 # OpenSSH finds the home directory in the password database, whatever HOME says.
 _SSH = """\
 #!/bin/sh
@@ -45,10 +47,14 @@ class _Program:
 
     step: Step
     process: subprocess.Popen[bytes]
+    clipboard: Clipboard
     output: str = ""
     reader: threading.Thread = field(init=False)
 
     def __post_init__(self) -> None:
+        self.screen = Screen(self._type)
+        if self.step.pastes:
+            self.clipboard.add(self.screen)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
@@ -56,15 +62,36 @@ class _Program:
         assert self.process.stdout is not None
         with self.process.stdout as lines:
             for line in lines:
-                self.output += line.decode(errors="replace")
+                text = line.decode(errors="replace")
+                self.output += text
+                if self.step.pastes:
+                    self.clipboard.printed(self.screen, text)
+
+    def _type(self, text: str) -> None:
+        """As on a terminal, which shows what is typed."""
+        self.output += text
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(text.encode())
+            self.process.stdin.flush()
+
+    def wait(self, deadline: float) -> int:
+        """Until it ends by itself; returns the exit status. ``TimeoutExpired``."""
+        status = self.process.wait(deadline)
+        self._close()
+        return status
 
     def stop(self, number: signal.Signals) -> int:
         """End it by a signal, as a terminal does; returns the exit status."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, number)
-        status = self.process.wait(STOP_DEADLINE)
+        return self.wait(STOP_DEADLINE)
+
+    def _close(self) -> None:
         self.reader.join()
-        return status
+        if self.process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self.process.stdin.close()
 
 
 class Sandbox:
@@ -76,11 +103,12 @@ class Sandbox:
         self._status: dict[str, int] = {}
         self._ports: dict[str, str] = {}
         self._ticket: str | None = None
-        self._cleanup = ExitStack()
+        self._clipboard = Clipboard()
 
     def __enter__(self) -> Sandbox:
         bin_directory = self._directory / "bin"
         bin_directory.mkdir()
+        self._shared.mkdir()
         if ssh := shutil.which("ssh"):
             (bin_directory / "ssh").write_text(_SSH.format(ssh=ssh))
             (bin_directory / "ssh").chmod(0o755)
@@ -116,24 +144,24 @@ class Sandbox:
 
     def _run(self, step: Step, *, asked: bool) -> None:
         command = f"(exit {self._status.get(step.machine, 0)}); {self._real(step.command)}"
-        process = self._start(step.machine, command)
+        program = self._program(step, command)
         try:
-            printed, _ = process.communicate(timeout=COMMAND_DEADLINE)
+            status = self._status[step.machine] = program.wait(COMMAND_DEADLINE)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"{step.where}: {step.command}\n--- still runs after {COMMAND_DEADLINE:g} s") from None
+            late = f"{step.where}: {step.command}\n--- still runs after {COMMAND_DEADLINE:g} s; it printed:\n"
+            raise AssertionError(late + program.output) from None
         finally:
-            end_group(process)
-        output = printed.decode(errors="replace")
+            end_group(program.process)
+        output = program.output
         self._note_ticket(output)
-        self._status[step.machine] = process.returncode
-        said = f"{step.where}: {step.command}\n--- it printed, and ended with {process.returncode}:\n{output}"
-        assert process.returncode == 0 or asked, said
+        said = f"{step.where}: {step.command}\n--- it printed, and ended with {status}:\n{output}"
+        assert status == 0 or asked, said
         shown = [self._real(line) for line in step.output]
         assert not shown or shows_all(shown, output), f"{said}--- the page shows:\n{_joined(shown)}"
 
     def _keep(self, step: Step) -> None:
         assert step.output, f"{step.where}: show what {step.command!r} prints first, so that it can be waited for"
-        program = _Program(step, self._start(step.machine, self._real(step.command)))
+        program = self._program(step, self._real(step.command))
         process = program.process
         self._programs.append(program)
         shown = [self._real(line) for line in step.output]
@@ -168,17 +196,23 @@ class Sandbox:
 
     # -- places
 
-    def _start(self, machine: str, command: str) -> subprocess.Popen[bytes]:
+    def _program(self, step: Step, command: str) -> _Program:
         """Start a command in a process group of its own, output and errors together as on a terminal."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             ["bash", "-c", command],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if step.pastes else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            cwd=self._home(machine),
-            env=self._environment(machine),
+            cwd=self._home(step.machine),
+            env=self._environment(step.machine),
         )
+        return _Program(step, process, self._clipboard)
+
+    @property
+    def _shared(self) -> Path:
+        """What all machines see as ``/mnt/shared``."""
+        return self._directory / "shared"
 
     def _home(self, machine: str) -> Path:
         """The machine's directory. The first time its state directory is made there."""
@@ -210,7 +244,7 @@ class Sandbox:
     # -- what stands on the page, and what is meant
 
     def _real(self, text: str) -> str:
-        text = _LOOPBACK.sub("127.0.0.1", text)
+        text = _LOOPBACK.sub("127.0.0.1", text.replace(_SHARED, str(self._shared)))
         text = _PORTS.sub(lambda match: self._port(match[0]), text)
         if re.search(r"\bTICKET\b", text):
             assert self._ticket is not None, "the page uses TICKET before a ticket was printed"

@@ -15,7 +15,7 @@ from tests.docs.sandbox import Sandbox
 from tests.docs.transcript import Step, steps_of
 
 KINDS = {"console", "sh", "text", "toml", "ini", "python"}
-NOT_RUN = 4
+NOT_RUN = 5
 """Blocks of kind ``text`` or ``ini`` that all pages together may have: few, for nothing shows that they are true."""
 
 _PROGRAMS = re.compile(r"(?<![\w/.-])(curl|ssh)(?= )")

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from tests.docs.markdown import Block, Page
 
 _PROMPT = re.compile(r"(?P<machine>[a-z]+)\$ (?P<command>\S.*)")
-_KEEPS_RUNNING = re.compile(r"irosh( --?\w+)* (host|relay serve|nostr relay|tunnel open)\b|python3 -m http\.server\b")
+_KEEPS_RUNNING = re.compile(
+    r"irosh( --?\w+)* (host|relay serve|nostr relay|tunnel open|status\b.* --watch)\b|python3 -m http\.server\b"
+)
+_PASTES = re.compile(r"irosh\b.* --mode (custom|iroh-manual)\b(?!.*-file\b)", re.DOTALL)
 _GAP = re.compile(r"(?<=\S) {2,}")
 INTERRUPT = "^C"
 SCRIPT_MACHINE = "laptop"
@@ -31,6 +34,11 @@ class Step:
     def keeps_running(self) -> bool:
         """Whether the command runs until it is interrupted."""
         return _KEEPS_RUNNING.match(self.command) is not None
+
+    @property
+    def pastes(self) -> bool:
+        """Whether somebody carries its offers and answers from one screen to the other."""
+        return _PASTES.match(self.command) is not None
 
 
 def steps_of(page: Page) -> list[Step]:

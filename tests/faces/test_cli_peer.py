@@ -173,3 +173,14 @@ def test_changes_reach_live_connections(tmp_path: Path) -> None:
             if command != "block":
                 invite = pair.host.call("invite")["ticket"]
                 assert pair.client.run("connect", invite, "true").returncode == 0
+
+
+def test_how_a_peer_is_met_is_remembered(irosh: Irosh) -> None:
+    irosh.call("peer", "add", ALICE, "--name", "alice")
+    assert irosh.failure("peer", "mode", "alice", "nostr")["code"] == "usage"
+    npub = irosh.call("nostr", "key")["npub"]
+    peer = irosh.call("peer", "mode", "alice", "nostr", "--npub", npub, "--nostr-relay", "ws://127.0.0.1:1/")["peer"]
+    assert (peer["mode"], peer["npub"], peer["nostr_relays"]) == ("nostr", npub, ["ws://127.0.0.1:1"])
+    assert irosh.call("peer", "mode", "alice", "iroh-default")["peer"]["npub"] == npub
+    assert irosh.failure("peer", "mode", "alice", "nostr", "--npub", npub[:-1] + "q")["code"] == "unknown-target"
+    assert irosh.failure("peer", "mode", "alice", "pigeon")["code"] == "usage"

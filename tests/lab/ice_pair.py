@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -84,8 +84,12 @@ def meet(
     *,
     seconds: float = 0.0,
     late: float = 0.0,
+    opening: Callable[[], None] | None = None,
 ) -> Result:
-    """Have two sides meet and exchange bytes for ``seconds``. The host learns of the client ``late``."""
+    """Have two sides meet and exchange bytes for ``seconds``. The host learns of the client ``late``.
+
+    ``opening`` is called once they have met; the bytes then end, before that time, when the path is a direct one.
+    """
     with ExitStack() as stack:
         sides = [
             stack.enter_context(ice_peer(host, controlling=False, **host_settings)),
@@ -98,7 +102,9 @@ def meet(
         met_client, met_host = sides[1].hear(), sides[0].hear()
         echoed: Said = {}
         if "error" not in met_client:
-            sides[1].tell(seconds=seconds)
+            if opening is not None:
+                opening()
+            sides[1].tell(seconds=seconds, until_direct=opening is not None)
             echoed = sides[1].hear()
         left = (sides[0].hear(), sides[1].hear())
         return Result((gathered[0], gathered[1]), met_host, met_client, echoed, left)

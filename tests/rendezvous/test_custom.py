@@ -22,6 +22,7 @@ from irosh.transport.interfaces import Connection
 from tests.support.exchanges import Hand
 from tests.support.nodes import DEADLINE
 from tests.support.sockets import no_socket_is_left
+from tests.support.stun_server import refusing, stun_server
 
 OPTIONS = NetworkOptions(relays=(), stun_servers=(), bind="127.0.0.1:0")
 INVITE = b"one-time secrets"
@@ -230,6 +231,17 @@ def test_nobody_left_to_paste_ends_the_offers_but_not_the_sessions() -> None:
             host.hand.leave()
             assert "input ended" in (await host.hand.notes.get()).message
             await echo(meeting.connection, accepted)
+
+    run(body)
+
+
+def test_a_host_knows_what_its_servers_did_not_do() -> None:
+    async def body() -> None:
+        async with stun_server(refusing) as server:
+            options = replace(OPTIONS, stun_servers=(server.name,))
+            custom = await Custom.start(Identity.generate(), options, Hosting(Hand(), lambda: None, lambda _id: False))
+            assert [problem.code for problem in await custom.problems()] == [ErrorCode.STUN_UNREACHABLE]
+            await custom.close()
 
     run(body)
 

@@ -46,6 +46,7 @@ def check_connected(result: Result, way: str) -> None:
     assert result.host["peer"] == result.gathered[1]["id"]
     assert result.client["peer"] == result.gathered[0]["id"]
     assert result.echoed["echoed"] > 0
+    assert all(path["relayed"] == (way != "direct") for path in [*result.host["paths"], *result.client["paths"]])
     check_nothing_left(result)
 
 
@@ -141,6 +142,17 @@ def test_relay_only_uses_no_direct_way(tmp_path: Path) -> None:
             check_connected(result, "relay")
             assert result.gathered[1]["candidates"] == []
             assert all(path["relayed"] for path in result.echoed["paths"])
+
+
+def test_a_session_by_relay_moves_to_a_direct_path_when_one_opens(tmp_path: Path) -> None:
+    with Network() as network:
+        pair = two_nats(network, NatKind.NONE, NatKind.NONE)
+        wall = pair.internet.router.drop_udp(pair.alice.host, pair.bob.host)
+        with relay_on(pair.server, tmp_path) as url:
+            chosen: dict[str, Any] = {"relays": [url], "stun_servers": []}
+            result = meet(pair.alice.host, pair.bob.host, chosen, chosen, seconds=30.0, opening=wall.lift)
+            check_connected(result, "relay")
+            assert any(path["selected"] and not path["relayed"] for path in result.echoed["paths"])
 
 
 def test_hosts_behind_one_nat_meet_inside() -> None:

@@ -18,10 +18,12 @@ from irosh.core.network_options import NetworkOptions, TurnServer
 from irosh.rendezvous import ice_agent, ice_gathering, ice_session
 from irosh.rendezvous.ice_session import IceSession
 from irosh.rendezvous.relay_fallback import RelayFallback
+from irosh.transport.interfaces import Route
 from irosh.transport.relay import RelayConfig, RelayServer
+from irosh.transport.wheel import EndpointSettings, bind_endpoint
 from tests.support.nodes import DEADLINE
 from tests.support.sockets import no_socket_is_left
-from tests.support.stun_server import claiming, honest, refusing, silent, stun_server
+from tests.support.stun_server import claiming, honest, refusing, seeing, silent, stun_server
 
 OPTIONS = NetworkOptions(relays=(), stun_servers=(), bind="127.0.0.1:0")
 
@@ -42,6 +44,7 @@ def run(body: Callable[[], Coroutine[Any, Any, None]]) -> None:
 def short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     """What never answers is given up soon."""
     monkeypatch.setattr(ice_gathering, "GATHERING_DEADLINE", 0.6)
+    monkeypatch.setattr(ice_gathering, "TURN_DEADLINE", 0.6)
     monkeypatch.setattr(ice_gathering, "TURN_BY_UDP", 0.3)
     monkeypatch.setattr(ice_agent, "NEGOTIATION_DEADLINE", 1.0)
     monkeypatch.setattr(ice_session, "JOIN_DEADLINE", 8.0)
@@ -249,9 +252,15 @@ def test_whoever_dials_has_to_have_the_identity_described() -> None:
     async def body() -> None:
         async with sessions() as (host, client):
             described = replace(client.description, endpoint_id=Identity.generate().id)
-            accepting = refusal(host.join(described))
-            dialled, refused = await asyncio.gather(client.join(host.description), accepting)
-            assert (await dialled.wait_closed()).code is ErrorCode.UNKNOWN_PEER
+
+            async def dial() -> IroshError:
+                try:
+                    return await (await client.join(host.description)).wait_closed()
+                except IroshError as error:
+                    return error  # it was closed before it came to be used
+
+            told, refused = await asyncio.gather(dial(), refusal(host.join(described)))
+            assert told.code is ErrorCode.UNKNOWN_PEER
             assert refused.code is ErrorCode.UNREACHABLE
 
     run(body)
@@ -268,6 +277,7 @@ def test_ones_own_description_is_refused() -> None:
 @pytest.mark.parametrize("moment", ["gathering", "negotiating", "waiting for a late peer"])
 def test_giving_up_midway_leaves_nothing(moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ice_gathering, "GATHERING_DEADLINE", 30)
+    monkeypatch.setattr(ice_gathering, "TURN_DEADLINE", 30)
 
     async def give_up(work: Coroutine[Any, Any, object], after: float) -> None:
         task = asyncio.create_task(work)
@@ -350,6 +360,59 @@ def test_one_relay_endpoint_serves_several_sessions() -> None:
                     await session.close()
                 for side in (host, *clients):
                     await side.fallback.close()
+
+    run(body)
+
+
+def test_an_endpoint_of_the_node_is_shared_with_what_else_uses_it() -> None:
+    async def body() -> None:
+        async with RelayServer(RelayConfig(host="127.0.0.1", port=0)) as relay:
+            options = replace(OPTIONS, relays=(relay.url,), relay_only=True)
+            host, client = Side(controlling=False, options=options), Side(controlling=True, options=options)
+            settings = EndpointSettings(host.identity.secret, bind=("127.0.0.1:0", "[::1]:0"), relays=(relay.url,))
+            endpoint = await bind_endpoint(settings)
+            host.fallback = RelayFallback(host.identity.secret, options, lambda: endpoint)
+            other = await bind_endpoint(replace(settings, secret=Identity.generate().secret))
+            try:
+                ours, theirs = await host.gather(), await client.gather()
+                accepting = asyncio.create_task(endpoint.accept())
+                route = Route(host.identity.id, (relay.url,))
+                met, _, ordinary = await asyncio.gather(
+                    ours.join(theirs.description), theirs.join(ours.description), other.connect(route)
+                )
+                assert met.peer_id == client.identity.id
+                accepted = await accepting
+                assert accepted is not None
+                assert accepted.peer_id == other.id
+                ordinary.close()
+                await ours.close()
+                await theirs.close()
+                await host.fallback.close()
+                assert await other.connect(route)  # the owner's endpoint is still there
+            finally:
+                await client.fallback.close()
+                await endpoint.close()
+                await other.close()
+
+    run(body)
+
+
+def test_a_mapping_that_changes_before_the_answer_comes_makes_the_offer_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ice_gathering, "KEEPALIVE", 0.05)
+    ports = [4242]
+
+    async def body() -> None:
+        async with (
+            stun_server(lambda request, source: [seeing(request, ("198.51.100.7", ports[0]))]) as server,
+            sessions(replace(OPTIONS, stun_servers=(server.name,))) as (host, _),
+        ):
+            stale = asyncio.create_task(host.stale())
+            asked = len(server.requests)
+            while len(server.requests) < asked + 3:
+                await asyncio.sleep(0.01)
+            assert not stale.done()
+            ports[0] = 4243
+            await stale
 
     run(body)
 

@@ -24,6 +24,7 @@ from irosh.rendezvous.nostr_relay import NostrRelay
 from irosh.transport.interfaces import Connection
 from tests.support.nostr import DEADLINE, Event, OddRelay, closed_port, local_relay, nostr_key
 from tests.support.relay_client import run, until
+from tests.support.sockets import reserved_port
 
 HOST = Identity.from_secret(b"h" * 32)
 RECEIVERS = [Identity.from_secret(bytes((number,)) * 32) for number in range(1, 13)]
@@ -160,13 +161,12 @@ def test_relays_that_come_up_late_are_waited_for(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(nostr_link, "BACKOFF_MOST", 0.5)
 
     async def body() -> None:
-        async with local_relay() as gone:
-            pass
-        async with host(gone.url) as at, receiver(ALICE) as alice:
-            dialling = asyncio.create_task(dialled(alice, at.contact()))
-            async with NostrRelay("127.0.0.1", gone.port):
-                connection = await dialling
-                connection.close()
+        with reserved_port() as port:
+            async with host(f"ws://127.0.0.1:{port}") as at, receiver(ALICE) as alice:
+                dialling = asyncio.create_task(dialled(alice, at.contact()))
+                async with NostrRelay("127.0.0.1", port):
+                    connection = await dialling
+                    connection.close()
 
     run(body())
 

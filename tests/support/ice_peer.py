@@ -83,7 +83,7 @@ async def main(settings: dict[str, Any]) -> None:
 
 
 async def send(connection: Connection) -> None:
-    seconds = float((await hear())["seconds"])
+    told = await hear()
     stream = await connection.open_stream()
     start = time.monotonic()
     size = 0
@@ -91,8 +91,12 @@ async def send(connection: Connection) -> None:
     while True:
         await stream.write(block)
         size += len(await stream.read_exactly(BLOCK))
-        if time.monotonic() - start >= seconds:
+        if time.monotonic() - start >= told["seconds"]:
             break
+        if told["until_direct"]:
+            await asyncio.sleep(0.05)
+            if any(path.selected and not path.relayed for path in connection.paths()):
+                break
     paths = [asdict(path) for path in connection.paths()]
     say(echoed=size, seconds=time.monotonic() - start, paths=paths)
     connection.close()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 PATIENCE = 5.0
@@ -33,3 +34,12 @@ async def no_socket_is_left() -> AsyncIterator[None]:
         while open_sockets() > before:
             gc.collect()
             await asyncio.sleep(0.02)
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A TCP port of loopback that nobody listens on, until a server that reuses addresses does. Nobody else gets it."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])

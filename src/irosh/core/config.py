@@ -24,6 +24,9 @@
     dead_after = "30s"                   # after this long the connection is given up
     resume = "10m"                       # how long sessions wait for the next connection; "0s" turns it off
     replay_buffer = "16MiB"              # kept of each stream to be sent again
+    paths = "fastest"                    # several networks: "fastest", "redundant" or "all"
+    [metrics]
+    listen = "127.0.0.1:9464"            # where a host serves Prometheus metrics by HTTP; default: nowhere
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ from irosh.core.capability import DEFAULT_INVITE_CAPABILITIES, parse_capabilitie
 from irosh.core.durations import format_duration, parse_duration
 from irosh.core.endpoint_address import check_relay_url
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.listen_address import format_listen_address
 from irosh.core.network_options import (
     DEFAULT_MAX_SESSIONS,
     DEFAULT_NOSTR_RELAYS,
@@ -52,6 +56,7 @@ from irosh.core.network_options import (
     parse_stun_server,
     parse_turn_server,
 )
+from irosh.core.paths import Paths, parse_paths
 from irosh.core.session_settings import SessionSettings
 from irosh.core.sizes import format_size, parse_size
 from irosh.core.socket_spec import Fault, bracketed, parse_port, split_host_port
@@ -103,6 +108,14 @@ class TunnelConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """``[metrics]``."""
+
+    listen: str | None = None
+    """Where a host serves its metrics by HTTP, ``ADDRESS:PORT``; None: nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration."""
 
@@ -112,6 +125,7 @@ class Config:
     host: HostConfig = field(default_factory=HostConfig)
     tunnel: TunnelConfig = field(default_factory=TunnelConfig)
     session: SessionSettings = field(default_factory=SessionSettings)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
 
     def relay_token(self, url: str) -> str | None:
         """The bearer token for the relay at ``url``, in any case and with or without the final slash."""
@@ -166,7 +180,9 @@ def config_to_dict(config: Config) -> dict[str, object]:
             "dead_after": format_duration(config.session.dead_after),
             "resume": format_duration(config.session.resume_for),
             "replay_buffer": format_size(config.session.replay_buffer),
+            "paths": str(config.session.paths),
         },
+        "metrics": {"listen": config.metrics.listen},
     }
 
 
@@ -222,6 +238,7 @@ def _config(root: _Table) -> Config:
         host=_host(root.table("host")),
         tunnel=_tunnel(root.table("tunnel")),
         session=_session(root.table("session")),
+        metrics=_metrics(root.table("metrics")),
     )
     root.end()
     return config
@@ -267,9 +284,16 @@ def _session(table: _Table) -> SessionSettings:
         dead_after=table.take("dead_after", _duration, default.dead_after),
         resume_for=table.take("resume", _duration_or_none, default.resume_for),
         replay_buffer=table.take("replay_buffer", _size, default.replay_buffer),
+        paths=table.take("paths", _paths, default.paths),
     )
     table.end()
     return session
+
+
+def _metrics(table: _Table) -> MetricsConfig:
+    metrics = MetricsConfig(listen=table.take("listen", _listen, MetricsConfig().listen))
+    table.end()
+    return metrics
 
 
 # Readers: from what TOML has to what the configuration holds. They raise Fault or IroshError.
@@ -277,6 +301,10 @@ def _session(table: _Table) -> SessionSettings:
 
 def _relays(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_relay_url(item) for item in _of_type(value, list, "a list of URLs")))
+
+
+def _paths(value: object) -> Paths:
+    return parse_paths(_of_type(value, str, "a way to use paths, as text"))
 
 
 def _relay_url(value: object) -> str:
@@ -300,6 +328,10 @@ def _bind(value: object) -> str:
     if address is None:
         raise Fault(f"{quoted(host)} is not an IP address", "write 0.0.0.0:PORT or [::]:PORT for every interface")
     return f"{bracketed(str(address))}:{0 if port == '0' else parse_port(port)}"
+
+
+def _listen(value: object) -> str:
+    return format_listen_address(_of_type(value, str, 'an address as text, like "127.0.0.1:9464"'))
 
 
 def _capabilities(value: object) -> tuple[str, ...]:

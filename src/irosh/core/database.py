@@ -81,6 +81,29 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE peers ADD COLUMN npub TEXT",
         "ALTER TABLE peers ADD COLUMN nostr_relays TEXT NOT NULL DEFAULT ''",
     ),
+    # What was measured, a row for each peer and minute (since 1970): whole numbers, which SQLite keeps in as few bytes
+    # as they need. Times are in microseconds, but up and down in milliseconds.
+    (
+        """CREATE TABLE metrics (
+            minute INTEGER NOT NULL,
+            peer BLOB NOT NULL,
+            samples INTEGER NOT NULL,
+            relayed INTEGER NOT NULL,
+            rtt_samples INTEGER NOT NULL,
+            rtt_sum INTEGER NOT NULL,
+            rtt_min INTEGER NOT NULL,
+            rtt_max INTEGER NOT NULL,
+            jitter_sum INTEGER NOT NULL,
+            bytes_sent INTEGER NOT NULL,
+            bytes_received INTEGER NOT NULL,
+            bytes_lost INTEGER NOT NULL,
+            path_changes INTEGER NOT NULL,
+            reconnects INTEGER NOT NULL,
+            up INTEGER NOT NULL,
+            down INTEGER NOT NULL,
+            PRIMARY KEY (minute, peer)
+        ) WITHOUT ROWID""",
+    ),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from irosh.core.paths import Paths
+
 
 @dataclass(frozen=True)
 class SessionSettings:
@@ -19,3 +21,5 @@ class SessionSettings:
     """Of one stream."""
     replay_total: int = 128 * 1024 * 1024
     """Of all streams of one session."""
+    paths: Paths = Paths.FASTEST
+    """How sessions that this node opens use several networks, unless a command says."""

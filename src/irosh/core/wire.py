@@ -26,10 +26,14 @@ M = TypeVar("M", bound=msgspec.Struct)
 
 
 class Resume(msgspec.Struct):
-    """Asks to go on with a session over this connection; ``token`` proves the right to."""
+    """Asks to go on with a session over this connection; ``token`` proves the right to.
+
+    ``join``: besides the connections that the session has, not in place of them.
+    """
 
     session: bytes
     token: bytes
+    join: bool = False
 
     def __repr__(self) -> str:
         return f"Resume(session={self.session.hex()})"
@@ -38,7 +42,8 @@ class Resume(msgspec.Struct):
 class Hello(msgspec.Struct, omit_defaults=True):
     """First words of the side that dialled. ``hostname`` suggests how to call a peer that is new.
 
-    ``instance`` tells one run of a node from the next; ``replay_buffer``: bytes it keeps of a stream to send again.
+    ``instance`` tells one run of a node from the next; ``replay_buffer``: bytes it keeps of a stream to send again;
+    ``paths``: how the session uses several networks (:class:`irosh.core.paths.Paths`).
     """
 
     version: int
@@ -47,6 +52,7 @@ class Hello(msgspec.Struct, omit_defaults=True):
     resume: Resume | None = None
     instance: bytes = b""
     replay_buffer: int = 0
+    paths: str = "fastest"
 
     def __repr__(self) -> str:
         return f"Hello(version={self.version}, invite={'yes' if self.invite else 'no'}, resume={self.resume!r})"
@@ -55,7 +61,8 @@ class Hello(msgspec.Struct, omit_defaults=True):
 class Welcome(msgspec.Struct, omit_defaults=True):
     """What the accepting side tells an admitted peer about itself: a name to suggest, the Unix user it runs as.
 
-    ``session`` and ``token`` let the peer go on with this session for up to ``resume_for`` seconds after a loss.
+    ``session`` and ``token`` let the peer go on with this session for up to ``resume_for`` seconds after a loss, and
+    join further connections to it; ``addresses`` are where it may find the node then.
     """
 
     version: int
@@ -65,6 +72,7 @@ class Welcome(msgspec.Struct, omit_defaults=True):
     token: bytes = b""
     resume_for: float = 0.0
     replay_buffer: int = 0
+    addresses: list[str] = []
 
     def __repr__(self) -> str:
         return f"Welcome(version={self.version}, hostname={self.hostname!r}, session={self.session.hex()})"

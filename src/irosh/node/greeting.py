@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.paths import Paths
 from irosh.core.session_settings import SessionSettings
 from irosh.core.trust import TrustStore
 from irosh.core.wire import PROTOCOL_VERSION, Hello, Resume, Welcome
@@ -18,6 +20,7 @@ from irosh.transport.interfaces import CarrierStream, Connection, StreamReset
 from irosh.transport.session.session import Credentials
 
 HELLO_DEADLINE = 10.0
+MAX_TOLD_ADDRESSES = 16
 # What a stranger may use before it is admitted.
 STRANGER_STREAMS, STRANGER_WINDOW = 1, 64 * 1024
 
@@ -46,12 +49,17 @@ class Greeted:
 
 
 async def say_hello(
-    doorway: Doorway, connection: Connection, invite: bytes | None, resume: Resume | None = None
+    doorway: Doorway,
+    connection: Connection,
+    invite: bytes | None,
+    resume: Resume | None = None,
+    *,
+    uses: Paths = Paths.FASTEST,
 ) -> CarrierStream:
     """As the dialling side. The welcome arrives on the stream that is returned, which is then the control stream."""
     control = await connection.open_stream()
     replay_buffer = doorway.settings.replay_buffer
-    hello = Hello(PROTOCOL_VERSION, invite, doorway.hostname, resume, doorway.instance, replay_buffer)
+    hello = Hello(PROTOCOL_VERSION, invite, doorway.hostname, resume, doorway.instance, replay_buffer, uses)
     await write_frame(control, hello)
     return control
 
@@ -81,8 +89,8 @@ async def hear_hello(doorway: Doorway, connection: Connection) -> Greeted:
     return Greeted(connection, control, hello)
 
 
-async def say_welcome(doorway: Doorway, greeted: Greeted, credentials: Credentials) -> None:
-    """Answer the hello of an admitted peer."""
+async def say_welcome(doorway: Doorway, greeted: Greeted, credentials: Credentials, addresses: Sequence[str]) -> None:
+    """Answer the hello of an admitted peer. ``addresses``: where this node may be reached too."""
     settings = doorway.settings
     welcome = Welcome(
         PROTOCOL_VERSION,
@@ -92,5 +100,6 @@ async def say_welcome(doorway: Doorway, greeted: Greeted, credentials: Credentia
         credentials.token,
         settings.resume_for,
         settings.replay_buffer,
+        list(addresses[:MAX_TOLD_ADDRESSES]),
     )
     await write_frame(greeted.control, welcome)

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from irosh.node.control import Channel, Gone
-from irosh.transport.session.session import LinkEvent, Session
+from irosh.transport.session.lifetime import LinkEvent, SessionLifetime
 
 MAX_EVENTS = 256  # waiting for a client that does not read; further ones are dropped
 
 
 @asynccontextmanager
-async def link_events(session: Session, channel: Channel) -> AsyncIterator[None]:
+async def link_events(session: SessionLifetime, channel: Channel) -> AsyncIterator[None]:
     """Send each event of the link to the client while the context lasts."""
     events: asyncio.Queue[LinkEvent] = asyncio.Queue(MAX_EVENTS)
 

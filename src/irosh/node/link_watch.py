@@ -3,49 +3,71 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from irosh.transport.session.session import Session
+from irosh.core.paths import Paths
+from irosh.transport.session.carrier import Carrier
+from irosh.transport.session.lifetime import SessionLifetime
 
 LOOK_EVERY = 1.0
-SUSPECT_AFTER = 4.0
-"""Seconds without an answer. Idle connections ask and are answered every few seconds, by the engine's own doing."""
+NO_ANSWER = 4.0
+"""Seconds in which no packet has come though some went. Idle connections are kept alive every few seconds."""
+ASK_AFTER = 3.0
+"""Seconds without a word of the peer on what was sent to it, after which it is asked."""
+NO_WORD = 6.0
+"""Seconds without a word when it was asked. Packets may arrive from a peer that cannot hear us."""
 MAX_REMOTES = 8
 
 
 class Vitals:
-    """Signs of life of one connection, from its counters. Times in seconds, by the caller's clock."""
+    """Signs of life of one connection. Times in seconds, by the caller's clock."""
 
     def __init__(self, now: float) -> None:
         self.heard = now
         """When something came last."""
-        self._asked: float | None = None
-        self._counters = (0, 0)
+        self._sent = self._received = 0
+        self._sent_at: float | None = None  # the first packet since something came
+        self._asked_at: float | None = None
 
-    def look(self, now: float, sent: int, received: int) -> None:
-        """The counters as they are now. They are lower when a path has been given up."""
-        earlier_sent, earlier_received = self._counters
-        self._counters = (sent, received)
-        if received > earlier_received:
+    def look(self, now: float, *, sent: int, received: int, word: float, waiting: bool) -> bool:
+        """Whether to ask the peer for a word.
+
+        ``sent``, ``received``: counters; ``word``: for how long it has said nothing; ``waiting``: for its word on data.
+        """
+        if received > self._received:
             self.heard = now
-            self._asked = None
-        elif sent > earlier_sent and self._asked is None:
-            self._asked = now
+            self._sent_at = None
+        elif sent > self._sent and self._sent_at is None:
+            self._sent_at = now
+        self._sent, self._received = sent, received
+        if self._asked_at is not None and word < now - self._asked_at:
+            self._asked_at = None
+        if self._asked_at is None and waiting and word >= ASK_AFTER:
+            self._asked_at = now
+            return True
+        return False
 
-    def unanswered(self, now: float) -> float:
-        """For how long something sent has had no answer of any kind."""
-        return 0.0 if self._asked is None else now - self._asked
+    @property
+    def asked(self) -> bool:
+        """Whether the peer owes us a word."""
+        return self._asked_at is not None
+
+    def is_silent(self, now: float) -> bool:
+        """Whether it is time to look for another connection."""
+        return (self._sent_at is not None and now - self._sent_at >= NO_ANSWER) or (
+            self._asked_at is not None and now - self._asked_at >= NO_WORD
+        )
 
 
 class LinkWatch:
     """Of one session, over all its connections. Tells the session when its peer was last heard."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: SessionLifetime) -> None:
         self._session = session
-        self._vitals = Vitals(time.monotonic())
-        self._reconnects = session.reconnects
+        self._clock = asyncio.get_running_loop().time
+        self._carrier: Carrier | None = None
+        self._vitals = Vitals(self._clock())
         self._remotes: dict[str, None] = {}
 
     @property
@@ -57,7 +79,7 @@ class LinkWatch:
         """Until the session has no connection, or has ended; with ``early`` also when no answer comes any more."""
         session = self._session
         while not (session.is_down or session.is_closed):
-            if self._is_silent() and early and session.credentials is not None:
+            if self._is_silent() and early and session.credentials is not None and session.uses is Paths.FASTEST:
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY):
@@ -72,17 +94,22 @@ class LinkWatch:
             await asyncio.sleep(LOOK_EVERY)
 
     def _is_silent(self) -> bool:
-        paths = self._session.paths()
-        now = time.monotonic()
-        if self._reconnects != self._session.reconnects:
-            self._reconnects = self._session.reconnects
+        session = self._session
+        carrier = session.carriers()[0]
+        now = self._clock()
+        if carrier is not self._carrier:
+            self._carrier = carrier
             self._vitals = Vitals(now)
-        self._vitals.look(now, sum(path.bytes_sent for path in paths), sum(path.bytes_received for path in paths))
-        self._session.heard_at = self._vitals.heard
-        for path in paths:
+        traffic = carrier.connection.traffic()
+        waiting = session.unacknowledged > 0
+        sent, received = traffic.packets_sent, traffic.packets_received
+        if self._vitals.look(now, sent=sent, received=received, word=carrier.silence, waiting=waiting):
+            carrier.ping()
+        session.heard_at = now - carrier.silence if self._vitals.asked else self._vitals.heard
+        for path in carrier.connection.paths():
             if path.selected and not path.relayed:
                 self._remotes.pop(path.remote, None)
                 self._remotes[path.remote] = None
         while len(self._remotes) > MAX_REMOTES:
             self._remotes.pop(next(iter(self._remotes)))
-        return self._vitals.unanswered(now) >= SUSPECT_AFTER
+        return self._vitals.is_silent(now)

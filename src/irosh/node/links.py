@@ -12,18 +12,21 @@ from functools import partial
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.mode import Mode
 from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
+from irosh.core.paths import Paths
 from irosh.core.trust import TrustStore
 from irosh.core.wire import Resume
 from irosh.node.greeting import Doorway, Greeted, hear_hello, hear_welcome, say_hello, say_welcome
 from irosh.node.link_watch import LinkWatch
+from irosh.node.metrics.collector import Collector
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.redialling import FINAL, Redial, backoff
-from irosh.node.resumption import claimed_session, new_credentials
+from irosh.node.resumption import claimed_session, joinable, new_credentials, peer_uses
 from irosh.rendezvous.interfaces import Contact, Exchange, Meeting, Rendezvous
 from irosh.rendezvous.modes import Modes
 from irosh.transport.interfaces import Connection, ConnectionLost, StreamReset
 from irosh.transport.session.carrier import Carrier
-from irosh.transport.session.session import Credentials, LinkEvent, Report, Session
+from irosh.transport.session.kinds import new_session
+from irosh.transport.session.lifetime import Credentials, LinkEvent, Report, SessionLifetime
 from irosh.transport.tasks import first_to_end
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,8 @@ class Destination:
     mode: Mode = Mode.IROH_DEFAULT
     network: NetworkChoice = NOTHING_CHOSEN
     exchange: Exchange | None = None
+    paths: Paths | None = None
+    """How to use several networks; None: as there is a session already, or as the configuration says."""
 
     @property
     def peer_id(self) -> str | None:
@@ -55,10 +60,12 @@ class Destination:
 class Links:
     """All connections of a node. Their tasks belong to the group given to :meth:`attach`."""
 
-    def __init__(self, modes: Modes, doorway: Doorway, trust: TrustStore) -> None:
+    def __init__(self, modes: Modes, doorway: Doorway, trust: TrustStore, collector: Collector, secret: bytes) -> None:
         self._modes = modes
         self._doorway = doorway
         self._trust = trust
+        self._collector = collector
+        self._secret = secret
         self._group: asyncio.TaskGroup | None = None
         self._connections: dict[PeerConnection, None] = {}
         self._dialling: dict[str, asyncio.Lock] = {}
@@ -84,7 +91,8 @@ class Links:
             return await self._dial(destination)
         lock = self._dialling.setdefault(destination.peer_id, asyncio.Lock())
         async with lock:
-            if live := self.connections(destination.peer_id):
+            live = [c for c in self.connections(destination.peer_id) if destination.paths in (None, c.session.uses)]
+            if live:
                 return live[-1]
             return await self._dial(destination)
 
@@ -116,8 +124,10 @@ class Links:
         assert self._group is not None
         meeting = await self._meet(destination)
         connection = meeting.connection
+        uses = destination.paths or self._doorway.settings.paths
         try:
-            control = await say_hello(self._doorway, connection, destination.contact.invite or meeting.invite)
+            invite = destination.contact.invite or meeting.invite
+            control = await say_hello(self._doorway, connection, invite, uses=uses)
         except BaseException:
             connection.close()
             raise
@@ -126,7 +136,8 @@ class Links:
             peer.welcomed(await hear_welcome(connection, control))
 
         carrier = Carrier(connection, control, self._doorway.settings, greeting)
-        peer = PeerConnection(self._doorway, Session(carrier, self._doorway.settings, dialed=True), dialed=True)
+        session = new_session(carrier, self._doorway.settings, dialed=True, uses=uses)
+        peer = PeerConnection(self._doorway, session, dialed=True)
         found = replace(destination, contact=replace(destination.contact, endpoint_id=peer.peer_id, invite=None))
         self._group.create_task(self._serve_dialed(peer, found))
         self._connections[peer] = None  # before the task begins, so that who asks next does not dial again
@@ -137,12 +148,24 @@ class Links:
         return await rendezvous.dial(destination.contact, destination.exchange)
 
     async def _serve_dialed(self, peer: PeerConnection, destination: Destination) -> None:
-        carrying_on = asyncio.create_task(self._carry_on(peer, destination))
+        helpers = [asyncio.create_task(self._carry_on(peer, destination))]
+        if peer.session.uses is not Paths.FASTEST:
+            helpers.append(asyncio.create_task(self._extra_paths(peer, destination)))
         try:
             await self._serve(peer)
         finally:
-            carrying_on.cancel()
-            await asyncio.gather(carrying_on, return_exceptions=True)
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+
+    async def _extra_paths(self, peer: PeerConnection, destination: Destination) -> None:
+        from irosh.node.extra_paths import ExtraPaths  # imported late: most sessions have one path
+
+        try:
+            await ExtraPaths(peer, self._doorway, self._secret, destination.contact.addresses).run()
+        except Exception:
+            if not peer.session.is_closed:
+                log.exception("%s: no further paths", peer.peer_id[:10])
 
     async def _carry_on(self, peer: PeerConnection, destination: Destination) -> None:
         """Find the session its next carrier, whenever it has lost one or nothing comes through it any more."""
@@ -170,14 +193,14 @@ class Links:
             destination = replace(destination, contact=replace(destination.contact, addresses=tuple(addresses)))
         return (await self._meet(destination)).connection
 
-    async def _go_on(self, session: Session, connection: Connection) -> None:
+    async def _go_on(self, session: SessionLifetime, connection: Connection) -> None:
         """Have the peer carry on with the session over ``connection``."""
         try:
             credentials = session.credentials
             if connection.peer_id != session.peer_id or credentials is None:
                 raise IroshError(ErrorCode.IDENTITY_MISMATCH, "another machine than before has answered")
             resume = Resume(credentials.session, credentials.token)
-            control = await say_hello(self._doorway, connection, None, resume)
+            control = await say_hello(self._doorway, connection, None, resume, uses=session.uses)
             await hear_welcome(connection, control)
         except BaseException:
             connection.close()
@@ -231,7 +254,7 @@ class Links:
                 return None
             self._make_place(greeted)
             credentials = new_credentials()
-            await say_welcome(self._doorway, greeted, credentials)
+            await say_welcome(self._doorway, greeted, credentials, self._addresses(greeted))
             return self._new_session(greeted, credentials)
         except (IroshError, StreamReset) as error:
             log.info("%s: not admitted: %s", connection.peer_id[:10], error)
@@ -243,21 +266,28 @@ class Links:
 
     def _new_session(self, greeted: Greeted, credentials: Credentials) -> PeerConnection:
         settings = self._doorway.settings
-        session = Session(Carrier(greeted.connection, greeted.control, settings), settings, dialed=False)
         hello = greeted.hello
+        carrier = Carrier(greeted.connection, greeted.control, settings)
+        session = new_session(carrier, settings, dialed=False, uses=peer_uses(hello))
         session.established(credentials, resume_for=settings.resume_for, replay_buffer=hello.replay_buffer)
         return PeerConnection(self._doorway, session, dialed=False, instance=hello.instance)
 
     async def _take_up(self, greeted: Greeted, resume: Resume) -> None:
         try:
             peer = claimed_session(self.connections(), greeted.connection.peer_id, resume)
+            joined = joinable(peer.session) if resume.join else None
         except IroshError as error:
             self._doorway.auditor.record("resume", greeted.connection.peer_id, "refused", error.message)
             raise
         credentials = peer.session.credentials
         assert credentials is not None
-        await say_welcome(self._doorway, greeted, credentials)
-        await peer.session.attach(Carrier(greeted.connection, greeted.control, self._doorway.settings))
+        await say_welcome(self._doorway, greeted, credentials, self._addresses(greeted))
+        carrier = Carrier(greeted.connection, greeted.control, self._doorway.settings)
+        await (peer.session.attach(carrier) if joined is None else joined.join(carrier))
+
+    def _addresses(self, greeted: Greeted) -> tuple[str, ...]:
+        """Where the peer may reach this node by further paths, if it wants any."""
+        return () if peer_uses(greeted.hello) is Paths.FASTEST else self._modes.contact().addresses
 
     def _make_place(self, greeted: Greeted) -> None:
         """A node that comes anew has lost the sessions it left behind; otherwise a peer may have only so many."""
@@ -275,7 +305,8 @@ class Links:
         self._connections[peer] = None
         self._note_seen(peer)
         try:
-            await peer.run()
+            with self._collector.measuring(peer):
+                await peer.run()
         finally:
             self._connections.pop(peer, None)
             self._note_seen(peer)
@@ -288,7 +319,7 @@ class Links:
             log.warning("cannot note when %s was last seen: %s", peer.peer_id[:10], error)
 
 
-def _tell_retry(session: Session, error: IroshError) -> None:
+def _tell_retry(session: SessionLifetime, error: IroshError) -> None:
     if error.code in ENDS:
         # Another identity answers in this network: an end for who begins, no answer for who goes on.
         error = IroshError(ErrorCode.UNREACHABLE, error.message, error.hint)

@@ -16,6 +16,7 @@ from irosh.core.capability import Capability, parse_capabilities
 from irosh.core.config import Config
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity, short_id
+from irosh.core.mode import Mode
 from irosh.core.state import StateDirectory
 from irosh.core.ticket import Ticket
 from irosh.core.trust import Peer, TrustStore
@@ -25,6 +26,8 @@ from irosh.node.authorization import Authorizer
 from irosh.node.control import ControlServer, Operation
 from irosh.node.greeting import Doorway
 from irosh.node.links import Destination, Links
+from irosh.node.metrics.collector import Collector
+from irosh.node.metrics.prometheus import Snapshot
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.services import Registry, Service
 from irosh.node.targets import TargetRequest, resolve_target
@@ -103,7 +106,9 @@ class Node:
             config.session,
             secrets.token_bytes(8),
         )
-        self.links = Links(modes, doorway, trust)
+        self.metrics_url: str | None = None
+        self.collector = Collector(state.database_path)
+        self.links = Links(modes, doorway, trust, self.collector, identity.secret)
         self._operations: dict[str, Operation] = {}
         for service in services:
             self._operations.update(service.operations(self))
@@ -126,19 +131,39 @@ class Node:
                 self.links.attach(group)
                 control = group.create_task(self.control.serve(listener))
                 accepting = group.create_task(self.links.accept_all()) if self.hosting else None
+                measuring = group.create_task(self.collector.run())
                 on_ready()
                 await self._stop.wait()
                 control.cancel()
+                measuring.cancel()
                 if accepting is not None:
                     accepting.cancel()
                 for connection in self.links.connections():
                     connection.close(IroshError(ErrorCode.SHUTTING_DOWN, "the other node has stopped"))
         finally:
             listener.close()
+            self.collector.close()
 
     def knows(self, peer_id: str) -> bool:
         """Whether ``peer_id`` belongs to an active peer."""
         return self.trust.active(peer_id) is not None
+
+    def snapshot(self) -> Snapshot:
+        """What the node's metrics are now."""
+        names = {peer.id: peer.petname for peer in self.trust.peers()}
+        return Snapshot(
+            self.started_at,
+            self.hosting,
+            self.collector.peers(),
+            names,
+            self.collector.services(),
+            self.auditor.lost_entries,
+            self.collector.recorder.lost_rows,
+        )
+
+    async def metrics_text(self) -> bytes:
+        """For Prometheus; see :mod:`irosh.node.metrics.prometheus`."""
+        return await asyncio.to_thread(self.snapshot().text)
 
     def create_invite(self, terms: InviteTerms) -> Invite:
         """A fresh invite. ``IroshError`` (invalid-capability, …)."""
@@ -192,7 +217,9 @@ class Node:
         contact = replace(target.destination.contact, endpoint_id=peer.id, invite=None)
         try:
             self.trust.remember_route(peer.id, contact.addresses, contact.relays, welcome.user or None)
-            self.trust.remember_rendezvous(peer.id, mode, contact.npub, contact.nostr_relays)
+            # What a flag chose for once is not what the peer is met by from now on.
+            remembered = mode if known is None or asked.mode is None else Mode(known.mode)
+            self.trust.remember_rendezvous(peer.id, remembered, contact.npub, contact.nostr_relays)
         except IroshError as error:
             log.warning("cannot note how %s was reached: %s", peer.petname, error)
         return Reached(peer, connection, replace(target.destination, contact=contact), newly_pinned=known is None)

@@ -10,9 +10,14 @@ import msgspec
 from irosh import __version__
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.control import Channel, Operation, parsed_request
+from irosh.node.metrics.summary import session_summary, stream_summaries
 from irosh.node.node import InviteTerms, Node
 from irosh.node.peer_admin import PeerAdmin
 from irosh.node.peer_connection import PeerConnection
+from irosh.transport.interfaces import Path
+from irosh.transport.session.carrier import Carrier
+
+MAX_STREAMS_SHOWN = 4000  # of all connections, so that a status fits a control frame
 
 
 class InviteRequest(msgspec.Struct):
@@ -31,7 +36,7 @@ class PeersRequest(msgspec.Struct):
 
 
 def node_operations(node: Node) -> dict[str, Operation]:
-    """``status``, ``stop``, ``invite`` and ``peers``."""
+    """``status``, ``stop``, ``invite``, ``peers``, ``metrics`` and ``history``."""
     admin = PeerAdmin(node.trust, node.links.close_peer)
 
     async def status(channel: Channel, _request: dict[str, Any]) -> None:
@@ -56,7 +61,22 @@ def node_operations(node: Node) -> dict[str, Operation]:
         asked = parsed_request(request, PeersRequest)
         await channel.answer(admin.run(asked.command, asked.arguments))
 
-    return {"status": status, "stop": stop, "invite": invite, "peers": peers}
+    async def metrics(channel: Channel, _request: dict[str, Any]) -> None:
+        await channel.answer({"text": (await node.metrics_text()).decode()})
+
+    async def history(channel: Channel, _request: dict[str, Any]) -> None:
+        """Have the history in the database reach up to now; whoever asks reads it there."""
+        node.collector.recorder.write(present=True)
+        await channel.answer()
+
+    return {
+        "status": status,
+        "stop": stop,
+        "invite": invite,
+        "peers": peers,
+        "metrics": metrics,
+        "history": history,
+    }
 
 
 def make_invite(node: Node, terms: InviteTerms) -> dict[str, Any]:
@@ -80,6 +100,8 @@ def make_invite(node: Node, terms: InviteTerms) -> dict[str, Any]:
 def node_status(node: Node) -> dict[str, Any]:
     """The node and its connections, for ``irosh status``."""
     contact = node.modes.contact()
+    connections = node.links.connections()
+    shown = MAX_STREAMS_SHOWN // max(1, len(connections))
     return {
         "running": True,
         "version": __version__,
@@ -92,12 +114,15 @@ def node_status(node: Node) -> dict[str, Any]:
         "started_at": node.started_at,
         "addresses": list(contact.addresses),
         "relays": list(contact.relays),
-        "connections": [_connection_status(node, connection) for connection in node.links.connections()],
+        "connections": [_connection_status(node, connection, shown) for connection in connections],
         "audit_entries_lost": node.auditor.lost_entries,
+        "history_rows_lost": node.collector.recorder.lost_rows,
+        "metrics_url": node.metrics_url,
     }
 
 
-def _connection_status(node: Node, connection: PeerConnection) -> dict[str, Any]:
+def _connection_status(node: Node, connection: PeerConnection, shown: int) -> dict[str, Any]:
+    node.collector.refresh(connection)
     peer = node.trust.get(connection.peer_id)
     return {
         "peer": peer.petname if peer else None,
@@ -105,13 +130,26 @@ def _connection_status(node: Node, connection: PeerConnection) -> dict[str, Any]
         "direction": "outgoing" if connection.dialed else "incoming",
         "since": connection.since,
         "streams": connection.serving,
+        "uses_paths": str(connection.session.uses),
+        "carriers": [_carrier_status(carrier) for carrier in connection.session.carriers()],
         **path_summary(connection),
+        **session_summary(connection),
+        "open_streams": len(connection.streams),
+        "stream_list": stream_summaries(connection, max(5, shown)),
     }
+
+
+def _carrier_status(carrier: Carrier) -> dict[str, Any]:
+    """One of the connections that carry a session: ``local`` is the address it is bound to, if it is to one."""
+    return {"local": carrier.local, "since": carrier.since, **_paths_status(carrier.connection.paths())}
 
 
 def path_summary(connection: PeerConnection) -> dict[str, Any]:
     """``path`` (direct, relayed or none), ``rtt_ms`` of the path in use, and all ``paths``."""
-    paths = connection.session.paths()
+    return _paths_status(connection.session.paths())
+
+
+def _paths_status(paths: list[Path]) -> dict[str, Any]:
     selected = next((path for path in paths if path.selected), None)
     return {
         "path": "none" if selected is None else "relayed" if selected.relayed else "direct",

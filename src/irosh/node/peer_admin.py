@@ -9,6 +9,9 @@ from typing import Any
 from irosh.core.capability import parse_capabilities
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import parse_endpoint_id
+from irosh.core.mode import Mode
+from irosh.core.network_options import parse_nostr_relay
+from irosh.core.nostr_key import format_npub, parse_npub
 from irosh.core.trust import Peer, TrustStore
 
 CloseConnections = Callable[[str, IroshError], int]
@@ -28,6 +31,7 @@ class PeerAdmin:
             "show": self.show,
             "add": self.add,
             "rename": self.rename,
+            "mode": self.mode,
             "allow": self.allow,
             "revoke": self.revoke,
             "block": self.block,
@@ -60,6 +64,23 @@ class PeerAdmin:
         peer = self._find(name)
         self._trust.rename(peer.id, new_name)
         return self._changed("peer-rename", peer.id)
+
+    def mode(self, name: str, mode: str, npub: str | None, nostr_relays: Sequence[str]) -> dict[str, Any]:
+        """Set how a peer is met unless a command says otherwise, and where it is found on Nostr."""
+        peer = self._find(name)
+        chosen = Mode(mode)
+        key = None if npub is None else format_npub(parse_npub(npub))
+        relays = [parse_nostr_relay(url) for url in nostr_relays]
+        if chosen is Mode.NOSTR and key is None and peer.npub is None:
+            raise IroshError(
+                ErrorCode.USAGE,
+                f"{peer.petname}'s Nostr key is not known",
+                "give it with --npub; `irosh nostr key` prints it on that machine",
+            )
+        if relays and key is None:
+            key = peer.npub
+        self._trust.remember_rendezvous(peer.id, chosen, key, relays or peer.nostr_relays)
+        return self._changed("peer-mode", peer.id)
 
     def allow(
         self, name: str, capabilities: Sequence[str], replace: bool, expires_in: float | None, lift_expiry: bool

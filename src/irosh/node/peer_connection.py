@@ -25,10 +25,12 @@ from irosh.core.wire import (
 )
 from irosh.node.authorization import Authorizer
 from irosh.node.greeting import Doorway
+from irosh.node.metrics.meter import Meter, Sample
+from irosh.node.metrics.streams import StreamBook
 from irosh.node.services import IncomingStream, Service, refuse_stream
 from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import ConnectionLost, Stream, StreamReset
-from irosh.transport.session.session import Credentials, Session
+from irosh.transport.session.lifetime import CountedStream, Credentials, LinkEvent, SessionLifetime
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ class OpenedStream:
 class PeerConnection:
     """A peer with which this node has a session; :meth:`run` serves it until it ends. ``dialed``: we opened it."""
 
-    def __init__(self, doorway: Doorway, session: Session, *, dialed: bool, instance: bytes = b"") -> None:
+    def __init__(self, doorway: Doorway, session: SessionLifetime, *, dialed: bool, instance: bytes = b"") -> None:
         self._doorway = doorway
         self.session = session
         self.dialed = dialed
@@ -75,6 +77,11 @@ class PeerConnection:
         self._next_flow = count(0 if dialed else 1, 2)
         self._flows: dict[int, Callable[[bytes], None]] = {}
         self._violations = 0
+        self.meter = Meter(time.monotonic())
+        self.streams = StreamBook()
+        self._gaps = 0.0  # seconds without a carrier, but for a gap that lasts
+        session.reports[self._link_changed] = None
+        session.on_forgotten = self.streams.forgotten
         session.on_datagram = self._datagram
         session.allow_streams(PEER_STREAMS, window=PEER_WINDOW)
 
@@ -101,6 +108,7 @@ class PeerConnection:
     async def open(self, service: str, request: msgspec.Struct) -> OpenedStream:
         """Open a stream for the peer's ``service``. ``ConnectionLost`` when the connection is gone."""
         stream = await self.session.open_stream()
+        self.streams.opened(stream, service, request, ours=True)
         try:
             await write_frame(stream, StreamHeader(service, encode_request(request)))
         except StreamReset as error:
@@ -116,16 +124,35 @@ class PeerConnection:
         if flow in self._flows:
             raise IroshError(ErrorCode.PROTOCOL, f"flow {flow} is in use")
         self._flows[flow] = receiver
+        self.streams.flow_began(flow)
 
     def drop_flow(self, flow: int) -> None:
         """End a flow."""
         self._flows.pop(flow, None)
+        self.streams.flow_ended(flow)
 
     def send_flow(self, flow: int, payload: bytes) -> bool:
         """Send one datagram of ``flow``; False when it is too large for the path or the buffer is full."""
         if len(payload) + FLOW_HEADER_SIZE > self.session.max_datagram_size:
             return False
-        return self.session.send_datagram(encode_datagram(flow, payload))
+        sent = self.session.send_datagram(encode_datagram(flow, payload))
+        if sent:
+            self.streams.flow_moved(flow, sent=len(payload))
+        return sent
+
+    # -- measuring
+
+    def measure(self) -> Sample:
+        """Take a sample of what the session does."""
+        session = self.session
+        gap = session.gap if session.is_down else 0.0
+        return self.meter.take(
+            time.monotonic(), session.paths(), session.traffic(), session.reconnects, self._gaps + gap
+        )
+
+    def _link_changed(self, event: LinkEvent) -> None:
+        if event.name == "resumed":
+            self._gaps += event.gap
 
     # -- serving
 
@@ -154,6 +181,7 @@ class PeerConnection:
     def _datagram(self, data: bytes) -> None:
         decoded = decode_datagram(data)
         if decoded is not None and (receiver := self._flows.get(decoded[0])):
+            self.streams.flow_moved(decoded[0], received=len(decoded[1]))
             receiver(decoded[1])
 
     async def _accept_streams(self, group: asyncio.TaskGroup) -> None:
@@ -163,7 +191,7 @@ class PeerConnection:
             stream = await self.session.accept_stream()
             group.create_task(self._serve_stream(stream, places))
 
-    async def _serve_stream(self, stream: Stream, places: asyncio.Semaphore) -> None:
+    async def _serve_stream(self, stream: CountedStream, places: asyncio.Semaphore) -> None:
         try:
             try:
                 served = await self._authorize(stream)
@@ -172,6 +200,8 @@ class PeerConnection:
             if served is None:
                 return
             service, incoming = served
+            if self.session.holds(stream):
+                self.streams.opened(stream, service.name, incoming.request, ours=False)
             self.serving += 1
             try:
                 await service.serve(incoming)

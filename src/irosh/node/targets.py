@@ -11,6 +11,7 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.mode import MANUAL_MODES, Mode
 from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
 from irosh.core.nostr_key import format_npub, parse_npub
+from irosh.core.paths import Paths
 from irosh.core.petname import valid_petname
 from irosh.core.ticket import parse_target
 from irosh.core.trust import Peer, TrustStore
@@ -28,6 +29,7 @@ class TargetRequest(msgspec.Struct, omit_defaults=True, kw_only=True):
     name: str | None = None
     mode: Mode | None = None
     network: NetworkChoice = NOTHING_CHOSEN
+    paths: Paths | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def resolve_target(trust: TrustStore, own_id: str, asked: TargetRequest, exchang
             f"mode {mode} needs somebody to carry the offer and the answer, and this command has nobody",
             "use --offer-file and --answer-file, or another mode",
         )
-    return Target(Destination(contact, mode, asked.network, exchange), peer)
+    return Target(Destination(contact, mode, asked.network, exchange, asked.paths), peer)
 
 
 def _contact(trust: TrustStore, own_id: str, asked: TargetRequest) -> tuple[Contact, Mode, Peer | None]:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
@@ -21,6 +22,8 @@ from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.transport.interfaces import Connection
 from irosh.transport.tasks import to_the_end
 
+FIRST_OFFER = 6.0
+"""Seconds that gathering candidates takes at most."""
 log = logging.getLogger(__name__)
 
 
@@ -37,6 +40,7 @@ class Custom:
         self._host: CustomHost | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._problems: list[IroshError] = []
+        self._gathered = asyncio.Event()
         if hosting is not None and hosting.exchange is not None:
             self._host = CustomHost(identity, hosting, hosting.exchange, self._gather_as_host, self._keep)
             self._own(self._host.run(), "custom host")
@@ -62,6 +66,11 @@ class Custom:
         return Contact(self._identity.id)
 
     async def problems(self) -> list[IroshError]:
+        """What servers and relays did not do for the latest offer; of a host that begins, for its first."""
+        if self._host is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_OFFER):
+                    await self._gathered.wait()
         return list(self._problems)
 
     async def accept(self) -> Connection | None:
@@ -133,6 +142,7 @@ class Custom:
             self._identity.secret, self._options, controlling=controlling, fallback=self._fallback
         )
         self._problems = session.problems
+        self._gathered.set()
         return session
 
     def _keep(self, session: IceSession) -> None:

@@ -52,6 +52,8 @@ def is_hopeless(local: IceDescription, remote: IceDescription) -> bool:
 
 
 def _theory(local: IceDescription, remote: IceDescription) -> str:
+    if _outside(local) & _outside(remote):
+        return "both sides are behind one NAT, which does not lead packets to its own outside back in (hairpinning)"
     here, there = is_symmetric(local), is_symmetric(remote)
     if here and there:
         return "both sides are behind symmetric NATs, between which no direct way is possible"
@@ -79,6 +81,10 @@ def _candidates(description: IceDescription) -> str:
     kinds = Counter(line.split()[7] for line in description.candidates)
     parts = [f"{kinds[kind]} {name}" for kind, name in _NAMES.items() if kinds[kind]]
     return f"{' + '.join(parts)} addresses" if parts else "no address"
+
+
+def _outside(description: IceDescription) -> set[str]:
+    return {line.split()[4] for line in description.candidates if line.split()[7] == "srflx"}
 
 
 def _has(description: IceDescription, kind: str) -> bool:

@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 GATHERING_DEADLINE = 3.0
 SETTLE = 0.75  # seconds for slower servers and interfaces, once one has answered
 KEEPALIVE = 15.0  # RFC 8445 section 11
-TURN_BY_UDP = 1.5  # seconds, before TCP is tried
+TURN_DEADLINE = 5.0  # whoever names a TURN server needs it
+TURN_BY_UDP = 1.0  # seconds of it, before TCP is tried
 MAX_HOST_ADDRESSES = 5  # of each family
 MAX_SERVERS = 4
 # The permission that goes with a channel lasts 5 minutes (RFC 8656 section 9), less than the channel itself.
@@ -205,7 +206,7 @@ async def _allocate(options: NetworkOptions, agent: IceAgent, found: Gathered) -
 async def _allocate_one(server: TurnServer, agent: IceAgent) -> IroshError | None:
     """Add a relayed candidate to ``agent``; the problem if there is none. UDP first, TCP where that is blocked."""
     try:
-        async with asyncio.timeout(GATHERING_DEADLINE):
+        async with asyncio.timeout(TURN_DEADLINE):
             address = await _resolved(server.host, server.port, socket.AF_UNSPEC)
             try:
                 async with asyncio.timeout(TURN_BY_UDP):

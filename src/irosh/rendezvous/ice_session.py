@@ -25,7 +25,7 @@ from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.rendezvous.turn_shim import LOOPBACK, TurnShim, close_allocation
 from irosh.transport.interfaces import Connection, Route
 from irosh.transport.tasks import task_group, to_the_end
-from irosh.transport.wheel import EndpointSettings, WheelEndpoint, bind_endpoint
+from irosh.transport.wheel import EndpointSettings, WheelConnection, WheelEndpoint, bind_endpoint
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ class IceSession:
                 await asyncio.wait((direct, relayed))
             chosen = _usable(direct) or _usable(relayed)
             if chosen is None:
-                raise self._failure(remote, direct.exception(), relayed.exception())
+                raise self._failure(remote, _error(direct), _error(relayed))
             if chosen is _usable(relayed):
                 self.way = "relay"
             return chosen
@@ -193,8 +193,12 @@ class IceSession:
             async with asyncio.timeout(QUIC_DEADLINE):
                 if self._agent.ice_controlling:
                     await asyncio.sleep(_BINDING)
-                    return await self._endpoint.connect(Route(remote.endpoint_id, (), (target,)))
-                return await self._accept(remote.endpoint_id, self._endpoint)
+                    connection = await self._endpoint.connect(Route(remote.endpoint_id, (), (target,)))
+                else:
+                    connection = await self._accept(remote.endpoint_id, self._endpoint)
+                if self.way == "turn":
+                    connection.via = f"turn:{_allocation_host(pair)}"
+                return connection
         except TimeoutError:
             raise IroshError(
                 ErrorCode.UNREACHABLE,
@@ -216,7 +220,7 @@ class IceSession:
             self._shim.endpoint = _loopback_of(self._endpoint.route().addresses)
         return remote
 
-    async def _accept(self, peer_id: str, endpoint: WheelEndpoint) -> Connection:
+    async def _accept(self, peer_id: str, endpoint: WheelEndpoint) -> WheelConnection:
         while (connection := await endpoint.accept()) is not None:
             if connection.peer_id == peer_id:
                 return connection
@@ -310,6 +314,17 @@ def _usable(way: asyncio.Future[Connection]) -> Connection | None:
     if not way.done() or way.cancelled() or way.exception() is not None or way.result().is_closed:
         return None
     return way.result()
+
+
+def _error(way: asyncio.Future[Connection]) -> BaseException | None:
+    """Why a way that has ended cannot be used."""
+    return way.exception() or way.result().close_reason()
+
+
+def _allocation_host(pair: CandidatePair) -> str:
+    """The address of the TURN server that a pair goes by: ours if we have one, else the peer's."""
+    local = pair.local_candidate
+    return str(local.host if local.type == "relay" else pair.remote_addr[0])
 
 
 def _socket_text(host: str, port: int) -> str:

@@ -57,6 +57,41 @@ class Path:
     mtu: int
 
 
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a connection has moved so far, over all its paths: UDP payload bytes and packets.
+
+    ``lost`` are those sent that the peer never acknowledged in time; packets without data are not among the bytes.
+    """
+
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    packets_sent: int = 0
+    packets_received: int = 0
+    bytes_lost: int = 0
+    packets_lost: int = 0
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(
+            self.bytes_sent + other.bytes_sent,
+            self.bytes_received + other.bytes_received,
+            self.packets_sent + other.packets_sent,
+            self.packets_received + other.packets_received,
+            self.bytes_lost + other.bytes_lost,
+            self.packets_lost + other.packets_lost,
+        )
+
+    def __sub__(self, other: Traffic) -> Traffic:
+        return Traffic(
+            self.bytes_sent - other.bytes_sent,
+            self.bytes_received - other.bytes_received,
+            self.packets_sent - other.packets_sent,
+            self.packets_received - other.packets_received,
+            self.bytes_lost - other.bytes_lost,
+            self.packets_lost - other.packets_lost,
+        )
+
+
 @dataclass
 class SpliceCounters:
     """Bytes moved by one splice so far: ``sent`` from the socket to the stream, ``received`` the other way."""
@@ -164,6 +199,9 @@ class Connection(Protocol):
         """How many streams the peer may have open at once, and how many bytes it may send unread (all streams)."""
 
     def paths(self) -> list[Path]: ...
+
+    def traffic(self) -> Traffic:
+        """So far; still known once the connection is closed."""
 
     @property
     def is_closed(self) -> bool: ...

@@ -15,7 +15,16 @@ from iroh import iroh_ffi as iroh
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.transport import fastpath, splice, wheel_splice
 from irosh.transport.close_reason import CLOSE_MOVED, decode_reason, encode_reason
-from irosh.transport.interfaces import ALPN, ConnectionLost, Path, ReceivingTap, Route, SendingTap, StreamReset
+from irosh.transport.interfaces import (
+    ALPN,
+    ConnectionLost,
+    Path,
+    ReceivingTap,
+    Route,
+    SendingTap,
+    StreamReset,
+    Traffic,
+)
 from irosh.transport.wheel_calls import stream_calls
 
 fastpath.install(iroh)
@@ -180,6 +189,8 @@ class WheelConnection:
         self._connection = connection
         self.peer_id: str = connection.remote_id().to_bytes().hex()
         self._end: str | None = None
+        self.via: str | None = None
+        """What carries all its paths, if the engine does not know: a TURN server."""
 
     async def open_stream(self) -> WheelStream:
         return WheelStream(self, await self._ask(self._connection.open_bi()))
@@ -209,8 +220,8 @@ class WheelConnection:
     def paths(self) -> list[Path]:
         return [
             Path(
-                remote=path.remote_addr,
-                relayed=path.is_relay,
+                remote=self.via or path.remote_addr,
+                relayed=path.is_relay or self.via is not None,
                 selected=path.is_selected,
                 rtt=path.rtt_ms / 1000,
                 bytes_sent=path.stats.udp_tx_bytes,
@@ -220,6 +231,17 @@ class WheelConnection:
             )
             for path in self._connection.paths()
         ]
+
+    def traffic(self) -> Traffic:
+        stats = self._connection.stats()
+        return Traffic(
+            bytes_sent=stats.udp_tx_bytes,
+            bytes_received=stats.udp_rx_bytes,
+            packets_sent=stats.udp_tx_datagrams,
+            packets_received=stats.udp_rx_datagrams,
+            bytes_lost=stats.lost_bytes,
+            packets_lost=stats.lost_packets,
+        )
 
     @property
     def is_closed(self) -> bool:

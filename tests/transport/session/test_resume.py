@@ -97,6 +97,60 @@ async def settled(pair: Pair) -> None:
         await asyncio.sleep(0.01)
 
 
+def test_what_is_moved_counts_over_all_connections_and_streams_once_they_are_forgotten() -> None:
+    async def body() -> None:
+        async with sessions() as pair:
+            forgotten: list[tuple[int, int]] = []
+            pair.near.on_forgotten = lambda stream: forgotten.append((stream.log.end, stream.received))
+            stream = await pair.near.open_stream()
+            await stream.write(bytes(MiB))
+            remote = await pair.far.accept_stream()
+            assert pair.near.holds(stream)
+            await remote.read_exactly(MiB)
+            first = pair.near.traffic()
+            assert first.bytes_sent > MiB
+            pair.cut()
+            await asyncio.gather(pair.near.wait_down(), pair.far.wait_down())
+            assert pair.near.traffic().bytes_sent >= first.bytes_sent
+            await pair.renew()
+            await stream.write(bytes(MiB))
+            await stream.finish()
+            await remote.write(b"thanks")
+            await remote.finish()
+            assert await stream.read() == b"thanks"
+            assert await stream.read() == b""
+            while await remote.read(MiB):
+                pass
+            await settled(pair)
+            assert forgotten == [(2 * MiB, 6)]
+            assert not pair.near.holds(stream)
+            assert pair.near.traffic().bytes_sent > 2 * MiB
+            assert pair.far.traffic().bytes_received > 2 * MiB
+        assert pair.near.traffic().bytes_sent > 2 * MiB, "known once the session has ended, too"
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("ending", ["close", "abort"])
+def test_streams_that_are_not_read_to_the_end_are_forgotten(ending: str) -> None:
+    async def body() -> None:
+        async with sessions() as pair:
+            stream = await pair.near.open_stream()
+            await stream.write(b"question")
+            remote = await pair.far.accept_stream()
+            await remote.read_exactly(8)
+            await remote.write(b"answer")
+            await remote.finish()
+            await stream.read_exactly(6)
+            await stream.finish()
+            # Neither has read that the other has finished.
+            await (stream.close() if ending == "close" else stream.abort())
+            await remote.close()
+            await settled(pair)
+
+    asyncio.run(body())
+
+
 def test_spliced_sockets_do_not_notice(tmp_path: object) -> None:
     async def body() -> None:
         async with sessions() as pair:

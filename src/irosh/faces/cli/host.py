@@ -22,6 +22,7 @@ from irosh.faces.cli.output import style
 @click.option("--allow", "capabilities", multiple=True, metavar="CAP", help="What the invite grants; repeatable.")
 @click.option("--invite-uses", type=click.IntRange(1, 10_000), metavar="N", help="Peers that may use it (default 1).")
 @click.option("--invite-expires", metavar="TIME", help="How long it may be used, such as 10m (default 1h).")
+@click.option("--metrics-listen", metavar="[ADDR:]PORT", help="Serve Prometheus metrics by HTTP (127.0.0.1:PORT).")
 @qr_option
 @common_options
 def host(
@@ -31,6 +32,7 @@ def host(
     capabilities: tuple[str, ...],
     invite_uses: int | None,
     invite_expires: str | None,
+    metrics_listen: str | None,
     qr: bool,
 ) -> None:
     """Let peers connect to this machine until interrupted.
@@ -41,7 +43,7 @@ def host(
     In the modes iroh-manual and custom it prints an offer instead, and takes answers on standard input.
     """
     lifetime = parse_duration(invite_expires) if invite_expires else None
-    asyncio.run(_host(settings, network, bind, (capabilities or None, invite_uses, lifetime), qr))
+    asyncio.run(_host(settings, network, bind, (capabilities or None, invite_uses, lifetime), metrics_listen, qr))
 
 
 async def _host(
@@ -49,6 +51,7 @@ async def _host(
     network: NetworkFlags,
     bind: str | None,
     invite: tuple[tuple[str, ...] | None, int | None, float | None],
+    metrics_listen: str | None,
     qr: bool,
 ) -> None:
     from irosh.assembly import NodeOptions, assembled_node
@@ -71,6 +74,7 @@ async def _host(
         network=NetworkChoice(**{**network.choice, "bind": bind}),
         exchange=HostExchange(Blocks(output, network.files(), stdin=True, stdout=True)),
         offered=terms,
+        metrics_listen=metrics_listen,
     )
     async with assembled_node(options) as node:
         loop = asyncio.get_running_loop()
@@ -80,9 +84,14 @@ async def _host(
         def ready() -> None:
             if MANUAL_MODES.issuperset(modes):
                 own = style(node.identity.id[:16], "bold", sys.stderr)
-                output.event("ready", {"id": node.identity.id, "mode": str(modes[0])}, f"This machine is {own}…")
+                output.event(
+                    "ready",
+                    {"id": node.identity.id, "mode": str(modes[0]), "metrics_url": node.metrics_url},
+                    f"This machine is {own}…",
+                )
                 return
             made = make_invite(node, terms)
+            made["metrics_url"] = node.metrics_url
             output.event("ready", made, _welcome(made, qr))
 
         async def warn() -> None:
@@ -101,4 +110,5 @@ async def _host(
 def _welcome(made: dict[str, Any], qr: bool) -> str:
     reach = ", ".join([*made["addresses"], *made["relays"], *made["nostr_relays"]]) or "no address yet"
     own = style(made["id"][:16], "bold", sys.stderr)
-    return f"This machine is {own}…, reachable at {reach}\n{invitation_text(made, sys.stderr, qr=qr)}"
+    metrics = f"Metrics at {made['metrics_url']}\n" if made["metrics_url"] else ""
+    return f"This machine is {own}…, reachable at {reach}\n{metrics}{invitation_text(made, sys.stderr, qr=qr)}"

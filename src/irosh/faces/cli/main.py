@@ -23,6 +23,7 @@ COMMANDS = {
     "peer": ("peer", "peer", "List, name, allow, revoke, block and remove peers."),
     "identity": ("identity", "identity", "Show, export or rotate this machine's key."),
     "status": ("status", "status", "Show the running node, its connections and their paths."),
+    "metrics": ("metrics", "metrics", "Print the running node's metrics for Prometheus."),
     "audit": ("audit", "audit", "Show who connected, what was used and what was refused."),
     "relay": ("relay", "relay", "Run a relay for machines that cannot reach each other directly."),
     "nostr": ("nostr", "nostr", "Show this machine's Nostr key, or run a Nostr relay."),

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from irosh.core.mode import Mode
+from irosh.core.paths import Paths
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,6 +26,7 @@ class NetworkFlags:
     choice: dict[str, Any]
     offer_file: Path | None
     answer_file: Path | None
+    paths: str | None = None
 
     def files(self) -> dict[str, Path | None]:
         """By kind of block, for :class:`irosh.faces.cli.blocks.Blocks`."""
@@ -32,7 +34,7 @@ class NetworkFlags:
 
     def request(self) -> dict[str, Any]:
         """The fields of :class:`irosh.node.targets.TargetRequest`."""
-        return {"mode": self.modes[0] if self.modes else None, "network": self.choice}
+        return {"mode": self.modes[0] if self.modes else None, "network": self.choice, "paths": self.paths}
 
 
 def network_flags(*, hosting: bool) -> Callable[[F], F]:
@@ -84,6 +86,14 @@ def _options(*, hosting: bool) -> list[Callable[[Any], Any]]:
             f"--{read}-file", type=click.Path(path_type=Path), metavar="FILE", help=f"Read the peer's {read} there."
         ),
     ]
+    if not hosting:
+        common.append(
+            option(
+                "--paths",
+                type=click.Choice([str(paths) for paths in Paths]),
+                help="With several networks: use the fastest, small things twice (redundant), or the sum of all.",
+            )
+        )
     if hosting:
         common.append(
             option(
@@ -121,4 +131,5 @@ def _collect(given: dict[str, Any]) -> NetworkFlags:
         choice=choice,
         offer_file=given.pop("offer_file"),
         answer_file=given.pop("answer_file"),
+        paths=given.pop("paths", None),
     )

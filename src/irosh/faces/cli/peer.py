@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from irosh.core.durations import parse_duration
+from irosh.core.mode import Mode
 from irosh.faces.cli.administration import administer
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.table import age, clock_time, fields, printable, table
@@ -70,6 +71,18 @@ def rename(settings: Settings, name: str, new_name: str) -> None:
     """Give a peer another petname."""
     answer = administer(settings, "rename", name=name, new_name=new_name)
     settings.output.result(answer, f"{printable(name)} is now {_named(answer)}")
+
+
+@peer.command()
+@click.argument("name")
+@click.argument("mode", type=click.Choice([str(mode) for mode in Mode]))
+@click.option("--npub", metavar="NPUB", help="The peer's Nostr key, as `irosh nostr key` prints it there.")
+@click.option("--nostr-relay", "nostr_relays", multiple=True, metavar="URL", help="Where it listens; repeatable.")
+@common_options
+def mode(settings: Settings, name: str, mode: str, npub: str | None, nostr_relays: tuple[str, ...]) -> None:
+    """Meet a peer in this way from now on, unless a command says otherwise with --mode."""
+    answer = administer(settings, "mode", name=name, mode=mode, npub=npub, nostr_relays=list(nostr_relays))
+    settings.output.result(answer, f"{_named(answer)} is met by {answer['peer']['mode']}")
 
 
 @peer.command()
@@ -170,5 +183,8 @@ def _description(known: dict[str, Any]) -> str:
             ("runs as", known["remote_user"] or ""),
             ("addresses", " ".join(known["addresses"])),
             ("relays", " ".join(known["relays"])),
+            ("met by", known["mode"]),
+            ("npub", known["npub"] or ""),
+            ("nostr relays", " ".join(known["nostr_relays"])),
         ]
     )

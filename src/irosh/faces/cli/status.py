@@ -1,4 +1,4 @@
-"""``irosh status``: the running node, its connections and the paths they take."""
+"""``irosh status``: the running node, its connections and the paths they take; now, again and again, or in the past."""
 
 from __future__ import annotations
 
@@ -6,25 +6,69 @@ from typing import Any
 
 import click
 
+from irosh.core.durations import parse_duration
+from irosh.core.errors import IroshError
 from irosh.core.state import StateDirectory
 from irosh.faces.cli.options import Settings, common_options
-from irosh.faces.cli.table import age, fields, milliseconds, table
+from irosh.faces.cli.status_view import status_text
 from irosh.node.control_client import attach
+
+NODE_DEADLINE = 5.0  # seconds; a node that is suspended does not answer
+_LEAST_INTERVAL = 0.1
 
 
 @click.command()
+@click.option("--streams", is_flag=True, help="Show what goes over the connections, too.")
+@click.option("--watch", "watching", is_flag=True, help="Again and again, until interrupted.")
+@click.option("--interval", metavar="TIME", help="With --watch: how often (default 2s).")
+@click.option("--history", "past", is_flag=False, flag_value="", metavar="[PEER]", help="What was measured before.")
+@click.option("--since", metavar="TIME", help="With --history: how far back, up to 1d (default 1h).")
 @common_options
-def status(settings: Settings) -> None:
+def status(
+    settings: Settings, streams: bool, watching: bool, interval: str | None, past: str | None, since: str | None
+) -> None:
     """Show the running node, its connections and their paths. Exits with 0 also when none runs."""
+    if interval is not None and not watching:
+        raise click.UsageError("--interval goes with --watch")
+    if since is not None and past is None:
+        raise click.UsageError("--since goes with --history")
+    if past is not None:
+        if watching or streams:
+            raise click.UsageError("--history goes with neither --watch nor --streams")
+        from irosh.faces.cli.status_history import show_history
+
+        show_history(settings, past, parse_duration(since) if since else 3600.0)
+        return
     state = StateDirectory(settings.state_path)
-    if (client := attach(state.control_socket_path)) is not None:
-        with client:
-            found = client.call("status", {})
-        text = _running(found)
-    else:
-        found = _stopped(state)
-        text = _not_running(found)
-    settings.output.result(found, text)
+    if watching:
+        from irosh.faces.cli.status_watch import watch
+
+        pause = max(_LEAST_INTERVAL, parse_duration(interval) if interval else 2.0)
+        watch(settings, pause, lambda: _found_or_gone(state), lambda found: status_text(found, streams=streams))
+        return
+    found = _found(state)
+    settings.output.result(found, "" if settings.json else status_text(found, streams=streams))
+
+
+def _found(state: StateDirectory) -> dict[str, Any]:
+    client = attach(state.control_socket_path)
+    if client is None:
+        return _stopped(state)
+    with client:
+        return client.call("status", {})
+
+
+def _found_or_gone(state: StateDirectory) -> dict[str, Any]:
+    """As :func:`_found`; a node that ends meanwhile, or does not answer, is one that is not there."""
+    client = attach(state.control_socket_path)
+    if client is None:
+        return _stopped(state)
+    with client:
+        client.socket.settimeout(NODE_DEADLINE)
+        try:
+            return client.call("status", {})
+        except IroshError:
+            return _stopped(state)
 
 
 def _stopped(state: StateDirectory) -> dict[str, Any]:
@@ -44,46 +88,3 @@ def _stopped(state: StateDirectory) -> dict[str, Any]:
         "relays": [],
         "connections": [],
     }
-
-
-def _not_running(found: dict[str, Any]) -> str:
-    pid = found["pid"]
-    return fields(
-        [
-            ("node", "not running" if pid is None else f"starting or stopping (process {pid})"),
-            ("id", found["id"] or "none yet: the first `irosh host` or `irosh connect` makes one"),
-            ("state", found["state"]),
-        ]
-    )
-
-
-def _running(found: dict[str, Any]) -> str:
-    kind = "host" if found["hosting"] else "client"
-    lost = found["audit_entries_lost"]
-    summary = fields(
-        [
-            ("node", f"{kind}, process {found['pid']}, up {age(found['started_at'])}, irosh {found['version']}"),
-            ("id", found["id"]),
-            ("state", found["state"]),
-            ("addresses", " ".join(found["addresses"])),
-            ("relays", " ".join(found["relays"])),
-            ("audit", f"{lost} entries could not be written: is the disk full?" if lost else ""),
-        ]
-    )
-    connections = [_row(connection) for connection in found["connections"]]
-    if not connections:
-        return f"{summary}\n\nNo connections."
-    return f"{summary}\n\n{table(('PEER', 'DIRECTION', 'PATH', 'RTT', 'STREAMS', 'SINCE', 'REMOTE'), connections)}"
-
-
-def _row(connection: dict[str, Any]) -> tuple[str, ...]:
-    selected = next((path for path in connection["paths"] if path["selected"]), None)
-    return (
-        connection["peer"] or connection["id"][:10],
-        connection["direction"],
-        connection["path"],
-        milliseconds(connection["rtt_ms"]),
-        str(connection["streams"]),
-        age(connection["since"]),
-        "-" if selected is None else selected["remote"],
-    )

@@ -24,6 +24,11 @@ class TunnelRequest(msgspec.Struct, omit_defaults=True):
     flow: int | None = None
     probe: bool = False
 
+    @property
+    def summary(self) -> str:
+        """What the stream is for, as ``irosh status`` shows it."""
+        return self.source
+
 
 class OpenRequest(TargetRequest, kw_only=True):
     """Operation ``tunnel.open``; ``udp_idle`` in seconds."""

@@ -11,7 +11,17 @@ from irosh.core.errors import ErrorCode
 from irosh.core.session_settings import SessionSettings
 from irosh.core.wire import LENGTH_SIZE, encode_frame, frame_length
 from irosh.transport.interfaces import CarrierStream, Connection, ConnectionLost, StreamReset
-from irosh.transport.session.frames import MAX_ENTRIES, Acks, Control, Live, Ping, Pong, decode_control
+from irosh.transport.session.frames import (
+    MAX_ENTRIES,
+    MAX_PROGRESS,
+    Acks,
+    Control,
+    Live,
+    Ping,
+    Pong,
+    Progress,
+    decode_control,
+)
 from irosh.transport.tasks import first_to_end
 
 MAX_ARRIVING = 256  # streams between arrival and knowing what they are
@@ -39,12 +49,17 @@ class Carrier:
         greeting: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.connection = connection
+        self.local: str | None = None
+        """The address of this machine that it is bound to; None: as the system routes it."""
         self._greeting = greeting
         self.since = time.time()
         self._control = control
         self._settings = settings
-        self._last_heard = time.monotonic()
+        self._clock = asyncio.get_running_loop().time
+        self._last_heard = self._clock()
         self._acks: dict[int, int] = {}
+        self._streams: dict[int, tuple[int, int]] = {}
+        self._lanes: dict[int, int] = {}
         self._others: list[Control] = []
         self._wake = asyncio.Event()
         self._pings = 0
@@ -70,11 +85,37 @@ class Carrier:
         self._acks[stream] = offset
         self._wake.set()
 
+    def progress(self, streams: dict[int, tuple[int, int]], lanes: dict[int, int]) -> None:
+        """Tell the peer, with the next chance, what a :class:`Progress` says; only the latest is kept."""
+        self._streams |= streams
+        self._lanes |= lanes
+        self._wake.set()
+
     def send_live(self, streams: list[int]) -> None:
         """Tell the peer which of our streams live."""
         parts = [streams[start : start + MAX_ENTRIES] for start in range(0, len(streams), MAX_ENTRIES)] or [[]]
         self._others += [Live(part, complete=part is parts[-1]) for part in parts]
         self._wake.set()
+
+    def tell(self, *messages: Control) -> None:
+        """Send ``messages`` with the next chance."""
+        self._others += messages
+        self._wake.set()
+
+    @property
+    def untold(self) -> int:
+        """Messages that wait, but for those of which only the latest counts."""
+        return len(self._others)
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the peer last said something, data of streams aside."""
+        return self._clock() - self._last_heard
+
+    def ping(self) -> None:
+        """Ask the peer for a sign of life."""
+        self._pings += 1
+        self.tell(Ping(self._pings))
 
     async def _closed(self) -> ConnectionLost:
         return await self.connection.wait_closed()
@@ -86,12 +127,11 @@ class Carrier:
             while True:
                 length = frame_length(await self._control.read_exactly(LENGTH_SIZE))
                 message = decode_control(await self._control.read_exactly(length))
-                self._last_heard = time.monotonic()
+                self._last_heard = self._clock()
                 if isinstance(message, Ping):
                     if len(self._others) < MAX_PONGS:
-                        self._others.append(Pong(message.number))
-                        self._wake.set()
-                elif not isinstance(message, Pong):
+                        self.tell(Pong(message.number))
+                else:
                     user.heard(self, message)
         except (StreamReset, EOFError):
             return _given_up("the peer closed the control stream")
@@ -107,10 +147,21 @@ class Carrier:
                 messages = [
                     *others,
                     *(Acks(acks[start : start + MAX_ENTRIES]) for start in range(0, len(acks), MAX_ENTRIES)),
+                    *self._take_progress(),
                 ]
                 await self._control.write(b"".join(encode_frame(message) for message in messages))
         except StreamReset:
             return _given_up("the peer stopped the control stream")
+
+    def _take_progress(self) -> list[Control]:
+        streams = [(number, *state) for number, state in self._streams.items()]
+        lanes = list(self._lanes.items())
+        self._streams.clear()
+        self._lanes.clear()
+        return [
+            Progress(streams[start : start + MAX_PROGRESS], lanes[start : start + MAX_PROGRESS])
+            for start in range(0, max(len(streams), len(lanes)), MAX_PROGRESS)
+        ]
 
     async def _accept(self, user: CarrierUser) -> None:
         places = asyncio.Semaphore(MAX_ARRIVING)
@@ -136,16 +187,14 @@ class Carrier:
         settings = self._settings
         asked_after = self._last_heard - 1
         while True:
-            silence = time.monotonic() - self._last_heard
+            silence = self.silence
             if silence >= settings.dead_after:
                 return _given_up(f"no sign of life from the peer for {silence:.0f} s")
             if silence >= settings.keepalive and asked_after != self._last_heard:
                 asked_after = self._last_heard
-                self._pings += 1
-                self._others.append(Ping(self._pings))
-                self._wake.set()
+                self.ping()
             limit = settings.keepalive if asked_after != self._last_heard else settings.dead_after
-            await asyncio.sleep(max(0.01, limit - (time.monotonic() - self._last_heard)))
+            await asyncio.sleep(max(0.01, limit - self.silence))
 
 
 def _given_up(message: str) -> ConnectionLost:

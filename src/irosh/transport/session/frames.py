@@ -16,8 +16,12 @@ import msgspec
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.wire import MAX_FRAME
 
+MAX_OFFSET = 1 << 62
+NOTHING_WANTED = MAX_OFFSET + 1
+
 # Entries of one message, so that it fits a frame whatever the numbers are.
 MAX_ENTRIES = (MAX_FRAME - 64) // 19
+MAX_PROGRESS = (MAX_FRAME - 64) // (28 + 19)  # of either kind in one
 
 
 class Ping(msgspec.Struct, frozen=True, tag=1, array_like=True):
@@ -33,7 +37,8 @@ class Pong(msgspec.Struct, frozen=True, tag=2, array_like=True):
 
 
 class Acks(msgspec.Struct, frozen=True, tag=3, array_like=True):
-    """How many bytes of which streams have arrived; the end of a stream counts as one more."""
+    """How many bytes of which streams have arrived; the end of a stream counts as one more. :data:`NOTHING_WANTED` of
+    a stream says that nothing more of it will be read."""
 
     streams: list[tuple[int, int]]
 
@@ -46,7 +51,41 @@ class Live(msgspec.Struct, frozen=True, tag=4, array_like=True):
     complete: bool
 
 
-Control = Ping | Pong | Acks | Live
+class Progress(msgspec.Struct, frozen=True, tag=8, array_like=True):
+    """In sessions with several carriers: of each stream, how many bytes have arrived without a gap and up to which one
+    the peer may send; of each lane of the peer's, how many bytes have arrived on it. May be lost: newer ones say it."""
+
+    streams: list[tuple[int, int, int]]
+    lanes: list[tuple[int, int]]
+
+
+class Told(msgspec.Struct, frozen=True, tag=9, array_like=True):
+    """In sessions with several carriers: what must not be lost. Said again until :class:`Heard`; ``number`` is even."""
+
+    number: int
+    stream: int
+    what: int
+    code: int = 0
+
+
+class Heard(msgspec.Struct, frozen=True, tag=10, array_like=True):
+    """The answer to a :class:`Told` with the same number."""
+
+    number: int
+
+
+class Telling(IntEnum):
+    """What is :class:`Told` of a stream."""
+
+    COMPLETE = 0
+    """All of it has arrived here, the end included."""
+    STOP = 1
+    """Nothing more of it is wanted here."""
+    ABORT = 2
+    """Nothing more is wanted, and nothing more is sent."""
+
+
+Control = Ping | Pong | Acks | Live | Progress | Told | Heard
 
 _decoder = msgspec.msgpack.Decoder(Control)
 
@@ -67,6 +106,8 @@ class StartKind(IntEnum):
     """A new stream of the session."""
     RESUMED = 1
     """One that began on an earlier carrier. To be answered."""
+    LANE = 2
+    """Brings pieces of a stream, in sessions with several carriers."""
 
 
 class ReceiveState(IntFlag):
@@ -85,7 +126,6 @@ _START = struct.Struct(">BQQB")
 START_SIZE = _START.size
 _RESUMED = struct.Struct(">?QB")
 RESUMED_SIZE = _RESUMED.size
-MAX_OFFSET = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -113,6 +153,19 @@ class StreamResumed:
     def pack(self) -> bytes:
         """``RESUMED_SIZE`` bytes."""
         return _RESUMED.pack(self.known, self.received, self.state)
+
+
+def pack_lane(stream: int, lane: int) -> bytes:
+    """The beginning of a lane, ``START_SIZE`` bytes: its own number, and that of the stream it brings pieces of."""
+    return _START.pack(StartKind.LANE, stream, lane, 0)
+
+
+def unpack_lane(data: bytes) -> tuple[int, int]:
+    """``(stream, lane)``. ``IroshError`` (protocol-error)."""
+    start = unpack_start(data)
+    if start.kind is not StartKind.LANE:
+        raise IroshError(ErrorCode.PROTOCOL, "a stream is no lane, in a session with several carriers")
+    return start.stream, start.received
 
 
 def unpack_start(data: bytes) -> StreamStart:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import count
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.session_settings import SessionSettings
-from irosh.transport.interfaces import CarrierStream, ConnectionLost, Path, StreamReset, lost
+from irosh.transport.interfaces import CarrierStream, ConnectionLost, StreamReset
 from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.frames import (
+    NOTHING_WANTED,
     RESUMED_SIZE,
     START_SIZE,
     Acks,
@@ -27,117 +23,56 @@ from irosh.transport.session.frames import (
     unpack_resumed,
     unpack_start,
 )
-from irosh.transport.session.numbers import SeenNumbers
-from irosh.transport.session.replay import ReplayBudget
+from irosh.transport.session.lifetime import CountedStream, Credentials, LinkEvent, Report, SessionLifetime
 from irosh.transport.session.stream import READ_AHEAD, SessionStream
+
+__all__ = ["Credentials", "LinkEvent", "Report", "Session"]
 
 log = logging.getLogger(__name__)
 
 START_DEADLINE = 10.0
 RESUME_DEADLINE = 20.0
-OPEN_DEADLINE = 30.0
 ACK_DELAY = 0.05  # seconds, for acknowledgements to gather
 ACK_AFTER = 1024 * 1024  # bytes
 RESUMING = 64  # streams resumed side by side
 NOT_SERVED = 3
 
 
-@dataclass(frozen=True)
-class LinkEvent:
-    """``lost``, ``retry`` (a dial that failed) or ``resumed``; ``gap``: seconds without the peer."""
-
-    name: str
-    error: IroshError | None = None
-    gap: float = 0.0
-
-    def fields(self) -> dict[str, object]:
-        """As the event of a command."""
-        error = {} if self.error is None else {"error": self.error.to_dict()}
-        return {**error, "gap": round(self.gap, 3)} if self.name == "resumed" else dict(error)
-
-
-Report = Callable[[LinkEvent], None]
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """What names a session, and what proves the right to go on with it."""
-
-    session: bytes
-    token: bytes = field(repr=False)
-
-
-class Session:
-    """The same on both sides, but for the numbers of the streams: the ``dialed`` side's are even."""
+class Session(SessionLifetime):
+    """Carried by one connection at a time, the best that the engine finds."""
 
     def __init__(self, first: Carrier, settings: SessionSettings, *, dialed: bool) -> None:
-        self.peer_id = first.connection.peer_id
-        self.settings = settings
-        self.credentials: Credentials | None = None
-        self.resume_for = settings.resume_for
-        self.since = time.time()
-        self.reconnects = 0
-        self.heard_at: float | None = None
-        """When something last came from the peer, if somebody watches for that (``time.monotonic()``)."""
-        self.reports: dict[Report, None] = {}
-        """Called with each event of the link."""
-        self.on_datagram: Callable[[bytes], None] = lambda _data: None
+        super().__init__(first, settings, dialed=dialed)
         self._carrier: Carrier | None = first
-        self._budget = ReplayBudget(settings.replay_buffer, settings.replay_total)
         self._ack_after = ACK_AFTER
         self._streams: dict[int, SessionStream] = {}
-        self._numbers = count(0 if dialed else 1, 2)
-        self._seen = SeenNumbers(1 if dialed else 0)
         self._arrived: asyncio.Queue[SessionStream | None] = asyncio.Queue()
         self._due: dict[int, SessionStream] = {}
         self._ack_timer: asyncio.TimerHandle | None = None
-        self._expiry: asyncio.TimerHandle | None = None
-        self._limits: tuple[int, int] | None = None
         self._live_of_peer: set[int] = set()
-        self._up = asyncio.Event()
-        self._up.set()
-        self._down = asyncio.Event()
-        self._down_reason: ConnectionLost | None = None
-        self._down_since = 0.0
-        self._end: ConnectionLost | None = None
-        self._ended = asyncio.Event()
-        self._group: asyncio.TaskGroup | None = None
 
     # -- life
 
-    async def run(self) -> None:
-        """Carry the session until it ends, then return. Cancelling ends it."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._group = group
-                if self._carrier is not None:
-                    group.create_task(self._serve(self._carrier))
-                await self._ended.wait()
-                raise _Ended
-        except* _Ended:
-            pass
-        finally:
-            self.close(IroshError(ErrorCode.SHUTTING_DOWN, "the other node has stopped"))
+    def _start(self, group: asyncio.TaskGroup) -> None:
+        if self._carrier is not None:
+            group.create_task(self._serve(self._carrier))
+
+    def carriers(self) -> list[Carrier]:
+        return [] if self._carrier is None else [self._carrier]
 
     def established(self, credentials: Credentials, *, resume_for: float, replay_buffer: int) -> None:
-        """Both sides have agreed on how to go on after a loss; ``replay_buffer``: what the peer keeps of a stream."""
-        self.credentials = credentials
-        self.resume_for = min(self.settings.resume_for, max(0.0, resume_for))
+        super().established(credentials, resume_for=resume_for, replay_buffer=replay_buffer)
         self._ack_after = max(16 * 1024, min(ACK_AFTER, replay_buffer // 8))
 
     async def attach(self, carrier: Carrier) -> None:
-        """Go on over ``carrier``, which takes the place of the one before."""
         if self._end is not None:
             carrier.connection.close(self._end)
             return
         if (old := self._carrier) is not None:
-            self._down_since = self.heard_at or time.monotonic()
+            self._down_since = self._last_life()
             self._let_go(old)
             old.connection.close(moved=True)
         self.reconnects += 1
-        if self._expiry is not None:
-            self._expiry.cancel()
-            self._expiry = None
         self._carrier = carrier
         self._live_of_peer.clear()
         if self._limits is not None:
@@ -147,88 +82,25 @@ class Session:
         assert self._group is not None
         self._group.create_task(self._serve(carrier))
         self._group.create_task(self._resume_all(carrier, ours))
-        self._down.clear()
-        self._up.set()
+        self._is_up()
         for stream in self._streams.values():
             if stream.received:
                 self._due[stream.number] = stream
         self._send_acks()
         self.report(LinkEvent("resumed", gap=self.gap))
 
-    def report(self, event: LinkEvent) -> None:
-        """Tell those who watch."""
-        for report in list(self.reports):
-            report(event)
-
-    @contextmanager
-    def watched(self, report: Report) -> Iterator[None]:
-        """Have ``report`` called with each event of the link while the context lasts."""
-        self.reports[report] = None
-        try:
-            yield
-        finally:
-            self.reports.pop(report, None)
-
-    async def wait_down(self) -> ConnectionLost:
-        """Until the session has no carrier; why it lost the last one."""
-        await self._down.wait()
-        assert self._down_reason is not None
-        return self._down_reason
-
-    @property
-    def is_down(self) -> bool:
-        """Whether it waits for a carrier."""
-        return self._carrier is None and self._end is None
-
-    @property
-    def gap(self) -> float:
-        """Seconds since the last sign of life over the last carrier, or since that was lost."""
-        return time.monotonic() - self._down_since
-
-    @property
-    def is_closed(self) -> bool:
-        return self._end is not None
-
-    def close_reason(self) -> ConnectionLost:
-        """Why the session has ended, as an error to raise."""
-        return self._end or lost("the session is closed")
-
-    async def wait_closed(self) -> ConnectionLost:
-        await self._ended.wait()
-        return self.close_reason()
-
-    def close(self, error: IroshError | None = None) -> None:
-        """End the session at once; the peer learns why."""
-        if self._end is None:
-            if self._carrier is not None:
-                self._carrier.connection.close(error)
-            reason = lost("the connection was closed here")
-            self.end(reason if error is None else ConnectionLost(error.code, error.message, error.hint))
-
-    def end(self, reason: ConnectionLost) -> None:
-        """The session is over."""
-        if self._end is not None:
-            return
-        self._end = reason
-        for timer in (self._ack_timer, self._expiry):
-            if timer is not None:
-                timer.cancel()
-        carrier, self._carrier = self._carrier, None
-        if carrier is not None and not carrier.connection.is_closed:
-            carrier.connection.close(reason)
+    def _release(self, reason: ConnectionLost) -> None:
+        self._carrier = None
+        if self._ack_timer is not None:
+            self._ack_timer.cancel()
         for stream in list(self._streams.values()):
             stream.fail(reason)
         self._streams.clear()
         self._arrived.put_nowait(None)
-        self._down_reason = self._down_reason or reason
-        self._up.set()
-        self._down.set()
-        self._ended.set()
 
     # -- what it carries
 
     async def open_stream(self) -> SessionStream:
-        """A new stream. ``ConnectionLost`` when the session has ended, or has been without a carrier for too long."""
         while True:
             carrier = await self._some_carrier()
             try:
@@ -248,7 +120,6 @@ class Session:
             return stream
 
     async def accept_stream(self) -> SessionStream:
-        """The next stream that the peer opens. ``ConnectionLost`` once the session has ended."""
         stream = await self._arrived.get()
         if stream is None:
             self._arrived.put_nowait(None)
@@ -262,36 +133,17 @@ class Session:
     def send_datagram(self, data: bytes) -> bool:
         return self._carrier is not None and self._carrier.connection.send_datagram(data)
 
-    def allow_streams(self, count: int, *, window: int) -> None:
-        self._limits = (count, window)
-        if self._carrier is not None:
-            self._carrier.connection.allow_streams(count, window=window)
-
-    def paths(self) -> list[Path]:
-        """The network paths of the present carrier."""
-        return self._carrier.connection.paths() if self._carrier is not None else []
-
     def streams(self) -> list[SessionStream]:
         """Those that live."""
         return list(self._streams.values())
 
+    def holds(self, stream: CountedStream) -> bool:
+        return stream.number in self._streams
+
     async def _some_carrier(self) -> Carrier:
-        try:
-            async with asyncio.timeout(OPEN_DEADLINE):
-                while True:
-                    if self._end is not None:
-                        raise self._end
-                    if self._carrier is not None:
-                        return self._carrier
-                    self._up.clear()
-                    await self._up.wait()
-        except TimeoutError:
-            reason = self._down_reason
-            raise ConnectionLost(
-                ErrorCode.CONNECTION_LOST,
-                f"the link to the peer is down for {self.gap:.0f} s{f': {reason.message}' if reason else ''}",
-                "it goes on by itself once the peer answers",
-            ) from None
+        while self._carrier is None:
+            await self._wait_up()
+        return self._carrier
 
     def _new_stream(self, number: int, *, ours: bool) -> SessionStream:
         stream = SessionStream(self, number, self._budget, ours=ours)
@@ -310,7 +162,8 @@ class Session:
 
     def forget(self, stream: SessionStream) -> None:
         """See :class:`irosh.transport.session.stream.StreamOwner`."""
-        self._streams.pop(stream.number, None)
+        if self._streams.pop(stream.number, None) is not None:
+            self.on_forgotten(stream)
 
     def _send_acks(self) -> None:
         if self._ack_timer is not None:
@@ -321,61 +174,35 @@ class Session:
             return
         for stream in due.values():
             stream.unacknowledged = 0
-            ended = bool(stream.receive_state & ReceiveState.ENDED)
-            self._carrier.acknowledge(stream.number, stream.received + ended)
+            state = stream.receive_state
+            offset = stream.received + bool(state & ReceiveState.ENDED)
+            self._carrier.acknowledge(stream.number, NOTHING_WANTED if state & ReceiveState.STOPPED else offset)
 
     # -- for the carriers
 
     async def _serve(self, carrier: Carrier) -> None:
-        try:
-            reason = await carrier.serve(self)
-        except IroshError as violation:
-            carrier.connection.close(violation)
-            reason = ConnectionLost(violation.code, violation.message, violation.hint)
-            reason.deliberate = True
-        except Exception:
-            log.exception("%s: a carrier failed", self.peer_id[:10])
-            carrier.connection.close(IroshError(ErrorCode.INTERNAL, "the other node failed"))
-            reason = lost("the carrier failed")
-        self._carrier_lost(carrier, reason)
+        self._carrier_lost(carrier, await self._carried(carrier))
 
     def _carrier_lost(self, carrier: Carrier, reason: ConnectionLost) -> None:
         if carrier is not self._carrier:
             return
         self._let_go(carrier)
-        self._down_reason = reason
         if not carrier.connection.is_closed:
             carrier.connection.close(moved=True)
-        if reason.deliberate or self.credentials is None or not self.resume_for:
-            self.end(reason)
-            return
-        log.info("%s: %s; waiting for up to %.0f s", self.peer_id[:10], reason.message, self.resume_for)
-        self._down_since = self.heard_at or time.monotonic()
-        self._expiry = asyncio.get_running_loop().call_later(self.resume_for, self._expire, reason)
-        self._up.clear()
-        self._down.set()
-        self.report(LinkEvent("lost", reason))
+        self._is_down(reason)
 
     def _let_go(self, carrier: Carrier) -> None:
         self._carrier = None
+        self._past += carrier.connection.traffic()
         for stream in self._streams.values():
             stream.detach()
-
-    def _expire(self, reason: ConnectionLost) -> None:
-        self.end(
-            ConnectionLost(
-                ErrorCode.CONNECTION_LOST,
-                f"{reason.message}, and the peer was not back within {self.resume_for:.0f} s",
-                reason.hint,
-            )
-        )
 
     def heard(self, carrier: Carrier, message: Control) -> None:
         """See :class:`irosh.transport.session.carrier.CarrierUser`."""
         if isinstance(message, Acks):
             for number, offset in message.streams:
                 if (stream := self._streams.get(number)) is not None:
-                    stream.acknowledge(offset)
+                    stream.unwanted() if offset == NOTHING_WANTED else stream.acknowledge(offset)
         elif isinstance(message, Live):
             self._live_of_peer.update(message.streams)
             if message.complete:
@@ -389,23 +216,19 @@ class Session:
                 stream.fail(StreamReset(0))
                 self.forget(stream)
 
-    def datagram(self, data: bytes) -> None:
-        """See :class:`irosh.transport.session.carrier.CarrierUser`."""
-        self.on_datagram(data)
-
-    async def arrive(self, carrier: Carrier, raw: CarrierStream) -> None:
+    async def arrive(self, carrier: Carrier, stream: CarrierStream) -> None:
         """See :class:`irosh.transport.session.carrier.CarrierUser`."""
         try:
             async with asyncio.timeout(START_DEADLINE):
-                data = await raw.read(READ_AHEAD)
-                while 0 < len(data) < START_SIZE and (more := await raw.read(READ_AHEAD)):
+                data = await stream.read(READ_AHEAD)
+                while 0 < len(data) < START_SIZE and (more := await stream.read(READ_AHEAD)):
                     data += more
             if len(data) < START_SIZE:
                 return
-            await self._arrived_as(carrier, raw, unpack_start(data[:START_SIZE]), data[START_SIZE:])
+            await self._arrived_as(carrier, stream, unpack_start(data[:START_SIZE]), data[START_SIZE:])
         except (IroshError, StreamReset, TimeoutError) as error:
             log.info("%s: a stream did not begin: %s", self.peer_id[:10], error)
-            await raw.abort(NOT_SERVED)
+            await stream.abort(NOT_SERVED)
 
     async def _arrived_as(self, carrier: Carrier, raw: CarrierStream, start: StreamStart, early: bytes) -> None:
         if carrier is not self._carrier:
@@ -417,6 +240,8 @@ class Session:
             stream.carry(raw, early=early)
             self._arrived.put_nowait(stream)
             return
+        if start.kind is StartKind.LANE:
+            raise IroshError(ErrorCode.PROTOCOL, "a lane, in a session with one carrier")
         known = self._streams.get(start.stream)
         if known is None and start.state & ReceiveState.UNSURE and self._seen.add(start.stream):
             known = self._new_stream(start.stream, ours=False)
@@ -457,7 +282,3 @@ class Session:
             log.info("%s: stream %d cannot go on: %s", self.peer_id[:10], stream.number, error)
         stream.fail(StreamReset(0))
         self.forget(stream)
-
-
-class _Ended(Exception):
-    """Ends the tasks of a session."""

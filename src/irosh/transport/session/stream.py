@@ -136,6 +136,11 @@ class SessionStream:
             self._wake_writers()
             self._settle()
 
+    def unwanted(self) -> None:
+        """The peer reads nothing more of it."""
+        self.confirmed = True
+        self._end_writing(StreamReset(0))
+
     def fail(self, error: Exception) -> None:
         """End both ways with ``error``."""
         self._read_error = self._read_error or error
@@ -306,12 +311,16 @@ class SessionStream:
         self._early.clear()
         self._read_error = self._read_error or StreamReset(code)
         carrier = self._reader
+        self._owner.arrived(self, 0)  # a peer that has finished would never learn it from its carrier
         self._settle()
         if carrier is not None:
             await carrier.stop(code)
 
     async def abort(self, code: int = 0) -> None:
         carrier = self._reader or self._writer
+        if self._stopped is None and not self._read_end:
+            self._stopped = code
+            self._owner.arrived(self, 0)
         self.fail(StreamReset(code))
         self._owner.forget(self)
         if carrier is not None:
