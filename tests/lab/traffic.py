@@ -190,6 +190,10 @@ class Download:
             self._failure = error
         self.ended = time.monotonic()
 
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.ended is not None
+
     def wait_for(self, size: int) -> None:
         """Until so many bytes have come."""
         wait_until(lambda: self.received >= size or self.ended, timeout=60, what=f"{size} bytes have come")

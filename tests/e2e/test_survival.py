@@ -1,0 +1,111 @@
+"""What runs over a link survives what happens to the network: outages, other addresses, a relay that restarts.
+
+``IROSH_SURVIVAL_MIB=1024 pytest -s`` makes the download larger and prints the figures.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.lab.daily_work import Work, at_work
+from tests.lab.link import Link
+from tests.lab.network import Network
+from tests.lab.pair import Pair, pinned_pair
+from tests.lab.requirements import requires, requires_netns
+from tests.lab.traffic import first_after, longest_gap
+
+pytestmark = [pytest.mark.netns, requires_netns(), requires("tmux")]
+
+IMPATIENT = '[session]\nkeepalive = "2s"\ndead_after = "5s"\nresume = "6s"'
+
+
+@dataclass(frozen=True)
+class Place:
+    """A host and a client with a router between, and the links of both."""
+
+    pair: Pair
+    work: Work
+    host_link: Link
+    client_link: Link
+
+
+@contextmanager
+def working(directory: Path) -> Iterator[Place]:
+    with Network() as network:
+        host, client, router = network.host("host"), network.host("client"), network.router("router")
+        host_link = network.link(host, router, "10.1.0.0/24")
+        client_link = network.link(client, router, "10.2.0.0/24")
+        with (
+            pinned_pair(directory, "--no-relay", host_machine=host, client_machine=client) as pair,
+            at_work(host, pair.client, directory) as work,
+        ):
+            yield Place(pair, work, host_link, client_link)
+
+
+def test_the_link_is_down_for_90_seconds(tmp_path: Path) -> None:
+    with working(tmp_path) as place:
+
+        def outage() -> float:
+            begun = time.monotonic()
+            place.client_link.down()
+            assert place.work.wait_lost(begun) < 33
+            time.sleep(begun + 90 - time.monotonic())
+            place.client_link.up()
+            return time.monotonic()
+
+        place.work.survives(outage)
+        gap = place.work.tunnel.process.wait_event("resumed")["gap"]
+        assert 80 < gap < 110
+
+
+@pytest.mark.parametrize("whose", ["client", "host"])
+def test_an_address_changes(tmp_path: Path, whose: str) -> None:
+    with working(tmp_path) as place:
+
+        def change() -> float:
+            if whose == "client":
+                place.client_link.change_address("10.2.0.77")
+            else:
+                place.host_link.change_address("10.1.0.77")
+            return time.monotonic()
+
+        place.work.survives(change)
+        if whose == "client":
+            assert place.work.events() == [], "the engine has moved the connection"
+
+
+def test_the_host_is_suspended_for_60_seconds(tmp_path: Path) -> None:
+    with working(tmp_path) as place:
+
+        def suspend() -> float:
+            place.pair.host_process.process.send_signal(signal.SIGSTOP)
+            try:
+                time.sleep(60)
+            finally:
+                place.pair.host_process.process.send_signal(signal.SIGCONT)
+            return time.monotonic()
+
+        place.work.survives(suspend)
+        assert 50 < place.work.tunnel.process.wait_event("resumed")["gap"] < 90
+
+
+def test_the_link_comes_and_goes(tmp_path: Path) -> None:
+    with working(tmp_path) as place:
+
+        def flap() -> float:
+            for _ in range(5):
+                place.client_link.down()
+                time.sleep(4)
+                place.client_link.up()
+                first_after(place.work.tcp, time.monotonic(), timeout=30)
+            return time.monotonic()
+
+        place.work.survives(flap)
+        assert longest_gap(place.work.tcp) < 30
