@@ -71,11 +71,14 @@ class TcpBeats:
         except (OSError, ValueError) as error:
             self.failure = repr(error)
 
-    def close(self) -> None:
-        """Send no more; everything sent must come back."""
+    def end(self) -> None:
+        """Send no more, and wait for what is still to come."""
         self._ending.set()
         for thread in self._threads:
             thread.join(TIMEOUT)
+
+    def check(self) -> None:
+        """Everything sent has come back."""
         assert self.failure is None, self.failure
         assert len(self.arrivals) == self._sent, f"{len(self.arrivals)} of {self._sent} lines came back"
 
@@ -89,8 +92,13 @@ def tcp_beats(machine: Host, address: tuple[str, int]) -> Iterator[TcpBeats]:
         sock.settimeout(PATIENCE)
         beats = TcpBeats(sock)
         wait_until(lambda: beats.arrivals, what="the first line comes back")
-        yield beats
-        beats.close()
+        try:
+            yield beats
+        except BaseException:
+            beats.end()
+            raise
+        beats.end()
+        beats.check()
 
 
 class UdpBeats:

@@ -10,7 +10,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.rendezvous.local_addresses import local_addresses
+from irosh.rendezvous.local_addresses import new_address
 from irosh.transport.interfaces import Connection
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,6 @@ MANY = 24
 DIAL_DEADLINE = 10.0
 MOST_DIALS = 5
 GREETING_DEADLINE = 6.0
-LOOK_EVERY = 1.0
 SAY_AGAIN = 30.0  # seconds until the same failure is worth a word again
 
 # Reasons that no redialling mends. Another identity may answer in the wrong network, and the right one in the next.
@@ -65,7 +64,7 @@ class Redial:
     async def run(self) -> None:
         """Return once the session goes on. ``IroshError``: a reason that is final."""
         dials: set[asyncio.Future[Connection]] = set()
-        moved = asyncio.ensure_future(_address_change())
+        moved = asyncio.ensure_future(new_address())
         try:
             pauses = _steady() if self._overlapping else backoff()
             loop = asyncio.get_running_loop()
@@ -80,7 +79,7 @@ class Redial:
                 if moved in done:
                     moved.result()
                     log.info("this machine has a new address: dialling again")
-                    moved = asyncio.ensure_future(_address_change())
+                    moved = asyncio.ensure_future(new_address())
                     pauses = _steady() if self._overlapping else backoff()
                     due = loop.time()
                 for dial in dials & done:
@@ -145,11 +144,3 @@ def _steady() -> Iterator[float]:
 
 def _jitter() -> float:
     return random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
-
-
-async def _address_change() -> None:
-    """Until this machine has got an address that it had not."""
-    before = set(local_addresses())
-    while not (now := set(local_addresses())) - before:
-        before = now
-        await asyncio.sleep(LOOK_EVERY)
