@@ -108,6 +108,11 @@ class Carrier:
         """Messages that wait, but for those of which only the latest counts."""
         return len(self._others)
 
+    @property
+    def silence(self) -> float:
+        """Seconds since the peer last said something, data of streams aside."""
+        return self._clock() - self._last_heard
+
     def ping(self) -> None:
         """Ask the peer for a sign of life."""
         self._pings += 1
@@ -188,14 +193,14 @@ class Carrier:
         settings = self._settings
         asked_after = self._last_heard - 1
         while True:
-            silence = self._clock() - self._last_heard
+            silence = self.silence
             if silence >= settings.dead_after:
                 return _given_up(f"no sign of life from the peer for {silence:.0f} s")
             if silence >= settings.keepalive and asked_after != self._last_heard:
                 asked_after = self._last_heard
                 self.ping()
             limit = settings.keepalive if asked_after != self._last_heard else settings.dead_after
-            await asyncio.sleep(max(0.01, limit - (self._clock() - self._last_heard)))
+            await asyncio.sleep(max(0.01, limit - self.silence))
 
 
 class Place:

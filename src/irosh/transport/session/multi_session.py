@@ -74,7 +74,7 @@ class MultiSession(SessionLifetime):
     async def attach(self, carrier: Carrier) -> None:
         if self._end is None:
             if not self.is_down:
-                self._down_since = self._clock()
+                self._down_since = self._last_life()
             for old in self.carriers():
                 self._let_go(old)
                 old.connection.close(moved=True)

@@ -74,7 +74,7 @@ class Session(SessionLifetime):
             carrier.connection.close(self._end)
             return
         if (old := self._carrier) is not None:
-            self._down_since = self._clock()
+            self._down_since = self._last_life()
             self._let_go(old)
             old.connection.close(moved=True)
         self.reconnects += 1
