@@ -248,6 +248,7 @@ class Links:
         while (connection := await rendezvous.accept()) is not None:
             await places.acquire()
             self._group.create_task(self._admit_and_serve(connection, places))
+            del connection  # the engine keeps the port of an ended session as long as there is any object of it
 
     async def _admit_and_serve(self, connection: Connection, places: asyncio.Semaphore) -> None:
         try:
