@@ -19,6 +19,7 @@ from irosh.transport.session.load import CarrierLoad
 from irosh.transport.session.multi_stream import MultiStream
 from irosh.transport.session.reassembly import WindowBudget
 from irosh.transport.session.repeated import Repeated
+from irosh.transport.small import SmallEvent, SmallQueue
 from irosh.transport.splice import LARGE_CHUNK
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class MultiSession(SessionLifetime):
         self.uses = uses
         self._loads: dict[Carrier, CarrierLoad] = {first: CarrierLoad(self._clock())}
         self._streams: dict[int, MultiStream] = {}
-        self._arrived: asyncio.Queue[MultiStream | None] = asyncio.Queue()
+        self._arrived: SmallQueue[MultiStream | None] = SmallQueue()
         self._parity = 0 if dialed else 1
         self._windows = WindowBudget(settings.replay_total)
         self._repeated = Repeated()
@@ -59,7 +60,7 @@ class MultiSession(SessionLifetime):
         self._due_lanes: dict[int, int] = {}
         self._due_bytes = 0
         self._progress_timer: asyncio.TimerHandle | None = None
-        self._busy = asyncio.Event()
+        self._busy = SmallEvent()
 
     # -- life
 
