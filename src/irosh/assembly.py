@@ -125,7 +125,7 @@ def _modes(identity: Identity, own: NetworkOptions) -> tuple[Modes, RelayFallbac
             relay_token=options.relay_token,
             accepts=hosting is not None,
         )
-        rendezvous = await IrohDefault.start(settings, mdns=options.mdns)
+        rendezvous = await IrohDefault.start(settings, mdns=options.mdns, stun_servers=options.stun_servers)
         started.append(rendezvous)
         await rendezvous.wait_reachable(hosting=hosting is not None)
         return rendezvous

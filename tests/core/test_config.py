@@ -154,6 +154,7 @@ def test_shown_without_secrets(load: Load) -> None:
         ("[host]\ninvite_expires = '1 hour'", "host.invite_expires: '1 hour' is not a duration", "1h30m"),
         ("[tunnel]\nudp_idle = '0s'", "tunnel.udp_idle: duration '0s'", ""),
         ("[tunnel]\nidle = '1s'", "tunnel.idle: there is", "did you mean 'udp_idle'?"),
+        ("[session]\ndead_after = '2s'", "session.dead_after: it has to be longer than keepalive, 15s", "twice"),
         ("[tunnel\n", "not valid TOML", "toml.io"),
         ("a = 1\na = 2", "not valid TOML", ""),
         ("a = " + "[" * 100_000, "not valid TOML", ""),

@@ -82,14 +82,15 @@ class _Waiters:
 class _Wire:
     """Frames under way in one direction of one stream, in order."""
 
-    def __init__(self, link: MemoryLink, to: MemoryConnection) -> None:
-        self._link = link
+    def __init__(self, sender: MemoryConnection, to: MemoryConnection) -> None:
+        self._link = sender.link
+        self._sender = sender
         self._to = to
         self._frames: deque[Callable[[], None]] = deque()
         self._last = 0.0
 
     def send(self, arrive: Callable[[], None]) -> None:
-        if self._link.is_cut:
+        if self._link.is_cut or self._sender.is_closed:
             return
         loop = asyncio.get_running_loop()
         self._frames.append(arrive)
@@ -113,8 +114,8 @@ class _Direction:
     def __init__(self, sender: MemoryConnection, receiver: MemoryConnection) -> None:
         self._sender, self._receiver = sender, receiver
         self._conditions = sender.link.conditions
-        self._there = _Wire(sender.link, receiver)
-        self._back = _Wire(sender.link, sender)
+        self._there = _Wire(sender, receiver)
+        self._back = _Wire(receiver, sender)
         self.on_first: Callable[[], None] | None = None
         """Called once when the first frame arrives."""
         # the sender's view

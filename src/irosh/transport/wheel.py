@@ -332,6 +332,10 @@ class WheelEndpoint:
     async def add_relay(self, url: str, token: str | None) -> None:
         await self._endpoint.insert_relay(_relay_config(url, token))
 
+    async def add_address(self, address: str) -> None:
+        """Tell peers of one more address, ``ip:port``, at which others see this endpoint."""
+        await self._endpoint.add_external_addr(address)
+
     def allow(self, alpn: bytes) -> None:
         """Let others connect for one more protocol. Whoever does so accepts its connections."""
         if alpn not in self._alpns:

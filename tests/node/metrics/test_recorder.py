@@ -51,7 +51,7 @@ def test_a_minute_is_written_once_it_is_over(tmp_path: Path, minute: list[int]) 
     assert (row.period.samples, row.period.bytes_sent, row.period.up) == (2, 30, 4000)
     assert (row.period.rtt_samples, row.period.rtt_sum, row.period.jitter_sum) == (1, 30_000, 1000)
     assert recorder.has_pending
-    recorder.close()
+    recorder.write(present=True)
     assert [each.period.bytes_sent for each in written(path)] == [30, 5]
 
 
@@ -60,7 +60,7 @@ def test_a_minute_can_be_written_in_parts(tmp_path: Path, minute: list[int]) -> 
     for _ in range(3):
         recorder.note(ALICE, sample(10))
         recorder.write(present=True)
-    recorder.close()
+    recorder.write(present=True)
     [row] = written(tmp_path / "irosh.db")
     assert (row.period.samples, row.period.bytes_sent) == (3, 30)
 
@@ -79,7 +79,7 @@ def test_what_cannot_be_written_is_counted_and_stops_nothing(
     assert len(caplog.records) == 1, "not one for each minute"
     path.rmdir()
     recorder.note(ALICE, sample(7))
-    recorder.close()
+    recorder.write(present=True)
     assert [row.period.bytes_sent for row in written(path)] == [7], "it goes on once it can"
 
 
@@ -89,7 +89,7 @@ def test_a_clock_that_is_set_back_loses_nothing(tmp_path: Path, minute: list[int
     minute[0] -= 90
     recorder.note(ALICE, sample(5))
     recorder.write()
-    recorder.close()
+    recorder.write(present=True)
     assert [(row.minute, row.period.bytes_sent) for row in written(tmp_path / "irosh.db")] == [
         (minute[0], 5),
         (minute[0] + 90, 10),

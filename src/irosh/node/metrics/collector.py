@@ -86,7 +86,7 @@ class Collector:
 
     def close(self) -> None:
         """Write what is not yet written. Never raises."""
-        self.recorder.close()
+        self.recorder.write(present=True)
 
     def refresh(self, connection: PeerConnection) -> None:
         """Have the meter of a session show the present, unless it does."""

@@ -93,8 +93,12 @@ class ReplayLog:
         return True
 
     def read(self, offset: int, limit: int) -> bytes:
-        """Up to ``limit`` of the kept bytes from ``offset`` on, which must not be acknowledged; empty at the end."""
-        assert offset >= min(self.acknowledged, self.end)
+        """Up to ``limit`` of the kept bytes from ``offset`` on; empty at the end.
+
+        ``IroshError`` (protocol-error) when the peer has acknowledged bytes that it has not got yet.
+        """
+        if offset < min(self.acknowledged, self.end):
+            raise IroshError(ErrorCode.PROTOCOL, "the peer acknowledges bytes that it cannot have")
         parts: list[memoryview] = []
         position = self._start
         for chunk in self._chunks:
