@@ -22,6 +22,7 @@ from irosh.transport.session.frames import (
     Progress,
     decode_control,
 )
+from irosh.transport.small import SmallEvent
 from irosh.transport.tasks import first_to_end
 
 MAX_ARRIVING = 256  # streams between arrival and knowing what they are
@@ -62,7 +63,7 @@ class Carrier:
         self._streams: dict[int, tuple[int, int]] = {}
         self._lanes: dict[int, int] = {}
         self._others: list[Control] = []
-        self._wake = asyncio.Event()
+        self._wake = SmallEvent()
         self._pings = 0
 
     async def serve(self, user: CarrierUser) -> ConnectionLost:
