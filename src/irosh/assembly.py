@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from irosh.core.bind_address import bind_addresses
-from irosh.core.config import Config, load_config
+from irosh.core.config import load_config
 from irosh.core.identity import Identity, load_or_create_identity
 from irosh.core.mode import Mode
 from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
-from irosh.core.network_options import NetworkOptions, checked_relay
+from irosh.core.network_options import NetworkOptions
 from irosh.core.state import StateDirectory
 from irosh.core.trust import TrustStore
-from irosh.node.metrics.http import metrics_endpoint
 from irosh.node.node import DEFAULT_TERMS, InviteTerms, Node
 from irosh.node.operations import node_operations
 from irosh.rendezvous.interfaces import Exchange, Hosting, Rendezvous
@@ -57,7 +56,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         stack.enter_context(state.lock())
         identity = load_or_create_identity(state.identity_path)
         trust = stack.enter_context(TrustStore(state.database_path))
-        modes, fallback = _modes(identity, options.network.applied_to(network_options(config)))
+        modes, fallback = _modes(identity, options.network.applied_to(config.network_options()))
         shell = ShellService(identity)
         try:
             node = Node(
@@ -91,24 +90,10 @@ async def _metrics_served(node: Node, address: str | None) -> AsyncIterator[None
     if address is None or not node.hosting:
         yield
         return
+    from irosh.node.metrics.http import metrics_endpoint  # late: it brings the relay's parts with it
+
     async with metrics_endpoint(address, node.metrics_text) as node.metrics_url:
         yield
-
-
-def network_options(config: Config) -> NetworkOptions:
-    """What the configuration says of the network."""
-    relays = config.network.relays
-    return NetworkOptions(
-        relays=None if relays is None else tuple(checked_relay(url) for url in relays),
-        bind=config.network.bind,
-        stun_servers=config.network.stun_servers,
-        turn_servers=config.network.turn_servers,
-        nostr_relays=config.network.nostr_relays,
-        nsec_file=config.network.nsec_file,
-        max_sessions=config.network.max_sessions,
-        mdns=config.network.mdns,
-        relay_token=config.relay_token,
-    )
 
 
 def _modes(identity: Identity, own: NetworkOptions) -> tuple[Modes, RelayFallback]:

@@ -57,7 +57,7 @@ class StreamPlan:
 class Outage:
     """``after`` seconds the link is cut, which the ends notice as said (None: not by themselves); ``down`` seconds
     later one end has a new connection (``first``), after ``gap`` more the other. Not ``cut``: the new one replaces
-    one that works."""
+    one that works. ``frames``: not after a time, but once so many have arrived by the link, or in the end after 3 s."""
 
     after: float
     cut: bool
@@ -65,6 +65,7 @@ class Outage:
     down: float
     gap: float
     first: int
+    frames: int | None = None
 
 
 @dataclass(frozen=True)
@@ -192,9 +193,16 @@ class Play:
     async def _network(self, sessions: tuple[Session, Session]) -> None:
         second: asyncio.Task[None] | None = None
         for outage in self.scenario.outages:
-            await asyncio.sleep(outage.after)
-            if outage.cut:
-                self._link.cut(*outage.noticed)
+            if outage.frames is None:
+                await asyncio.sleep(outage.after)
+                if outage.cut:
+                    self._link.cut(*outage.noticed)
+            else:
+                self._link.cut_after(outage.frames, *outage.noticed)
+                waited = 0
+                while not self._link.is_cut and waited < 60:
+                    await asyncio.sleep(0.05)
+                    waited += 1
             await asyncio.sleep(outage.down)
             link = self._new_link()
             controls = await greet_over(link)

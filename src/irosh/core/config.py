@@ -35,7 +35,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -47,11 +47,8 @@ from irosh.core.endpoint_address import check_relay_url
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.listen_address import format_listen_address
 from irosh.core.network_options import (
-    DEFAULT_MAX_SESSIONS,
-    DEFAULT_NOSTR_RELAYS,
-    DEFAULT_STUN_SERVERS,
     MAX_SERVERS,
-    TurnServer,
+    NetworkOptions,
     parse_nostr_relay,
     parse_stun_server,
     parse_turn_server,
@@ -70,22 +67,6 @@ _LEAST_REPLAY, _MOST_REPLAY = 64 * 1024, 1024**3
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkConfig:
-    """``[network]``."""
-
-    relays: tuple[str, ...] | None = None
-    """Relay URLs; None: iroh's public relays; empty: none."""
-    bind: str = "0.0.0.0:0"
-    """UDP address of the QUIC endpoint, ``ADDRESS:PORT``; port 0 is any free one."""
-    stun_servers: tuple[str, ...] = DEFAULT_STUN_SERVERS
-    turn_servers: tuple[TurnServer, ...] = ()
-    nostr_relays: tuple[str, ...] = DEFAULT_NOSTR_RELAYS
-    nsec_file: Path | None = None
-    max_sessions: int = DEFAULT_MAX_SESSIONS
-    mdns: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +100,17 @@ class MetricsConfig:
 class Config:
     """The whole configuration."""
 
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    network: NetworkOptions = field(default_factory=NetworkOptions)
     relay_tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Bearer tokens by relay URL. Secret; :meth:`relay_token` looks one up."""
     host: HostConfig = field(default_factory=HostConfig)
     tunnel: TunnelConfig = field(default_factory=TunnelConfig)
     session: SessionSettings = field(default_factory=SessionSettings)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+
+    def network_options(self) -> NetworkOptions:
+        """``[network]``, with the tokens for relays."""
+        return replace(self.network, relay_token=self.relay_token)
 
     def relay_token(self, url: str) -> str | None:
         """The bearer token for the relay at ``url``, in any case and with or without the final slash."""
@@ -245,9 +230,9 @@ def _config(root: _Table) -> Config:
     return config
 
 
-def _network(table: _Table) -> NetworkConfig:
-    default = NetworkConfig()
-    network = NetworkConfig(
+def _network(table: _Table) -> NetworkOptions:
+    default = NetworkOptions()
+    network = NetworkOptions(
         relays=table.take("relays", _relays, default.relays),
         bind=table.take("bind", _bind, default.bind),
         stun_servers=table.take("stun_servers", _each(parse_stun_server), default.stun_servers),

@@ -48,6 +48,7 @@ outages = st.builds(
     moments,
     moments,
     st.integers(0, 1),
+    frames=st.none() | st.integers(0, 40),
 )
 conditions = st.builds(
     Conditions,
@@ -70,7 +71,7 @@ scenarios = st.builds(
 
 @given(scenarios)
 @settings(
-    max_examples=RUNS or 250,
+    max_examples=RUNS or 200,
     derandomize=not RUNS,
     deadline=None,
     print_blob=True,

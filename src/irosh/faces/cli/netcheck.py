@@ -34,7 +34,6 @@ def netcheck(
         raise click.UsageError("--relay and --no-relay exclude each other")
     if stun_servers and no_stun:
         raise click.UsageError("--stun-server and --no-stun exclude each other")
-    from irosh.assembly import network_options
     from irosh.core.config import load_config
     from irosh.core.network_choice import NetworkChoice
     from irosh.core.state import StateDirectory
@@ -43,7 +42,8 @@ def netcheck(
     choice = NetworkChoice(
         relays=() if no_relay else relays or None, stun_servers=() if no_stun else stun_servers or None
     )
-    options = choice.applied_to(network_options(load_config(StateDirectory(settings.state_path).config_path)))
+    config = load_config(StateDirectory(settings.state_path).config_path)
+    options = choice.applied_to(config.network_options())
     asked = _public_relays() if options.relays is None else options.relays
     report = asyncio.run(check_network(options.stun_servers, asked, options.relay_token))
     line = advice(report)
