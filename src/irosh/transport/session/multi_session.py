@@ -29,8 +29,8 @@ MAX_CARRIERS = 8
 MAX_STREAMS = 16 * 1024
 MAX_UNTOLD = 64 * 1024  # answers that the peer asks for and does not read
 START_DEADLINE = 10.0
-PROGRESS_DELAY = 0.01  # seconds, for what arrives to gather
-PROGRESS_AFTER = 128 * 1024  # bytes
+PROGRESS_DELAY = 0.02  # seconds, for what arrives to gather
+PROGRESS_AFTER = 1024 * 1024  # bytes
 NOT_SERVED = 3
 
 
