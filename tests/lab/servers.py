@@ -37,7 +37,11 @@ def unix_server(handler: StreamHandler, path: Path) -> Iterator[None]:
 @contextmanager
 def udp_server(handler: PacketHandler) -> Iterator[int]:
     """Answers each packet with what ``handler`` makes of it and its sender, if anything; gives the port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    # Both made here, so that they are on the same machine: whoever ends the block may be on another.
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker,
+    ):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
         sock.bind(("127.0.0.1", 0))
         closing = threading.Event()
@@ -57,8 +61,7 @@ def udp_server(handler: PacketHandler) -> Iterator[int]:
             yield int(sock.getsockname()[1])
         finally:
             closing.set()
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
-                waker.sendto(b"", sock.getsockname())
+            waker.sendto(b"", sock.getsockname())
             thread.join()
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.mode import Mode
@@ -16,8 +16,10 @@ from irosh.core.paths import Paths
 from irosh.core.trust import TrustStore
 from irosh.core.wire import Resume
 from irosh.node.greeting import Doorway, Greeted, hear_hello, hear_welcome, say_hello, say_welcome
+from irosh.node.link_watch import LinkWatch
 from irosh.node.metrics.collector import Collector
 from irosh.node.peer_connection import PeerConnection
+from irosh.node.redialling import FINAL, Redial, backoff
 from irosh.node.resumption import claimed_session, joinable, new_credentials, peer_uses
 from irosh.rendezvous.interfaces import Contact, Exchange, Meeting, Rendezvous
 from irosh.rendezvous.modes import Modes
@@ -25,26 +27,18 @@ from irosh.transport.interfaces import Connection, ConnectionLost, StreamReset
 from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.kinds import new_session
 from irosh.transport.session.lifetime import Credentials, LinkEvent, Report, SessionLifetime
+from irosh.transport.tasks import first_to_end
 
 log = logging.getLogger(__name__)
 
 MAX_STRANGERS = 256  # connections between handshake and admission; each has a deadline
 MAX_CONNECTIONS_OF_ONE = 32  # of one admitted peer
-BACKOFF_FIRST, BACKOFF_MOST = 0.5, 30.0
 SHORT_LIVED = 2.0  # a carrier that lives no longer is no reason to dial at once again
-REDIAL_DEADLINE = 12.0  # of one attempt: the network may return while an attempt waits in vain
-# Reasons that no redialling mends.
-FINAL = frozenset(
-    {
-        ErrorCode.UNKNOWN_PEER,
-        ErrorCode.BLOCKED,
-        ErrorCode.REVOKED,
-        ErrorCode.INVITE_INVALID,
-        ErrorCode.INVITE_EXPIRED,
-        ErrorCode.INVITE_USED,
-        ErrorCode.IDENTITY_MISMATCH,
-    }
-)
+# Reasons for which no new session is tried.
+ENDS = FINAL - {ErrorCode.SESSION_UNKNOWN} | {ErrorCode.IDENTITY_MISMATCH}
+# Modes in which a peer that has gone silent is dialled anew while its connection may yet answer. In the others somebody
+# would be asked for a paste.
+BY_ITSELF = frozenset({Mode.IROH_DEFAULT, Mode.NOSTR})
 
 
 @dataclass(frozen=True)
@@ -179,39 +173,43 @@ class Links:
                 log.exception("%s: no further paths", peer.peer_id[:10])
 
     async def _carry_on(self, peer: PeerConnection, destination: Destination) -> None:
-        """Find the session its next carrier, whenever it has lost one."""
+        """Find the session its next carrier, whenever it has lost one or nothing comes through it any more."""
         session = peer.session
+        watch = LinkWatch(session)
         clock = asyncio.get_running_loop().time
         found, pauses = float("-inf"), backoff()
-        while not session.is_closed:
-            await session.wait_down()
-            if clock() - found > SHORT_LIVED:
-                pauses = backoff()
+        while True:
+            await watch.trouble(early=destination.mode in BY_ITSELF)
+            if session.is_closed:
+                return
+            if clock() - found < SHORT_LIVED:
+                await asyncio.sleep(next(pauses))
             else:
-                await asyncio.sleep(next(pauses))
-            while session.is_down:
-                try:
-                    await self._resume(session, destination)
-                    found = clock()
-                    break
-                except IroshError as error:
-                    failure = error
-                except Exception:
-                    log.exception("%s: the link is not renewed", session.peer_id[:10])
-                    failure = IroshError(ErrorCode.INTERNAL, "this node failed to renew the link")
-                if failure.code in FINAL or failure.code is ErrorCode.SESSION_UNKNOWN:
-                    session.end(ConnectionLost(failure.code, failure.message, failure.hint))
-                    return
-                session.report(LinkEvent("retry", failure))
-                await asyncio.sleep(next(pauses))
+                pauses = backoff()
+            redial = Redial(
+                partial(self._redial, destination, watch),
+                partial(self._go_on, session),
+                partial(_tell_retry, session),
+                overlapping=destination.mode is Mode.IROH_DEFAULT,
+            )
+            try:
+                await first_to_end(redial.run(), watch.well(redial.is_greeting))
+            except IroshError as error:
+                session.end(ConnectionLost(error.code, error.message, error.hint))
+                return
+            except Exception:
+                log.exception("%s: the link is not renewed", session.peer_id[:10])
+                _tell_retry(session, IroshError(ErrorCode.INTERNAL, "this node failed to renew the link"))
+            found = clock()
 
-    async def _resume(self, session: SessionLifetime, destination: Destination) -> None:
-        try:
-            async with asyncio.timeout(REDIAL_DEADLINE if destination.mode is Mode.IROH_DEFAULT else None):
-                meeting = await self._meet(destination)
-        except TimeoutError:
-            raise IroshError(ErrorCode.UNREACHABLE, "the peer does not answer") from None
-        connection = meeting.connection
+    async def _redial(self, destination: Destination, watch: LinkWatch) -> Connection:
+        if destination.mode is Mode.IROH_DEFAULT:
+            addresses = dict.fromkeys([*watch.remotes, *destination.contact.addresses])
+            destination = replace(destination, contact=replace(destination.contact, addresses=tuple(addresses)))
+        return (await self._meet(destination)).connection
+
+    async def _go_on(self, session: SessionLifetime, connection: Connection) -> None:
+        """Have the peer carry on with the session over ``connection``."""
         try:
             credentials = session.credentials
             if connection.peer_id != session.peer_id or credentials is None:
@@ -231,7 +229,7 @@ class Links:
             on_event(LinkEvent("lost", reason))
             pauses = backoff()
             while True:
-                if reason.code in FINAL:
+                if reason.code in ENDS:
                     return
                 await asyncio.sleep(next(pauses))
                 try:
@@ -239,7 +237,7 @@ class Links:
                     break
                 except IroshError as error:
                     on_event(LinkEvent("retry", error))
-                    if error.code in FINAL:
+                    if error.code in ENDS:
                         return
             on_event(LinkEvent("restored"))
 
@@ -250,6 +248,7 @@ class Links:
         while (connection := await rendezvous.accept()) is not None:
             await places.acquire()
             self._group.create_task(self._admit_and_serve(connection, places))
+            del connection  # the engine keeps the port of an ended session as long as there is any object of it
 
     async def _admit_and_serve(self, connection: Connection, places: asyncio.Semaphore) -> None:
         try:
@@ -345,9 +344,9 @@ class Links:
             log.warning("cannot note when %s was last seen: %s", peer.peer_id[:10], error)
 
 
-def backoff() -> Iterator[float]:
-    """Pauses in seconds that grow up to ``BACKOFF_MOST``, with jitter so that many nodes do not dial in step."""
-    pause = BACKOFF_FIRST
-    while True:
-        yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
-        pause = min(pause * 2, BACKOFF_MOST)
+def _tell_retry(session: SessionLifetime, error: IroshError) -> None:
+    if error.code in ENDS:
+        # Another identity answers in this network: an end for who begins, no answer for who goes on.
+        error = IroshError(ErrorCode.UNREACHABLE, error.message, error.hint)
+    if session.is_down:
+        session.report(LinkEvent("retry", error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Iterable
 
@@ -40,3 +41,11 @@ def reachable_addresses(bound: Iterable[str]) -> tuple[str, ...]:
         elif not (address.is_loopback or address.is_link_local):
             found[f"{bracketed(str(address))}:{port}"] = None
     return tuple(sorted(found, key=lambda address: address.startswith("[")))
+
+
+async def new_address(every: float = 1.0) -> None:
+    """Until this machine has got an address that it had not: another network, or the same one again."""
+    before = set(local_addresses())
+    while not (now := set(local_addresses())) - before:
+        before = now
+        await asyncio.sleep(every)

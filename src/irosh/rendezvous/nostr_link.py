@@ -14,6 +14,7 @@ from irosh.core import nostr_frames
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.nostr_frames import Challenge, EventMessage, Notice, Subscribed, Unsubscribed, Verdict
 from irosh.core.wording import escape
+from irosh.rendezvous.local_addresses import new_address
 from irosh.transport.relay.limits import TokenBucket
 from irosh.transport.tasks import first_to_end
 
@@ -29,6 +30,9 @@ SUBSCRIBE_DEADLINE = 10.0
 CLOSE_DEADLINE = 1.0
 PING_INTERVAL = 15.0
 BACKOFF_FIRST, BACKOFF_MOST = 0.5, 60.0
+WANTED_AFTER = 2.0
+"""Seconds after which a relay is tried again when there is something to send."""
+LOOK_EVERY = 2.0
 STEADY = 30.0
 """Seconds after which a connection counts as good, and the backoff begins anew."""
 EVENT_LIFETIME = 10.0
@@ -116,8 +120,23 @@ class RelayLink:
             log.info("Nostr relay %s: %s", self.url, self._problem)
             if time.monotonic() - began > STEADY:
                 delay = BACKOFF_FIRST
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, keeps no secret
-            delay = min(2 * delay, BACKOFF_MOST)
+            pause = delay * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, keeps no secret
+            if await first_to_end(_slept(pause), self._wanted_again(), _moved()):
+                delay = BACKOFF_FIRST
+            else:
+                delay = min(2 * delay, BACKOFF_MOST)
+
+    async def _wanted_again(self) -> bool:
+        await asyncio.sleep(WANTED_AFTER)
+        self._drop_expired()
+        if not self._waiting:
+            self._more.clear()
+            await self._more.wait()
+        return False
+
+    def _drop_expired(self) -> None:
+        while self._waiting and self._waiting[0][0] <= time.monotonic():
+            self._waiting.popleft()
 
     async def _connected_once(self) -> str:
         """One connection, to its end; why it ended."""
@@ -134,7 +153,10 @@ class RelayLink:
                 max_size=nostr_frames.MAX_FRAME,
                 compression=None,  # what is encrypted does not get smaller
             ) as websocket:
-                await first_to_end(self._read(websocket), self._write(websocket), self._subscribed_in_time())
+                if await first_to_end(
+                    self._read(websocket), self._write(websocket), self._subscribed_in_time(), _moved()
+                ):
+                    return "this machine has a new address"
         except ConnectionClosed as error:
             received = error.rcvd
             reason = f" ({escape(received.reason, _TEXT)})" if received is not None and received.reason else ""
@@ -211,6 +233,17 @@ class RelayLink:
             self._sent.set()
             self._more.clear()
             await self._more.wait()
+
+
+async def _slept(seconds: float) -> bool:
+    await asyncio.sleep(seconds)
+    return False
+
+
+async def _moved() -> bool:
+    """What was connected from another address may be dead without a sign."""
+    await new_address(LOOK_EVERY)
+    return True
 
 
 class _Unusable(Exception):

@@ -15,6 +15,7 @@ from iroh import iroh_ffi as iroh
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.transport import fastpath, splice, wheel_splice
 from irosh.transport.close_reason import CLOSE_MOVED, decode_reason, encode_reason
+from irosh.transport.collecting import collect_soon
 from irosh.transport.interfaces import (
     ALPN,
     ConnectionLost,
@@ -401,6 +402,7 @@ class WheelEndpoint:
             await asyncio.wait((acceptor,), timeout=CLOSE_DEADLINE)
             acceptor.cancel()
             await asyncio.gather(acceptor, return_exceptions=True)
+        collect_soon()
 
 
 def _text(error: Any) -> str:

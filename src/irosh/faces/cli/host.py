@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from typing import Any
@@ -82,6 +83,7 @@ async def _host(
             loop.add_signal_handler(number, node.stop)
 
         def ready() -> None:
+            gc.freeze()  # what there is by now stays; collections, which stop everything, need not look at it
             if MANUAL_MODES.issuperset(modes):
                 own = style(node.identity.id[:16], "bold", sys.stderr)
                 output.event(

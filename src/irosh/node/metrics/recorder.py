@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import closing
-from pathlib import Path
 
-from irosh.core.database import Database
 from irosh.core.errors import IroshError
 from irosh.core.metrics_history import MetricsHistory, Period, Row
 from irosh.node.metrics.meter import Sample
@@ -18,10 +15,10 @@ _REPORT_EVERY = 600.0
 
 
 class Recorder:
-    """Gathers samples by peer and minute, and writes a minute once it is over. ``path``: of the state database."""
+    """Gathers samples by peer and minute, and writes a minute once it is over."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, history: MetricsHistory) -> None:
+        self._history = history
         self._pending: dict[tuple[int, str], Period] = {}
         self._reported = float("-inf")
         self.lost_rows = 0
@@ -56,8 +53,7 @@ class Recorder:
         for row in rows:
             del self._pending[row.minute, row.peer_id]
         try:
-            with closing(Database(self._path)) as database:  # once a minute; no file stays open for it
-                MetricsHistory(database).add(rows, now)
+            self._history.add(rows, now)
         except IroshError as error:
             self.lost_rows += len(rows)
             if time.monotonic() - self._reported > _REPORT_EVERY:

@@ -17,7 +17,7 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec, parse_listen
 from irosh.node.control import Channel, parsed_request
 from irosh.node.exchange import ChannelExchange
-from irosh.node.links import FINAL, Destination
+from irosh.node.links import ENDS, Destination
 from irosh.node.node import Node
 from irosh.node.operations import path_summary
 from irosh.node.peer_connection import PeerConnection
@@ -79,7 +79,7 @@ async def _open(node: Node, channel: Channel, asked: OpenRequest, mappings: Sequ
             events.put_nowait((event, fields))
 
     def link_changed(event: LinkEvent) -> None:
-        if event.error is not None and event.error.code in FINAL and not ended.done():
+        if event.error is not None and event.error.code in ENDS and not ended.done():
             ended.set_exception(event.error)
         else:
             report(event.name, event.fields())

@@ -22,6 +22,7 @@ from irosh.transport.session.frames import (
     Progress,
     decode_control,
 )
+from irosh.transport.small import SmallEvent
 from irosh.transport.tasks import first_to_end
 
 MAX_ARRIVING = 256  # streams between arrival and knowing what they are
@@ -62,7 +63,7 @@ class Carrier:
         self._streams: dict[int, tuple[int, int]] = {}
         self._lanes: dict[int, int] = {}
         self._others: list[Control] = []
-        self._wake = asyncio.Event()
+        self._wake = SmallEvent()
         self._pings = 0
 
     async def serve(self, user: CarrierUser) -> ConnectionLost:
@@ -107,6 +108,11 @@ class Carrier:
     def untold(self) -> int:
         """Messages that wait, but for those of which only the latest counts."""
         return len(self._others)
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the peer last said something, data of streams aside."""
+        return self._clock() - self._last_heard
 
     def ping(self) -> None:
         """Ask the peer for a sign of life."""
@@ -188,14 +194,14 @@ class Carrier:
         settings = self._settings
         asked_after = self._last_heard - 1
         while True:
-            silence = self._clock() - self._last_heard
+            silence = self.silence
             if silence >= settings.dead_after:
                 return _given_up(f"no sign of life from the peer for {silence:.0f} s")
             if silence >= settings.keepalive and asked_after != self._last_heard:
                 asked_after = self._last_heard
                 self.ping()
             limit = settings.keepalive if asked_after != self._last_heard else settings.dead_after
-            await asyncio.sleep(max(0.01, limit - (self._clock() - self._last_heard)))
+            await asyncio.sleep(max(0.01, limit - self.silence))
 
 
 class Place:

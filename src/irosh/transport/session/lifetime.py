@@ -20,6 +20,7 @@ from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.frames import Control
 from irosh.transport.session.numbers import SeenNumbers
 from irosh.transport.session.replay import ReplayBudget, ReplayLog
+from irosh.transport.small import SmallEvent
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ OPEN_DEADLINE = 30.0
 
 @dataclass(frozen=True)
 class LinkEvent:
-    """``lost``, ``retry`` (a dial that failed) or ``resumed``; ``gap``: seconds since the loss."""
+    """``lost``, ``retry`` (a dial that failed) or ``resumed``; ``gap``: seconds without the peer."""
 
     name: str
     error: IroshError | None = None
@@ -79,6 +80,8 @@ class SessionLifetime(ABC):
         self.resume_for = settings.resume_for
         self.since = time.time()
         self.reconnects = 0
+        self.heard_at: float | None = None
+        """When something last came from the peer, if somebody watches for that; by the event loop's clock."""
         self.reports: dict[Report, None] = {}
         """Called with each event of the link."""
         self.on_datagram: Callable[[bytes], None] = lambda _data: None
@@ -90,14 +93,14 @@ class SessionLifetime(ABC):
         self._seen = SeenNumbers(1 if dialed else 0)
         self._expiry: asyncio.TimerHandle | None = None
         self._limits: tuple[int, int] | None = None
-        self._up = asyncio.Event()
+        self._up = SmallEvent()
         self._up.set()
-        self._down = asyncio.Event()
+        self._down = SmallEvent()
         self._down_reason: ConnectionLost | None = None
         self._clock = asyncio.get_running_loop().time
         self._down_since = 0.0
         self._end: ConnectionLost | None = None
-        self._ended = asyncio.Event()
+        self._ended = SmallEvent()
         self._group: asyncio.TaskGroup | None = None
 
     # -- what it carries
@@ -211,8 +214,13 @@ class SessionLifetime(ABC):
 
     @property
     def gap(self) -> float:
-        """Seconds since the last carrier was lost."""
+        """Seconds since the last sign of life over the last carrier, or since that was lost."""
         return self._clock() - self._down_since
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes sent that the peer has not acknowledged."""
+        return self._budget.used
 
     @property
     def is_closed(self) -> bool:
@@ -288,11 +296,14 @@ class SessionLifetime(ABC):
             self.end(reason)
             return
         log.info("%s: %s; waiting for up to %.0f s", self.peer_id[:10], reason.message, self.resume_for)
-        self._down_since = self._clock()
+        self._down_since = self._last_life()
         self._expiry = asyncio.get_running_loop().call_later(self.resume_for, self._expire, reason)
         self._up.clear()
         self._down.set()
         self.report(LinkEvent("lost", reason))
+
+    def _last_life(self) -> float:
+        return self._clock() if self.heard_at is None else self.heard_at
 
     def _expire(self, reason: ConnectionLost) -> None:
         self.end(

@@ -20,6 +20,7 @@ from irosh.transport.session.load import CarrierLoad
 from irosh.transport.session.multi_stream import MultiStream
 from irosh.transport.session.reassembly import WindowBudget
 from irosh.transport.session.repeated import REPEAT_AFTER, Repeated
+from irosh.transport.small import SmallQueue
 from irosh.transport.splice import LARGE_CHUNK
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class MultiSession(SessionLifetime):
         self._dispatcher = Dispatcher(self._given_up)
         self._dispatcher.add(first)
         self._streams: dict[int, MultiStream] = {}
-        self._arrived: asyncio.Queue[MultiStream | None] = asyncio.Queue()
+        self._arrived: SmallQueue[MultiStream | None] = SmallQueue()
         self._parity = 0 if dialed else 1
         self._windows = WindowBudget(settings.replay_total)
         self._repeated = Repeated()
@@ -74,7 +75,7 @@ class MultiSession(SessionLifetime):
     async def attach(self, carrier: Carrier) -> None:
         if self._end is None:
             if not self.is_down:
-                self._down_since = self._clock()
+                self._down_since = self._last_life()
             for old in self.carriers():
                 self._let_go(old)
                 old.connection.close(moved=True)

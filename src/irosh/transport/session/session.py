@@ -26,6 +26,7 @@ from irosh.transport.session.frames import (
 )
 from irosh.transport.session.lifetime import CountedStream, Credentials, LinkEvent, Report, SessionLifetime
 from irosh.transport.session.stream import READ_AHEAD, SessionStream
+from irosh.transport.small import SmallQueue
 
 __all__ = ["Credentials", "LinkEvent", "Report", "Session"]
 
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 START_DEADLINE = 10.0
 RESUME_DEADLINE = 20.0
 ACK_DELAY = 0.05  # seconds, for acknowledgements to gather
-ACK_AFTER = 1024 * 1024  # bytes
+ACK_AFTER = 4 * 1024 * 1024  # bytes
 RESUMING = 64  # streams between being named and the peer's answer
 MAX_LIVE = 256 * 1024  # streams that a peer may name as living
 MAX_WAITING = 16 * 1024  # streams of a peer that nobody has taken yet
@@ -50,7 +51,7 @@ class Session(SessionLifetime):
         self._carrier: Carrier | None = first
         self._ack_after = ACK_AFTER
         self._streams: dict[int, SessionStream] = {}
-        self._arrived: asyncio.Queue[SessionStream | None] = asyncio.Queue()
+        self._arrived: SmallQueue[SessionStream | None] = SmallQueue()
         self._due: dict[int, SessionStream] = {}
         self._ack_timer: asyncio.TimerHandle | None = None
         self._live_of_peer: set[int] = set()
@@ -67,14 +68,14 @@ class Session(SessionLifetime):
 
     def established(self, credentials: Credentials, *, resume_for: float, replay_buffer: int) -> None:
         super().established(credentials, resume_for=resume_for, replay_buffer=replay_buffer)
-        self._ack_after = max(16 * 1024, min(ACK_AFTER, replay_buffer // 8))
+        self._ack_after = max(16 * 1024, min(ACK_AFTER, replay_buffer // 4))
 
     async def attach(self, carrier: Carrier) -> None:
         if self._end is not None:
             carrier.connection.close(self._end)
             return
         if (old := self._carrier) is not None:
-            self._down_since = self._clock()
+            self._down_since = self._last_life()
             self._let_go(old)
             old.connection.close(moved=True)
         self.reconnects += 1

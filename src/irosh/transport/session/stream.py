@@ -18,6 +18,7 @@ from irosh.transport.interfaces import CarrierStream, ConnectionLost, SpliceCoun
 from irosh.transport.session.frames import ReceiveState
 from irosh.transport.session.kept_read import KeptRead
 from irosh.transport.session.replay import ReplayBudget, ReplayLog
+from irosh.transport.small import SmallEvent
 from irosh.transport.splice import LARGE_CHUNK, Copies, StaleCopy, end_writing, splice
 
 READ_AHEAD = 16 * 1024  # bytes asked of the carrier when only a few are wanted: one call where there were several
@@ -48,8 +49,8 @@ class SessionStream:
         self._owner = owner
         self._reader: CarrierStream | None = None
         self._writer: CarrierStream | None = None
-        self._attached = asyncio.Event()  # there is a reader, or there will never be one
-        self._writable = asyncio.Event()  # there is a writer, or there will never be one
+        self._attached = SmallEvent()  # there is a reader, or there will never be one
+        self._writable = SmallEvent()  # there is a writer, or there will never be one
         self._turn = asyncio.Lock()  # of writers, who may wait for room
         self._writing = asyncio.Lock()  # of who uses the carrier, or sends again on the next
         self._copying: _Sending | None = None
