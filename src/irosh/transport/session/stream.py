@@ -288,6 +288,7 @@ class SessionStream:
         """The peer wants nothing more."""
         if self._write_error is None:
             self._write_error = error
+            self._writable.set()  # a copy may wait for a carrier that will not come any more
             self.log.drop()
             self._wake_writers()
             self._settle()
