@@ -188,7 +188,11 @@ class _Direction:
                 return data
             if self._ended:
                 return b""
-            await self.news.changed()
+            try:
+                await self.news.changed()
+            except asyncio.CancelledError:
+                del self._buffer[:limit]  # the engine had taken it for this read
+                raise
 
     def stop(self, code: int) -> None:
         if not self._refused and not (self._ended and not self._buffer):

@@ -371,3 +371,26 @@ def test_a_write_that_was_cancelled_half_way_does_not_look_whole() -> None:
             await settled(pair)
 
     asyncio.run(body())
+
+
+def test_a_splice_ends_when_the_peer_has_ended_the_stream_while_down() -> None:
+    async def body() -> None:
+        async with sessions() as pair:
+            ours, end = socket.socketpair()
+            stream = await pair.near.open_stream()
+            await stream.write(b"x")
+            remote = await pair.far.accept_stream()
+            assert await remote.read_exactly(1) == b"x"
+            await remote.finish()
+            splicing = asyncio.create_task(stream.splice(end, SpliceCounters()))
+            ours.setblocking(False)
+            assert await asyncio.get_running_loop().sock_recv(ours, 1) == b""  # the end has been passed on
+            pair.cut()
+            await asyncio.gather(pair.near.wait_down(), pair.far.wait_down())
+            await remote.abort()
+            await pair.renew()
+            await splicing
+            ours.close()
+            await settled(pair)
+
+    asyncio.run(body())

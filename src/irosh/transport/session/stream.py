@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.transport.interfaces import CarrierStream, ConnectionLost, SpliceCounters, StreamReset
 from irosh.transport.session.frames import ReceiveState
+from irosh.transport.session.kept_read import KeptRead
 from irosh.transport.session.replay import ReplayBudget, ReplayLog
 from irosh.transport.small import SmallEvent
 from irosh.transport.splice import LARGE_CHUNK, Copies, StaleCopy, end_writing, splice
@@ -57,6 +58,7 @@ class SessionStream:
         self._torn = False  # a write was cancelled half-way: what the peer gets of it is not known
         self._room: list[Callable[[], None]] = []
         self._early = bytearray()  # arrived, not yet taken
+        self._reads = KeptRead()
         self._start = b""  # goes before the first bytes
         self._read_end = False
         self._stopped: int | None = None
@@ -157,6 +159,7 @@ class SessionStream:
         self._read_error = self._read_error or error
         self._write_error = self._write_error or error
         self._reader = None
+        self._reads.drop()
         self._no_writer()
         self._attached.set()
         self._writable.set()
@@ -168,7 +171,11 @@ class SessionStream:
     async def read(self, limit: int = 65536) -> bytes:
         if self._early:
             return self._take(limit)
-        return await self._read(limit)
+        data = await self._read(limit)
+        if len(data) > limit:  # of a read that was begun with another limit
+            self._early += data[limit:]
+            data = data[:limit]
+        return data
 
     async def read_exactly(self, size: int) -> bytes:
         while len(self._early) < size:
@@ -187,7 +194,7 @@ class SessionStream:
         while not self._read_end:
             carrier = await self._readable()
             try:
-                data = await carrier.read(limit)
+                data = await self._reads.read(carrier, limit)
             except (ConnectionLost, StreamReset) as error:
                 self._read_failed(carrier, error)
                 continue
@@ -281,6 +288,7 @@ class SessionStream:
         """The peer wants nothing more."""
         if self._write_error is None:
             self._write_error = error
+            self._writable.set()  # a copy may wait for a carrier that will not come any more
             self.log.drop()
             self._wake_writers()
             self._settle()
@@ -352,6 +360,7 @@ class SessionStream:
         carrier = self._reader
         self._owner.arrived(self, 0)  # a peer that has finished would never learn it from its carrier
         self._settle()
+        self._reads.drop()
         if carrier is not None:
             await carrier.stop(code)
 
@@ -422,8 +431,9 @@ class SessionStream:
 
     async def _copy_down(self, sock: socket.socket, counters: SpliceCounters) -> None:
         loop = asyncio.get_running_loop()
-        while self._early:
-            data = self._take(LARGE_CHUNK)
+        while self._early or self._reads.is_kept:
+            if not (data := await self.read(LARGE_CHUNK)):
+                break
             await loop.sock_sendall(sock, data)
             counters.received += len(data)
         while not self._read_end:
