@@ -15,6 +15,7 @@ from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
 from irosh.core.paths import Paths
 from irosh.core.trust import TrustStore
 from irosh.core.wire import Resume
+from irosh.node.exchanging_again import exchange_again
 from irosh.node.greeting import Doorway, Greeted, hear_hello, hear_welcome, say_hello, say_welcome
 from irosh.node.link_watch import LinkWatch
 from irosh.node.metrics.collector import Collector
@@ -191,6 +192,12 @@ class Links:
         if destination.mode is Mode.IROH_DEFAULT:
             addresses = dict.fromkeys([*watch.remotes, *destination.contact.addresses])
             destination = replace(destination, contact=replace(destination.contact, addresses=tuple(addresses)))
+        if destination.mode is Mode.CUSTOM:
+
+            async def dial(exchange: Exchange | None) -> Meeting:
+                return await self._meet(replace(destination, exchange=exchange))
+
+            return (await exchange_again(dial, destination.exchange)).connection
         return (await self._meet(destination)).connection
 
     async def _go_on(self, session: SessionLifetime, connection: Connection) -> None:
