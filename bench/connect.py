@@ -40,7 +40,7 @@ def run(effort: Effort) -> list[Measurement]:
             f"irosh {_ATTACHED}": _irosh(attached),
         }
         for command in commands.values():  # the page cache, and the attached node's connection
-            _time(command)
+            timed(command)
         per_round = effort.pick(5, 1)
         contenders = {name: _contender(command) for name, command in commands.items()}
         results = interleaved(contenders, effort.repeats * per_round)
@@ -58,17 +58,21 @@ def _irosh(state: Path) -> list[str]:
 
 
 def _contender(command: Sequence[str]) -> Contender:
-    return lambda: _time(command)
+    return lambda: timed(command)
 
 
-def _time(command: Sequence[str]) -> Figures:
-    begin = time.perf_counter()
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        first = process.stdout.read(1)
-        seen = time.perf_counter()
-        status = process.wait(RUN_DEADLINE)
-        end = time.perf_counter()
-    if not first or status:
-        raise BenchError(f"`{' '.join(command)[:200]}` failed ({status})")
+def timed(command: Sequence[str]) -> Figures:
+    """Milliseconds from starting a command to the ``first byte`` of its output and to its ``end``."""
+    with tempfile.TemporaryFile() as errors:
+        begin = time.perf_counter()
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as process:
+            assert process.stdout is not None
+            first = process.stdout.read(1)
+            seen = time.perf_counter()
+            status = process.wait(RUN_DEADLINE)
+            end = time.perf_counter()
+        if not first or status:
+            errors.seek(0)
+            said = errors.read()[-2000:].decode(errors="replace")
+            raise BenchError(f"`{' '.join(command)[:200]}` failed ({status}):\n{said}")
     return {"first byte": (seen - begin) * 1000, "end": (end - begin) * 1000}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ PETNAME = "bench-host"
 
 @dataclass(frozen=True)
 class Host:
-    """A running ``irosh host`` and its ticket."""
+    """A running ``irosh host`` and its ticket; empty in the modes that have none."""
 
     program: Program
     ticket: str
@@ -31,10 +31,23 @@ def irosh_host(
     """A host in ``place`` that can be reached at ``bind`` (default: its address) and, if given, through ``relay``."""
     relays = ["--no-relay"] if relay is None else ["--relay", relay]
     where = ["--bind", f"{bind or place.address}:0", *relays]
-    command = [IROSH, "--state", str(state), "--json", "host", *where, "--invite-uses", str(uses)]
-    with Program(place.command(*command)) as program:
-        ready = wait_event(program, "ready")
-        yield Host(program, ready["ticket"])
+    with irosh_host_with(place, state, *where, "--invite-uses", str(uses)) as host:
+        yield host
+
+
+@contextmanager
+def irosh_host_with(place: Place, state: Path, *options: str) -> Iterator[Host]:
+    """``irosh host`` with these options, once it is ready."""
+    with Program(place.command(IROSH, "--state", str(state), "--json", "host", *options)) as program:
+        yield Host(program, wait_event(program, "ready").get("ticket", ""))
+
+
+@contextmanager
+def nostr_relay(place: Place, state: Path, port: int) -> Iterator[str]:
+    """``irosh nostr relay`` at the place's address; its URL."""
+    command = ["nostr", "relay", "--listen", f"{place.address}:{port}"]
+    with Program(place.command(IROSH, "--state", str(state), "--json", *command)) as program:
+        yield str(wait_event(program, "ready")["url"])
 
 
 @contextmanager
@@ -58,10 +71,13 @@ def pin(place: Place, state: Path, ticket: str) -> None:
 
 
 @contextmanager
-def irosh_tunnel(place: Place, state: Path, target: str, ports: Mapping[int, int]) -> Iterator[Program]:
+def irosh_tunnel(
+    place: Place, state: Path, target: str, ports: Mapping[int, int], options: Sequence[str] = ()
+) -> Iterator[Program]:
     """``irosh tunnel open``, once it listens. ``ports``: TCP port on the host's loopback → port on ours."""
     maps = [word for there, here in ports.items() for word in ("--map", f"tcp://127.0.0.1:{there}=127.0.0.1:{here}")]
-    with Program(place.command(IROSH, "--state", str(state), "--json", "tunnel", "open", target, *maps)) as program:
+    command = [IROSH, "--state", str(state), "--json", "tunnel", "open", *options, target, *maps]
+    with Program(place.command(*command)) as program:
         wait_event(program, "ready")
         yield program
 

@@ -23,6 +23,8 @@ git        git              git over irosh proxy
 socat      socat            Unix sockets through tunnels
 zsh        zsh              completion in zsh
 fish       fish             completion in fish
+mosh       mosh             benchmark of recovery after a cut, beside mosh
+autossh    autossh          benchmark of recovery after a cut, beside autossh
 '
 
 has() {

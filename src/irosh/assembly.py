@@ -17,7 +17,6 @@ from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
 from irosh.core.network_options import NetworkOptions, checked_relay
 from irosh.core.state import StateDirectory
 from irosh.core.trust import TrustStore
-from irosh.node.metrics.http import metrics_endpoint
 from irosh.node.node import DEFAULT_TERMS, InviteTerms, Node
 from irosh.node.operations import node_operations
 from irosh.rendezvous.interfaces import Exchange, Hosting, Rendezvous
@@ -91,6 +90,8 @@ async def _metrics_served(node: Node, address: str | None) -> AsyncIterator[None
     if address is None or not node.hosting:
         yield
         return
+    from irosh.node.metrics.http import metrics_endpoint  # late: it brings the relay's parts with it
+
     async with metrics_endpoint(address, node.metrics_text) as node.metrics_url:
         yield
 
@@ -124,7 +125,7 @@ def _modes(identity: Identity, own: NetworkOptions) -> tuple[Modes, RelayFallbac
             relay_token=options.relay_token,
             accepts=hosting is not None,
         )
-        rendezvous = await IrohDefault.start(settings, mdns=options.mdns)
+        rendezvous = await IrohDefault.start(settings, mdns=options.mdns, stun_servers=options.stun_servers)
         started.append(rendezvous)
         await rendezvous.wait_reachable(hosting=hosting is not None)
         return rendezvous

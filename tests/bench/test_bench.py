@@ -21,6 +21,7 @@ from bench.places import two_namespaces
 from bench.programs import Program, run
 from bench.results import Aim, Measurement, Report
 from bench.usage import MIB, cpu_seconds, memory, process_tree
+from irosh.core.mode import Mode
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks need Linux")
 
@@ -42,9 +43,12 @@ def bench(output: Path, *arguments: str) -> dict[str, Any]:
 EXPECTED = {
     "tunnel": {"throughput up", "throughput down", "round trip of one byte, median", "CPU up, both ends"},
     "connect": {"cold: first byte", "attached: first byte"},
+    "modes": {f"{mode}, host with a public address: first byte" for mode in Mode},
     "memory": {"idle host, RSS", "each idle peer, at the host, anonymous"},
     "wheel": {"chunks of 1 MiB", "chunks of 2 KiB", "echo of one byte, median"},
     "relay": {"throughput up", "throughput down", "round trip of one byte, median"},
+    "ways_through": {"throughput up", "throughput down", "round trip of one byte, median"},
+    "recovery": {"after 1 s"},
 }
 
 

@@ -86,6 +86,20 @@ def test_everything_set(load: Load) -> None:
     assert config.relay_token("https://relay.example.evil") is None
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("9464", "127.0.0.1:9464"),
+        (":9464", "127.0.0.1:9464"),
+        ("0.0.0.0:0", "0.0.0.0:0"),
+        ("[::1]:9464", "[::1]:9464"),
+        ("Box.Example:9464", "box.example:9464"),
+    ],
+)
+def test_where_metrics_are_served(load: Load, text: str, meant: str) -> None:
+    assert load(f"[metrics]\nlisten = '{text}'").metrics.listen == meant
+
+
 def test_no_relays_is_not_the_default_relays(load: Load) -> None:
     assert load("[network]\nrelays = []").network.relays == ()
 
@@ -133,6 +147,8 @@ def test_shown_without_secrets(load: Load) -> None:
         ("[network]\nrelay = []", "network.relay: there is no such key", "did you mean 'relays'?"),
         ("[host]\ninvite_use = 1", "host.invite_use: there is", "did you mean 'invite_uses'?"),
         ('[host]\n"a b\\u001b" = 1', 'host."a b\\x1b"', ""),
+        ("[metrics]\nlisten = 9464", "metrics.listen: expected an address as text", ""),
+        ("[metrics]\nlisten = 'nowhere'", "metrics.listen: port 'nowhere' is not a number", "1 to 65535"),
         ("network = 3", "network: expected a table, [network], found a number", ""),
         ("[network]\nrelays = 'https://a'", "network.relays: expected a list of URLs, found text", ""),
         ("[network]\nrelays = ['https://a', 1]", "network.relays: expected a URL as text, found a number", ""),
@@ -154,6 +170,7 @@ def test_shown_without_secrets(load: Load) -> None:
         ("[host]\ninvite_expires = '1 hour'", "host.invite_expires: '1 hour' is not a duration", "1h30m"),
         ("[tunnel]\nudp_idle = '0s'", "tunnel.udp_idle: duration '0s'", ""),
         ("[tunnel]\nidle = '1s'", "tunnel.idle: there is", "did you mean 'udp_idle'?"),
+        ("[session]\ndead_after = '2s'", "session.dead_after: it has to be longer than keepalive, 15s", "twice"),
         ("[tunnel\n", "not valid TOML", "toml.io"),
         ("a = 1\na = 2", "not valid TOML", ""),
         ("a = " + "[" * 100_000, "not valid TOML", ""),

@@ -82,6 +82,20 @@ def test_a_program_runs_until_the_page_ends(directory: Path) -> None:
         urllib.request.urlopen(url)
 
 
+OFFER = ["-----BEGIN IROSH OFFER-----", "...", "-----END IROSH OFFER-----"]
+HOST = ["server$ irosh host --mode iroh-manual", "...", *OFFER, "", "irosh: paste the other machine's answer here"]
+
+
+def test_blocks_are_carried_from_one_screen_to_the_other(directory: Path) -> None:
+    asked = "irosh: paste the other machine's offer here"
+    client = ["laptop$ irosh connect --mode iroh-manual - --name box 'echo met'", asked, *OFFER, "...", "met"]
+    play(directory, *HOST, *client)
+
+
+def test_files_are_carried_where_all_machines_see_them(directory: Path) -> None:
+    play(directory, "server$ echo hello > /mnt/shared/file", "laptop$ cat /mnt/shared/file", "hello")
+
+
 def test_a_program_is_interrupted_where_the_page_says_so(directory: Path) -> None:
     play(directory, SERVER, "^C", "...", "Keyboard interrupt received, exiting.")
     with tempfile.TemporaryDirectory() as other, pytest.raises(AssertionError, match="interrupted"):

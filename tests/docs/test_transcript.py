@@ -126,3 +126,17 @@ def test_every_output_shows_itself_and_no_other(output: list[str], data: st.Data
         dropped = data.draw(st.integers(0, len(output) - 1))
         assert shows_all([*output[:dropped], "...", *output[dropped + 1 :]], text)
         assert not shows_all([*output[:dropped], *output[dropped + 1 :]], text)
+
+
+@pytest.mark.parametrize(
+    ("command", "pastes"),
+    [
+        ("irosh host --mode custom", True),
+        ("irosh --json connect --mode iroh-manual - \\\n'echo'", True),
+        ("irosh host --mode nostr", False),
+        ("irosh host --mode custom --offer-file o --answer-file a", False),
+        ("irosh connect --mode custom - \\\n--offer-file o --answer-file a", False),
+    ],
+)
+def test_whose_blocks_are_pasted(command: str, pastes: bool) -> None:
+    assert Step("page:1", "laptop", command).pastes is pastes

@@ -210,6 +210,27 @@ def longest_silence(sock: socket.socket, seconds: float) -> float:
     return longest
 
 
+@pytest.mark.parametrize("paths", ["all", "redundant"])
+def test_shells_and_udp_go_over_several_paths_too(two_networks: TwoNetworks, paths: str) -> None:
+    done = two_networks.pair.client.run("connect", "--paths", paths, PEER, "head -c 3000000 /dev/zero | cat; cat >&2")
+    assert (done.returncode, len(done.stdout)) == (0, 3_000_000), done.stderr
+    assert isinstance(two_networks.pair.host.machine, Host)
+    with two_networks.pair.host.machine.udp_socket("127.0.0.1") as server:
+        source = f"udp://127.0.0.1:{server.getsockname()[1]}=127.0.0.1:0"
+        options = ["--paths", paths]
+        with (
+            two_networks.pair.client.tunnel(PEER, source, options=options) as tunnel,
+            two_networks.client_machine.udp_socket() as client,
+        ):
+            wait_until(lambda: len(two_networks.carriers()) == 2, what="both networks are used")
+            for number in range(50):
+                client.sendto(b"%d" % number, tunnel.address())
+                packet, sender = server.recvfrom(100)
+                assert packet == b"%d" % number
+                server.sendto(packet, sender)
+                assert client.recv(100) == packet
+
+
 def test_a_network_that_comes_later_is_used_too(two_networks: TwoNetworks) -> None:
     two_networks.second.down()
     with two_networks.tunnel("all", carriers=1):

@@ -57,6 +57,16 @@ def test_every_command_explains_itself(irosh: Irosh, name: str) -> None:
     assert name in irosh.run("--help").stdout.decode()
 
 
+@pytest.mark.parametrize("words", [["host"], ["connect"], ["tunnel", "open"], ["proxy"]], ids=" ".join)
+def test_the_help_has_the_flags_about_meeting_behind_the_others(irosh: Irosh, words: list[str]) -> None:
+    text = irosh.run(*words, "--help").stdout.decode()
+    own, _, meeting = text.partition("How to meet:")
+    assert "--json" in own
+    assert "--relay" in meeting
+    assert not {"--mode", "--relay", "--offer-file"} & set(own.split())
+    assert "TARGET" not in own.partition("Options:")[2]
+
+
 def test_no_command_prints_the_help_and_fails(irosh: Irosh) -> None:
     done = LOCAL.run(PROGRAM, check=False)
     assert done.returncode == 2

@@ -22,6 +22,8 @@ invite_uses = 3
 invite_expires = "90m"
 [tunnel]
 udp_idle = "5s"
+[metrics]
+listen = "9464"
 """
 
 

@@ -21,7 +21,8 @@ from tests.lab.processes import ProcessIdentity, process_tree, wait_until
 from tests.lab.requirements import requires
 from tests.lab.terminal import Terminal
 
-STEPS = ["relay", "host", "connect", "tunnel", "command", "file", "http", "dns", "path", "stranger", "revoke"]
+STEPS = ["relay", "host", "connect", "tunnel", "command", "file", "http", "dns", "path"]
+STEPS += ["session", "nostr", "custom", "stranger", "revoke"]
 DEADLINE = 150.0
 
 
@@ -54,6 +55,9 @@ def test_every_step_passes(irosh: Irosh) -> None:
     assert steps["http"]["status"] == 200
     assert steps["dns"]["address"] == "192.0.2.7"
     assert steps["path"]["path"] in ("direct", "relayed")
+    assert steps["session"]["suspended"] > 1
+    assert steps["nostr"]["npub"].startswith("npub1")
+    assert steps["custom"]["path"] == "direct"
     assert steps["stranger"]["code"] == "invite-used"
     assert steps["revoke"]["code"] == "revoked"
 
@@ -91,7 +95,7 @@ def test_on_a_terminal_the_lines_replace_one_another(irosh: Irosh, tmp_path: Pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("after", ["relay", "tunnel"])
+@pytest.mark.parametrize("after", ["relay", "tunnel", "path"])
 def test_interrupted_it_cleans_up(irosh: Irosh, number: signal.Signals, after: str) -> None:
     with irosh.start("demo") as process:
         process.wait_event("step", step=after, timeout=DEADLINE)

@@ -29,6 +29,7 @@ class Coturn:
 
     addresses: tuple[str, ...]
     turn: TurnServer
+    pid: int
 
     @property
     def stun(self) -> str:
@@ -68,5 +69,5 @@ def coturn(
         sockets = [host.run("ss", kind, *asked).stdout.decode() for kind in ("-u", "-t")]
         return all(f"{bracketed(each)}:{port} " in found for each in listening for found in sockets)
 
-    with host.running(*command, ready=listens):
-        yield Coturn(listening, TurnServer(listening[0], port, username, password))
+    with host.running(*command, ready=listens) as process:
+        yield Coturn(listening, TurnServer(listening[0], port, username, password), process.pid)

@@ -41,6 +41,7 @@ class MemoryLink:
     ) -> None:
         self.conditions = conditions or Conditions()
         self.is_cut = False
+        self._fuse: tuple[int, float | None, float | None] | None = None
         self._random = random.Random(seed)
         self.near = MemoryConnection(self, peer_id=far_id)
         self.far = MemoryConnection(self, peer_id=near_id)
@@ -53,6 +54,19 @@ class MemoryLink:
         for end, delay in ((self.near, near), (self.far, far)):
             if delay is not None:
                 loop.call_later(delay, end.lose, lost("the link was cut"))
+
+    def cut_after(self, frames: int, near: float | None = 0.0, far: float | None = 0.0) -> None:
+        """Cut once so many more frames have arrived."""
+        self._fuse = (frames, near, far)
+
+    def passes(self) -> bool:
+        """Whether a frame arrives."""
+        if self._fuse is not None and not self.is_cut:
+            frames, near, far = self._fuse
+            self._fuse = (frames - 1, near, far)
+            if frames <= 0:
+                self.cut(near, far)
+        return not self.is_cut
 
     def delay(self) -> float:
         """Of the next frame."""
@@ -82,14 +96,15 @@ class _Waiters:
 class _Wire:
     """Frames under way in one direction of one stream, in order."""
 
-    def __init__(self, link: MemoryLink, to: MemoryConnection) -> None:
-        self._link = link
+    def __init__(self, sender: MemoryConnection, to: MemoryConnection) -> None:
+        self._link = sender.link
+        self._sender = sender
         self._to = to
         self._frames: deque[Callable[[], None]] = deque()
         self._last = 0.0
 
     def send(self, arrive: Callable[[], None]) -> None:
-        if self._link.is_cut:
+        if self._link.is_cut or self._sender.is_closed:
             return
         loop = asyncio.get_running_loop()
         self._frames.append(arrive)
@@ -103,7 +118,7 @@ class _Wire:
 
     def _arrive(self) -> None:
         arrive = self._frames.popleft()
-        if not self._link.is_cut and not self._to.is_closed:
+        if self._link.passes() and not self._to.is_closed:
             arrive()
 
 
@@ -113,8 +128,8 @@ class _Direction:
     def __init__(self, sender: MemoryConnection, receiver: MemoryConnection) -> None:
         self._sender, self._receiver = sender, receiver
         self._conditions = sender.link.conditions
-        self._there = _Wire(sender.link, receiver)
-        self._back = _Wire(sender.link, sender)
+        self._there = _Wire(sender, receiver)
+        self._back = _Wire(receiver, sender)
         self.on_first: Callable[[], None] | None = None
         """Called once when the first frame arrives."""
         # the sender's view

@@ -215,19 +215,20 @@ class _Table:
     def end(self) -> None:
         """Raise ``IroshError(INVALID_CONFIG)`` if a key is left."""
         for key in self._values:
-            raise self._invalid(key, "there is no such key", did_you_mean(key, self._known))
+            raise self.invalid(key, "there is no such key", did_you_mean(key, self._known))
 
     def _convert(self, key: str, read: Callable[[object], T], value: object) -> T:
         try:
             return read(value)
         except (Fault, IroshError) as error:
-            raise self._invalid(key, error.message, error.hint) from None
+            raise self.invalid(key, error.message, error.hint) from None
 
     def _full(self, key: str) -> str:
         shown = key if _BARE_KEY.fullmatch(key) else f'"{escape(key, 80)}"'
         return f"{self._name}.{shown}" if self._name else shown
 
-    def _invalid(self, key: str, message: str, hint: str) -> IroshError:
+    def invalid(self, key: str, message: str, hint: str) -> IroshError:
+        """What is wrong with the value of ``key``."""
         return IroshError(ErrorCode.INVALID_CONFIG, f"{self._path}: {self._full(key)}: {message}", hint)
 
 
@@ -287,6 +288,10 @@ def _session(table: _Table) -> SessionSettings:
         paths=table.take("paths", _paths, default.paths),
     )
     table.end()
+    if session.dead_after <= session.keepalive:
+        # Whoever is only silent would be given up before it is asked.
+        asked = f"it has to be longer than keepalive, {format_duration(session.keepalive)}"
+        raise table.invalid("dead_after", asked, "twice as long is a good choice")
     return session
 
 

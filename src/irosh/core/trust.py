@@ -12,6 +12,7 @@ from irosh.core.capability import Capability
 from irosh.core.database import Database, Value
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.invites import InviteInfo, Invites
+from irosh.core.metrics_history import MetricsHistory
 from irosh.core.mode import Mode
 from irosh.core.peer import Peer, Standing, Status, capabilities_to_text, is_endpoint_id
 from irosh.core.peer_table import PeerTable
@@ -48,6 +49,8 @@ class TrustStore:
         self._peers = PeerTable(self._database)
         self._invites = Invites(self._database, clock)
         self._audit = AuditLog(self._database, clock)
+        self.metrics_history = MetricsHistory(self._database)
+        """Not trust, but in the same file and by the same connection."""
 
     def close(self) -> None:
         """Close the file. Closing twice is harmless."""

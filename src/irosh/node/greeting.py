@@ -56,11 +56,20 @@ async def say_hello(
     *,
     uses: Paths = Paths.FASTEST,
 ) -> CarrierStream:
-    """As the dialling side. The welcome arrives on the stream that is returned, which is then the control stream."""
-    control = await connection.open_stream()
+    """As the dialling side. The welcome arrives on the stream that is returned, which is then the control stream.
+
+    ``IroshError``: the peer's reason, protocol-error, or timeout.
+    """
     replay_buffer = doorway.settings.replay_buffer
     hello = Hello(PROTOCOL_VERSION, invite, doorway.hostname, resume, doorway.instance, replay_buffer, uses)
-    await write_frame(control, hello)
+    try:
+        async with asyncio.timeout(HELLO_DEADLINE):
+            control = await connection.open_stream()
+            await write_frame(control, hello)
+    except StreamReset as error:
+        raise IroshError(ErrorCode.PROTOCOL, f"the peer wants no hello: {error}") from None
+    except TimeoutError:
+        raise IroshError(ErrorCode.TIMEOUT, "the peer takes no hello") from None
     return control
 
 
@@ -90,7 +99,10 @@ async def hear_hello(doorway: Doorway, connection: Connection) -> Greeted:
 
 
 async def say_welcome(doorway: Doorway, greeted: Greeted, credentials: Credentials, addresses: Sequence[str]) -> None:
-    """Answer the hello of an admitted peer. ``addresses``: where this node may be reached too."""
+    """Answer the hello of an admitted peer. ``addresses``: where this node may be reached too.
+
+    ``IroshError`` (timeout).
+    """
     settings = doorway.settings
     welcome = Welcome(
         PROTOCOL_VERSION,
@@ -102,4 +114,8 @@ async def say_welcome(doorway: Doorway, greeted: Greeted, credentials: Credentia
         settings.replay_buffer,
         list(addresses[:MAX_TOLD_ADDRESSES]),
     )
-    await write_frame(greeted.control, welcome)
+    try:
+        async with asyncio.timeout(HELLO_DEADLINE):
+            await write_frame(greeted.control, welcome)
+    except TimeoutError:
+        raise IroshError(ErrorCode.TIMEOUT, "the peer does not take its welcome") from None

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 MAX_STRANGERS = 256  # connections between handshake and admission; each has a deadline
 MAX_CONNECTIONS_OF_ONE = 32  # of one admitted peer
+SHORT_LIVED = 2.0  # a carrier that lives no longer is no reason to dial at once again
 # Reasons for which no new session is tried.
 ENDS = FINAL - {ErrorCode.SESSION_UNKNOWN} | {ErrorCode.IDENTITY_MISMATCH}
 # Modes in which a peer that has gone silent is dialled anew while its connection may yet answer. In the others somebody
@@ -154,6 +155,10 @@ class Links:
             helpers.append(asyncio.create_task(self._extra_paths(peer, destination)))
         try:
             await self._serve(peer)
+        except Exception:
+            # A fault in what one peer did must not end the node.
+            log.exception("%s: connection failed", peer.peer_id[:10])
+            peer.close(IroshError(ErrorCode.INTERNAL, "the other node failed to serve this connection"))
         finally:
             for helper in helpers:
                 helper.cancel()
@@ -172,10 +177,16 @@ class Links:
         """Find the session its next carrier, whenever it has lost one or nothing comes through it any more."""
         session = peer.session
         watch = LinkWatch(session)
+        clock = asyncio.get_running_loop().time
+        found, pauses = float("-inf"), backoff()
         while True:
             await watch.trouble(early=destination.mode in BY_ITSELF)
             if session.is_closed:
                 return
+            if clock() - found < SHORT_LIVED:
+                await asyncio.sleep(next(pauses))
+            else:
+                pauses = backoff()
             redial = Redial(
                 partial(self._redial, destination, watch),
                 partial(self._go_on, session),
@@ -187,6 +198,10 @@ class Links:
             except IroshError as error:
                 session.end(ConnectionLost(error.code, error.message, error.hint))
                 return
+            except Exception:
+                log.exception("%s: the link is not renewed", session.peer_id[:10])
+                _tell_retry(session, IroshError(ErrorCode.INTERNAL, "this node failed to renew the link"))
+            found = clock()
 
     async def _redial(self, destination: Destination, watch: LinkWatch) -> Connection:
         if destination.mode is Mode.IROH_DEFAULT:
@@ -240,6 +255,7 @@ class Links:
         while (connection := await rendezvous.accept()) is not None:
             await places.acquire()
             self._group.create_task(self._admit_and_serve(connection, places))
+            del connection  # the engine keeps the port of an ended session as long as there is any object of it
 
     async def _admit_and_serve(self, connection: Connection, places: asyncio.Semaphore) -> None:
         try:
@@ -262,6 +278,9 @@ class Links:
             self._make_place(greeted)
             credentials = new_credentials()
             await say_welcome(self._doorway, greeted, credentials, self._addresses(greeted))
+            if self._trust.active(greeted.connection.peer_id) is None:
+                # Taken away meanwhile, when the connection was not among those to be closed.
+                raise IroshError(ErrorCode.REVOKED, "your access to this host was revoked")
             return self._new_session(greeted, credentials)
         except (IroshError, StreamReset) as error:
             log.info("%s: not admitted: %s", connection.peer_id[:10], error)
@@ -297,10 +316,16 @@ class Links:
         return () if peer_uses(greeted.hello) is Paths.FASTEST else self._modes.contact().addresses
 
     def _make_place(self, greeted: Greeted) -> None:
-        """A node that comes anew has lost the sessions it left behind; otherwise a peer may have only so many."""
+        """A node that comes anew has lost the sessions it left behind; otherwise a peer may have only so many.
+
+        Of those it left some may seem to be carried still; they end once they are found not to be.
+        """
         live = self.connections(greeted.connection.peer_id)
         waiting = [peer for peer in live if peer.session.is_down and not peer.dialed]
-        ended = [peer for peer in waiting if peer.instance != greeted.hello.instance]
+        left = [peer for peer in live if peer.instance != greeted.hello.instance and not peer.dialed]
+        for peer in left:
+            peer.session.resume_for = 0.0
+        ended = [peer for peer in left if peer.session.is_down]
         if len(live) - len(ended) >= MAX_CONNECTIONS_OF_ONE:
             ended = waiting
         for peer in ended:

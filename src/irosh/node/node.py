@@ -107,7 +107,7 @@ class Node:
             secrets.token_bytes(8),
         )
         self.metrics_url: str | None = None
-        self.collector = Collector(state.database_path)
+        self.collector = Collector(trust.metrics_history)
         self.links = Links(modes, doorway, trust, self.collector, identity.secret)
         self._operations: dict[str, Operation] = {}
         for service in services:

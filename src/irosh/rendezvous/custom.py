@@ -87,6 +87,8 @@ class Custom:
         offer, remote = await self._ask_offer(contact, exchange)
         session = await self._gather(controlling=True)
         try:
+            if (error := session.in_vain(remote)) is not None:
+                raise error  # rather than have somebody carry the answer there
             await exchange.show("answer", self._answer(offer, session.description))
             # The host learns of the session when somebody brings it the answer.
             patience = max(0.0, offer.expires_at - time.time())

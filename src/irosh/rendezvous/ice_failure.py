@@ -7,7 +7,9 @@ from collections import Counter
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.ice_description import IceDescription
 from irosh.core.identity import short_id
+from irosh.rendezvous.separate_networks import are_separate
 
+_HOPELESS = "both sides are behind symmetric NATs, between which no direct way is possible"
 _NAMES = {"host": "own", "srflx": "reflexive", "relay": "TURN"}
 
 
@@ -51,12 +53,28 @@ def is_hopeless(local: IceDescription, remote: IceDescription) -> bool:
     return is_symmetric(local) and is_symmetric(remote)
 
 
+def in_vain(local: IceDescription, remote: IceDescription, *, relay_forbidden: bool) -> IroshError | None:
+    """Why ``remote`` need not be told of us, if it is certain: no direct way, no relay for both, no TURN server."""
+    relayed = bool(local.relays and remote.relays) or _has(local, "relay") or _has(remote, "relay")
+    if relayed or not is_hopeless(local, remote) or not are_separate(_hosts(local), _hosts(remote)):
+        return None
+    return IroshError(
+        ErrorCode.NO_PATH,
+        f"no way to {short_id(remote.endpoint_id)}…: {_HOPELESS}",
+        _remedy(remote, relay_forbidden, None),
+    )
+
+
+def _hosts(description: IceDescription) -> list[str]:
+    return [line.split()[4] for line in description.candidates]
+
+
 def _theory(local: IceDescription, remote: IceDescription) -> str:
     if _outside(local) & _outside(remote):
         return "both sides are behind one NAT, which does not lead packets to its own outside back in (hairpinning)"
     here, there = is_symmetric(local), is_symmetric(remote)
     if here and there:
-        return "both sides are behind symmetric NATs, between which no direct way is possible"
+        return _HOPELESS
     if here or there:
         side = "this side" if here else "the other side"
         return (

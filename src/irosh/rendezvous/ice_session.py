@@ -19,7 +19,7 @@ from irosh.core.ice_description import IceDescription
 from irosh.core.identity import Identity, short_id
 from irosh.core.network_options import NetworkOptions
 from irosh.rendezvous.ice_agent import NEGOTIATION_DEADLINE, IceAgent
-from irosh.rendezvous.ice_failure import is_hopeless, no_path
+from irosh.rendezvous.ice_failure import in_vain, is_hopeless, no_path
 from irosh.rendezvous.ice_gathering import Gathered, gather, mapping_changed
 from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.rendezvous.turn_shim import LOOPBACK, TurnShim, close_allocation
@@ -81,6 +81,10 @@ class IceSession:
     async def stale(self) -> None:
         """Keep the NAT's mappings alive before :meth:`join`; return once the description does not hold any more."""
         await mapping_changed(self._gathered)
+
+    def in_vain(self, remote: IceDescription) -> IroshError | None:
+        """Why there is no way to ``remote``, where that is certain before anybody tries."""
+        return in_vain(self.description, remote, relay_forbidden=self._fallback is None)
 
     async def join(self, remote: IceDescription, *, patience: float = 0.0) -> Connection:
         """The connection to ``remote``, whose identity is proven. Once; the session is closed when it fails.

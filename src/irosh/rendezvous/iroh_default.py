@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.rendezvous.dialling import dial_route
 from irosh.rendezvous.interfaces import Contact, Exchange, Meeting
+from irosh.rendezvous.punching_endpoint import PunchingEndpoint, bind_seen, unseen
 from irosh.transport.interfaces import Connection
 from irosh.transport.wheel import EndpointSettings, WheelEndpoint, bind_endpoint
 
@@ -18,14 +19,17 @@ log = logging.getLogger(__name__)
 
 ADDRESS_DEADLINE = 2.0
 RELAY_DEADLINE = 3.0
+STUN_DEADLINE = 3.0
+DIALLING_STUN_DEADLINE = 1.0  # somebody waits
 
 
 class IrohDefault:
     """One endpoint, bound as ``settings`` say."""
 
-    def __init__(self, settings: EndpointSettings, endpoint: WheelEndpoint, *, mdns: bool = False) -> None:
+    def __init__(self, settings: EndpointSettings, node: PunchingEndpoint, *, mdns: bool = False) -> None:
         self._settings = settings
-        self._endpoint = endpoint
+        self._node = node
+        self._endpoint = endpoint = node.endpoint
         self._mdns = mdns and not all(_is_loopback(bound) for bound in endpoint.bound())
         self._announcing = (
             asyncio.create_task(self._announce(), name="mdns") if self._mdns and settings.accepts else None
@@ -34,9 +38,29 @@ class IrohDefault:
         self.relay_online = False
 
     @classmethod
-    async def start(cls, settings: EndpointSettings, *, mdns: bool = False) -> IrohDefault:
-        """Bind. ``mdns``: find, and be found, on the local network. Raises ``IroshError`` (bind-failed, port-taken)."""
-        return cls(settings, await bind_endpoint(settings), mdns=mdns)
+    async def start(
+        cls, settings: EndpointSettings, *, mdns: bool = False, stun_servers: Sequence[str] = ()
+    ) -> IrohDefault:
+        """Bind. Raises ``IroshError`` (bind-failed, port-taken).
+
+        ``mdns``: find, and be found, on the local network. ``stun_servers`` are asked for the address outside a NAT
+        where nobody else tells it: iroh's public relays do, others are not asked.
+        """
+        loopback = settings.bind and all(map(_is_loopback, settings.bind))
+        useful = settings.relays or (settings.relays == () and settings.accepts)
+        servers = stun_servers if useful and not loopback else ()
+        if not servers:
+            return cls(settings, unseen(await bind_endpoint(settings)), mdns=mdns)
+        deadline = STUN_DEADLINE if settings.accepts else DIALLING_STUN_DEADLINE
+        node = await bind_seen(settings, servers, deadline=deadline)
+        for problem in node.problems:
+            log.info("%s", problem.message)
+        # The engine offers them to the peer, and both sides punch.
+        for address in node.reflexive:
+            await node.endpoint.add_address(address)
+        if node.reflexive:
+            node.keep_open()
+        return cls(settings, node, mdns=mdns)
 
     @property
     def endpoint(self) -> WheelEndpoint:
@@ -115,7 +139,7 @@ class IrohDefault:
             for failure in await asyncio.gather(self._announcing, return_exceptions=True):
                 if isinstance(failure, Exception):
                     log.error("announcing on the local network failed", exc_info=failure)
-        await self._endpoint.close()
+        await self._node.close()
 
 
 def _is_loopback(bound: str) -> bool:

@@ -11,6 +11,7 @@ from irosh.core.manual_message import decode_addresses, encode_addresses
 from irosh.core.mode import Mode
 from irosh.core.offer_block import Answer, Offer, encode_answer, read_offer
 from irosh.rendezvous.interfaces import Contact, Exchange
+from irosh.rendezvous.manual_failure import hopeless, is_hopeless
 from irosh.rendezvous.manual_line import Line
 from irosh.transport.interfaces import Connection
 
@@ -18,6 +19,8 @@ MEETING_DEADLINE = 600.0
 """Seconds for somebody to carry the answer to the host."""
 ANSWER_AFTER = 0.7
 """A host that can be reached without an answer is connected by then, and none is shown."""
+HOPELESS_DEADLINE = 4.0
+"""Where only a way inside of one network could do, or a forwarded port."""
 
 
 async def ask_offer(identity: Identity, contact: Contact, exchange: Exchange) -> tuple[Offer, tuple[str, ...]]:
@@ -36,13 +39,17 @@ async def ask_offer(identity: Identity, contact: Contact, exchange: Exchange) ->
 async def meet(identity: Identity, line: Line, offer: Offer, exchange: Exchange) -> Connection:
     """The connection to the sender of ``offer``, given an answer if it needs one.
 
-    ``IroshError`` (unreachable) after the deadline.
+    ``IroshError``: unreachable after the deadline, no-path where an answer would be of no use.
     """
     line.node.keep_open()
     connecting = asyncio.ensure_future(line.connect())
     try:
         async with asyncio.timeout(MEETING_DEADLINE):
             await asyncio.wait((connecting,), timeout=ANSWER_AFTER)
+            if not connecting.done() and is_hopeless(line.node.addresses, line.addresses):
+                await asyncio.wait((connecting,), timeout=HOPELESS_DEADLINE)
+                if not connecting.done():
+                    raise hopeless(offer.sender)
             if not connecting.done():
                 await exchange.show("answer", _answer(identity, line, offer))
             return await connecting

@@ -13,6 +13,7 @@ from irosh.core.manual_message import decode_addresses, encode_addresses
 from irosh.core.mode import Mode
 from irosh.core.offer_block import Answer, Offer, encode_offer, read_answer
 from irosh.rendezvous.interfaces import Exchange, Hosting
+from irosh.rendezvous.manual_failure import no_path
 from irosh.rendezvous.manual_line import dial_until_connected
 from irosh.rendezvous.punching_endpoint import PunchingEndpoint
 from irosh.transport.interfaces import Connection, Route
@@ -23,7 +24,8 @@ OFFER_LIFETIME = 3600
 """Seconds."""
 MAX_OFFERS = 16
 """That may still be answered; older ones are forgotten."""
-PUNCH_DEADLINE = 60.0
+PUNCH_DEADLINE = 30.0
+"""For a client whose answer was pasted; it has been dialling since it showed it."""
 PUNCH_AGAIN = 600.0
 """For a peer whose connection was lost."""
 MAX_PUNCHES = 16
@@ -99,12 +101,17 @@ class ManualHost:
         self._start_punching(group, peer_id, remotes, PUNCH_AGAIN)
 
     def _start_punching(
-        self, group: asyncio.TaskGroup, peer_id: str, addresses: tuple[str, ...], deadline: float
+        self,
+        group: asyncio.TaskGroup,
+        peer_id: str,
+        addresses: tuple[str, ...],
+        deadline: float,
+        exchange: Exchange | None = None,
     ) -> None:
-        """Takes a place, already acquired."""
+        """Takes a place, already acquired. Who pasted hears by ``exchange`` if nothing comes of it."""
         if (running := self._punching.get(peer_id)) is not None:
             running.cancel()
-        punching = group.create_task(self._punch(group, peer_id, addresses, deadline))
+        punching = group.create_task(self._punch(group, peer_id, addresses, deadline, exchange))
         punching.add_done_callback(lambda _: self._places.release())
         self._punching[peer_id] = punching
 
@@ -132,7 +139,7 @@ class ManualHost:
                 self._answered[answer.sender] = answer.offer
                 if len(self._answered) > MAX_ANSWERED:
                     del self._answered[next(iter(self._answered))]
-                self._start_punching(group, answer.sender, addresses, PUNCH_DEADLINE)
+                self._start_punching(group, answer.sender, addresses, PUNCH_DEADLINE, exchange)
         except IroshError as error:
             # Nobody will paste any more: whoever can reach us without an answer still may.
             log.info("no more answers: %s", error.message)
@@ -167,7 +174,14 @@ class ManualHost:
                 return read_answer(text, to=offer, now=time.time())
         return read_answer(text, to=latest, now=time.time())
 
-    async def _punch(self, group: asyncio.TaskGroup, peer_id: str, addresses: tuple[str, ...], deadline: float) -> None:
+    async def _punch(
+        self,
+        group: asyncio.TaskGroup,
+        peer_id: str,
+        addresses: tuple[str, ...],
+        deadline: float,
+        exchange: Exchange | None,
+    ) -> None:
         """Dial the client, so that our NAT lets its packets in, until one of both is through."""
         log.info("%s: dialling %s", short_id(peer_id), ", ".join(addresses[:4]))
         try:
@@ -175,6 +189,8 @@ class ManualHost:
                 connection = await dial_until_connected(self._node, Route(peer_id, (), addresses))
         except TimeoutError:
             log.info("%s: no connection came about", short_id(peer_id))
+            if exchange is not None:
+                await exchange.note(no_path(peer_id, self._node.addresses, addresses, deadline))
             return
         finally:
             if self._punching.get(peer_id) is asyncio.current_task():

@@ -36,7 +36,8 @@ class Nostr:
         self._identity = identity
         self._key = key
         self._options = options
-        self._fallback = fallback
+        self._own_fallback = RelayFallback(identity.secret, options) if fallback is None else None
+        self._fallback = fallback or self._own_fallback
         self._channel = NostrChannel(key, self._received)
         self._host: NostrHost | None = None
         self._links: list[RelayLink] = []
@@ -53,7 +54,7 @@ class Nostr:
         fallback: RelayFallback | None = None,
     ) -> Nostr:
         """``hosting``: let peers in, connected to the Nostr relays of ``options`` all the time. One that only dials
-        is connected to relays only while it does. ``fallback`` stays the caller's.
+        is connected to relays only while it does. ``fallback`` stays the caller's; without one it has its own.
 
         Raises:
             IroshError: ``KEY_UNSAFE``, ``KEY_INVALID`` of the file with the Nostr key; ``USAGE`` without a relay.
@@ -111,6 +112,8 @@ class Nostr:
         if self._host is not None:
             await self._host.close()
         await self._tasks.close()
+        if self._own_fallback is not None:
+            await self._own_fallback.close()
         await self._stack.aclose()
         await self._channel.close()
 

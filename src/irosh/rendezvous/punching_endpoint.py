@@ -10,7 +10,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from irosh.core.bind_address import bind_addresses
 from irosh.core.errors import ErrorCode, IroshError
@@ -36,10 +36,13 @@ _ANY = ("0.0.0.0", "::")  # noqa: S104 - a comparison
 
 @dataclass
 class PunchingEndpoint:
-    """``addresses``: where peers may reach it, the reflexive ones first. ``problems``: of the STUN servers."""
+    """``addresses``: where peers may reach it, the reflexive ones first. ``reflexive``: those of them that only STUN
+    told. ``problems``: of the STUN servers.
+    """
 
     endpoint: WheelEndpoint
     addresses: tuple[str, ...]
+    reflexive: tuple[str, ...]
     problems: list[IroshError]
     _servers: tuple[str, ...]
     _keeping: asyncio.Task[None] | None = field(default=None)
@@ -72,27 +75,43 @@ class PunchingEndpoint:
         await self.endpoint.close()
 
 
+def unseen(endpoint: WheelEndpoint) -> PunchingEndpoint:
+    """An endpoint of which nobody was asked anything."""
+    return PunchingEndpoint(endpoint, (), (), [], ())
+
+
 async def bind_punching(identity: Identity, options: NetworkOptions, *, any_port: bool = False) -> PunchingEndpoint:
     """Bind as ``options.bind`` says, on any port if ``any_port``. ``IroshError`` (bind-failed, port-taken)."""
-    wanted = [_host_and_port(text) for text in bind_addresses(options.bind)] or [(host, 0) for host in _ANY]
+    bind = bind_addresses(options.bind)
     if any_port:
-        wanted = [(host, 0) for host, _ in wanted]
+        bind = tuple(f"{bracketed(host)}:0" for host, _ in map(_host_and_port, bind))
+    settings = EndpointSettings(secret=identity.secret, bind=bind, relays=())
+    return await bind_seen(settings, options.stun_servers)
+
+
+async def bind_seen(
+    settings: EndpointSettings, stun_servers: Sequence[str], *, deadline: float = STUN_DEADLINE
+) -> PunchingEndpoint:
+    """Bind as ``settings`` say, after asking ``stun_servers`` for at most ``deadline`` seconds. ``IroshError``."""
+    wanted = [_host_and_port(text) for text in settings.bind] or [(host, 0) for host in _ANY]
     tries = BIND_TRIES if all(port == 0 for _, port in wanted) else 1
     while True:
         tries -= 1
         try:
-            return await _bind(identity, options, wanted)
+            return await _bind(settings, stun_servers, wanted, deadline)
         except IroshError as error:
             # Somebody else got the port between its two owners.
             if error.code is not ErrorCode.PORT_TAKEN or not tries:
                 raise
 
 
-async def _bind(identity: Identity, options: NetworkOptions, wanted: Sequence[tuple[str, int]]) -> PunchingEndpoint:
+async def _bind(
+    settings: EndpointSettings, servers: Sequence[str], wanted: Sequence[tuple[str, int]], deadline: float
+) -> PunchingEndpoint:
     clients = await _clients(wanted)
     own = local_addresses()
     try:
-        surveys = await asyncio.gather(*(_seen(client, options.stun_servers) for client in clients))
+        surveys = await asyncio.gather(*(_seen(client, servers, deadline) for client in clients))
         bound = [client.local for client in clients]
     finally:
         await asyncio.gather(*(client.close() for client in clients))
@@ -104,12 +123,11 @@ async def _bind(identity: Identity, options: NetworkOptions, wanted: Sequence[tu
     ]
     if any(host not in _LOOPBACK for host, _ in bound):
         local = [each for each in local if not each.startswith(_LOOPBACK_PREFIXES)]
-    settings = EndpointSettings(
-        secret=identity.secret, bind=tuple(f"{bracketed(host)}:{port}" for host, port in bound), relays=()
-    )
+    settings = replace(settings, bind=tuple(f"{bracketed(host)}:{port}" for host, port in bound))
     return PunchingEndpoint(
         await bind_endpoint(settings),
         tuple(dict.fromkeys([*reflexive, *local])),
+        tuple(each for each in reflexive if each not in local),
         [problem for found in surveys for problem in found.problems] if not reflexive else [],
         tuple(show(binding.source) for found in surveys for binding in found.bindings.values()),
     )
@@ -133,13 +151,13 @@ async def _clients(wanted: Sequence[tuple[str, int]]) -> list[StunClient]:
     return clients
 
 
-async def _seen(client: StunClient, servers: Sequence[str]) -> Survey:
+async def _seen(client: StunClient, servers: Sequence[str], deadline: float) -> Survey:
     """What the servers see, unless the socket cannot reach them anyway."""
     version = 6 if client.family == socket.AF_INET6 else 4
     reaches_out = client.local[0] not in _ANY or any(
         each.version == version and (each.version == 4 or each.is_global) for each in local_addresses()
     )
-    return await survey(client, servers, STUN_DEADLINE) if reaches_out and servers else Survey({}, [])
+    return await survey(client, servers, deadline) if reaches_out and servers else Survey({}, [])
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

@@ -61,7 +61,7 @@ async def splice(
             copy.result()
     except (OSError, StreamReset, ConnectionLost, EOFError):
         # One side broke off: what is true for it becomes true for the other.
-        await _break_off(sock, stream, copies)
+        await to_the_end(_break_off(sock, stream, copies))
         if not answered:
             raise
     except BaseException:

@@ -39,6 +39,9 @@ async def first_to_end(*works: Coroutine[Any, Any, Any]) -> Any:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # An exception on its way holds this frame, and a task its exception: without this they would hold each other.
+        tasks.clear()
+        del task
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:

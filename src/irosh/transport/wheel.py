@@ -15,6 +15,7 @@ from iroh import iroh_ffi as iroh
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.transport import fastpath, splice, wheel_splice
 from irosh.transport.close_reason import CLOSE_MOVED, decode_reason, encode_reason
+from irosh.transport.collecting import collect_soon
 from irosh.transport.interfaces import (
     ALPN,
     ConnectionLost,
@@ -332,6 +333,10 @@ class WheelEndpoint:
     async def add_relay(self, url: str, token: str | None) -> None:
         await self._endpoint.insert_relay(_relay_config(url, token))
 
+    async def add_address(self, address: str) -> None:
+        """Tell peers of one more address, ``ip:port``, at which others see this endpoint."""
+        await self._endpoint.add_external_addr(address)
+
     def allow(self, alpn: bytes) -> None:
         """Let others connect for one more protocol. Whoever does so accepts its connections."""
         if alpn not in self._alpns:
@@ -397,6 +402,7 @@ class WheelEndpoint:
             await asyncio.wait((acceptor,), timeout=CLOSE_DEADLINE)
             acceptor.cancel()
             await asyncio.gather(acceptor, return_exceptions=True)
+        collect_soon()
 
 
 def _text(error: Any) -> str:

@@ -10,12 +10,21 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from irosh.core.database import Database
+from irosh.core.metrics_history import MetricsHistory
 from irosh.node.metrics import collector as collecting
 from irosh.node.metrics.collector import OTHERS, Collector, PeerReading
 from irosh.node.metrics.meter import Meter, Sample, Totals
 from irosh.node.metrics.prometheus import OTHERS_NAME, Snapshot
 from irosh.node.metrics.streams import StreamBook
 from irosh.transport.interfaces import Traffic
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[MetricsHistory]:
+    opened = Database(tmp_path / "irosh.db")
+    yield MetricsHistory(opened)
+    opened.close()
 
 
 class FakeSession:
@@ -49,9 +58,9 @@ def totals(collector: Collector) -> dict[str, int]:
     return {reading.peer_id: reading.totals.traffic.bytes_sent for reading in collector.peers()}
 
 
-def test_totals_outlive_sessions(tmp_path: Path) -> None:
+def test_totals_outlive_sessions(history: MetricsHistory) -> None:
     async def body() -> None:
-        collector = Collector(tmp_path / "irosh.db")
+        collector = Collector(history)
         first, second, other = FakeConnection(1), FakeConnection(1), FakeConnection(2)
         with measured(collector, first, other):
             with measured(collector, second):
@@ -66,11 +75,11 @@ def test_totals_outlive_sessions(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
-def test_many_peers_share_totals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_peers_share_totals(history: MetricsHistory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collecting, "MAX_PEERS", 10)
 
     async def body() -> None:
-        collector = Collector(tmp_path / "irosh.db")
+        collector = Collector(history)
         with measured(collector, FakeConnection(0)):
             pass
         with measured(collector, *(FakeConnection(peer) for peer in range(1, 31))):
@@ -91,13 +100,13 @@ def test_many_peers_share_totals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     asyncio.run(body())
 
 
-def test_sampling_goes_on_whatever_one_session_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_sampling_goes_on_whatever_one_session_does(history: MetricsHistory, caplog: pytest.LogCaptureFixture) -> None:
     class Faulty(FakeConnection):
         def measure(self) -> Sample:
             raise RuntimeError("a fault")
 
     async def body() -> None:
-        collector = Collector(tmp_path / "irosh.db")
+        collector = Collector(history)
         good = FakeConnection(2)
         with measured(collector, Faulty(1), good):
             good.meter._last = -10.0
@@ -114,9 +123,9 @@ def test_sampling_goes_on_whatever_one_session_does(tmp_path: Path, caplog: pyte
     assert "cannot be measured" in caplog.text
 
 
-def test_at_rest_it_does_nothing(tmp_path: Path) -> None:
+def test_at_rest_it_does_nothing(history: MetricsHistory) -> None:
     async def body() -> None:
-        collector = Collector(tmp_path / "irosh.db")
+        collector = Collector(history)
         running = asyncio.create_task(collector.run())
         for _ in range(5):
             await asyncio.sleep(0)
@@ -124,14 +133,14 @@ def test_at_rest_it_does_nothing(tmp_path: Path) -> None:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         collector.close()
-        assert not (tmp_path / "irosh.db").exists()
+        assert history.rows(0) == []
 
     asyncio.run(body())
 
 
-def test_names_cannot_break_the_text() -> None:
+def test_names_cannot_break_the_text(history: MetricsHistory) -> None:
     names = {f"{1:064x}": 'a"b\\c\nd é'}
-    collector = Collector(Path("/nonexistent"))
+    collector = Collector(history)
     reading = PeerReading(f"{1:064x}", Totals(), [], 0)
     snapshot = Snapshot(0.0, False, [reading], names, collector.services(), 0, 0)
     families = {family.name: family for family in text_string_to_metric_families(snapshot.text().decode())}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,69 +29,74 @@ def sample(sent: int, rtt: float | None = 0.02) -> Sample:
     return Sample(Totals(Traffic(bytes_sent=sent), 0, 0, 2.0, 0.0), rtt, 0.001, relayed=False)
 
 
-def written(path: Path) -> list[Row]:
-    database = Database(path)
-    try:
-        return MetricsHistory(database).rows(0)
-    finally:
-        database.close()
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(tmp_path / "irosh.db")
+    yield opened
+    opened.close()
 
 
-def test_a_minute_is_written_once_it_is_over(tmp_path: Path, minute: list[int]) -> None:
-    path = tmp_path / "irosh.db"
-    recorder = Recorder(path)
+def written(database: Database) -> list[Row]:
+    return MetricsHistory(database).rows(0)
+
+
+def test_a_minute_is_written_once_it_is_over(database: Database, minute: list[int]) -> None:
+    recorder = Recorder(MetricsHistory(database))
     recorder.note(ALICE, sample(10, 0.03))
     recorder.note(ALICE, sample(20, None))
     recorder.write()
-    assert not path.exists()
+    assert written(database) == []
     minute[0] += 1
     recorder.note(ALICE, sample(5))
     recorder.write()
-    [row] = written(path)
+    [row] = written(database)
     assert (row.minute, row.peer_id) == (minute[0] - 1, ALICE)
     assert (row.period.samples, row.period.bytes_sent, row.period.up) == (2, 30, 4000)
     assert (row.period.rtt_samples, row.period.rtt_sum, row.period.jitter_sum) == (1, 30_000, 1000)
     assert recorder.has_pending
-    recorder.close()
-    assert [each.period.bytes_sent for each in written(path)] == [30, 5]
+    recorder.write(present=True)
+    assert [each.period.bytes_sent for each in written(database)] == [30, 5]
 
 
-def test_a_minute_can_be_written_in_parts(tmp_path: Path, minute: list[int]) -> None:
-    recorder = Recorder(tmp_path / "irosh.db")
+def test_a_minute_can_be_written_in_parts(database: Database, minute: list[int]) -> None:
+    recorder = Recorder(MetricsHistory(database))
     for _ in range(3):
         recorder.note(ALICE, sample(10))
         recorder.write(present=True)
-    recorder.close()
-    [row] = written(tmp_path / "irosh.db")
+    recorder.write(present=True)
+    [row] = written(database)
     assert (row.period.samples, row.period.bytes_sent) == (3, 30)
 
 
 def test_what_cannot_be_written_is_counted_and_stops_nothing(
-    tmp_path: Path, minute: list[int], caplog: pytest.LogCaptureFixture
+    database: Database, minute: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tmp_path / "irosh.db"
-    path.mkdir()
-    recorder = Recorder(path)
+    recorder = Recorder(MetricsHistory(database))
+    [[pages]] = database.query("PRAGMA page_count")
+    database.query(f"PRAGMA max_page_count = {pages!r}")  # as a full disk
+    peers = [f"{number:064x}" for number in range(300)]
     for _ in range(3):
-        recorder.note(ALICE, sample(10))
+        for peer in peers:
+            recorder.note(peer, sample(10))
         minute[0] += 1
         recorder.write()
-    assert (recorder.lost_rows, recorder.has_pending) == (3, False)
+    assert (recorder.lost_rows, recorder.has_pending) == (900, False)
     assert len(caplog.records) == 1, "not one for each minute"
-    path.rmdir()
+    assert written(database) == []
+    database.query("PRAGMA max_page_count = 1000000")
     recorder.note(ALICE, sample(7))
-    recorder.close()
-    assert [row.period.bytes_sent for row in written(path)] == [7], "it goes on once it can"
+    recorder.write(present=True)
+    assert [row.period.bytes_sent for row in written(database)] == [7], "it goes on once it can"
 
 
-def test_a_clock_that_is_set_back_loses_nothing(tmp_path: Path, minute: list[int]) -> None:
-    recorder = Recorder(tmp_path / "irosh.db")
+def test_a_clock_that_is_set_back_loses_nothing(database: Database, minute: list[int]) -> None:
+    recorder = Recorder(MetricsHistory(database))
     recorder.note(ALICE, sample(10))
     minute[0] -= 90
     recorder.note(ALICE, sample(5))
     recorder.write()
-    recorder.close()
-    assert [(row.minute, row.period.bytes_sent) for row in written(tmp_path / "irosh.db")] == [
+    recorder.write(present=True)
+    assert [(row.minute, row.period.bytes_sent) for row in written(database)] == [
         (minute[0], 5),
         (minute[0] + 90, 10),
     ]

@@ -43,7 +43,7 @@ class Pair:
 
     def cut(self, index: int) -> None:
         """The near end loses a carrier; the far end notices."""
-        list(self.near._loads)[index].connection.close(moved=True)
+        list(self.near._dispatcher.loads)[index].connection.close(moved=True)
 
 
 @asynccontextmanager
@@ -157,7 +157,7 @@ def test_carriers_come_and_go_during_a_transfer(uses: Paths) -> None:
                 received += chunk
                 if len(received) > (changes + 1) * 4 * MiB:
                     changes += 1
-                    pair.cut(changes % len(pair.near._loads))
+                    pair.cut(changes % len(pair.near._dispatcher.loads))
                     await pair.add()
             assert changes >= 6
             assert received == data

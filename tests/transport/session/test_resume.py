@@ -322,3 +322,52 @@ def test_a_silent_peer_is_given_up() -> None:
                 assert "no sign of life" in reason.message
 
     asyncio.run(body())
+
+
+@pytest.mark.parametrize("ending", ["abort", "close"])
+def test_ending_a_stream_does_not_wait_for_what_is_sent_again(ending: str) -> None:
+    async def body() -> None:
+        async with sessions() as pair:
+            stream = await pair.near.open_stream()
+            await stream.write(b"x")
+            remote = await pair.far.accept_stream()
+            assert await remote.read_exactly(1) == b"x"
+            pair.cut()
+            await asyncio.gather(pair.near.wait_down(), pair.far.wait_down())
+            data = os.urandom(12 * MiB)  # more than the connection takes before it is read
+            await stream.write(data)
+            await pair.renew()
+            while not remote.is_attached:
+                await asyncio.sleep(0.01)
+            async with asyncio.timeout(10):
+                await (stream.abort(7) if ending == "abort" else stream.close())
+            if ending == "abort":
+                with pytest.raises(StreamReset):
+                    while await remote.read(MiB):
+                        pass
+            else:
+                assert await remote.read_exactly(len(data)) == data
+                assert await remote.read() == b""
+            await remote.close()
+            await settled(pair)
+
+    asyncio.run(body())
+
+
+def test_a_write_that_was_cancelled_half_way_does_not_look_whole() -> None:
+    async def body() -> None:
+        async with sessions() as pair:
+            stream = await pair.near.open_stream()
+            writing = asyncio.create_task(stream.write(os.urandom(40 * MiB)))
+            remote = await pair.far.accept_stream()
+            await remote.read_exactly(1)
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            await stream.close()
+            with pytest.raises(StreamReset):
+                while await remote.read(MiB):
+                    pass
+            await remote.close()
+            await settled(pair)
+
+    asyncio.run(body())

@@ -9,7 +9,7 @@ import click
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.blocks import Blocks
-from irosh.faces.cli.network_flags import NetworkFlags, network_flags
+from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import control_client
 from irosh.faces.cli.signals import ended_as_interrupted
@@ -21,7 +21,7 @@ _SENT_ENVIRONMENT = ("LANG", "LC_", "COLORTERM")
 EXIT_LOST = 255
 
 
-class ConnectCommand(click.Command):
+class ConnectCommand(MeetingCommand):
     """Takes options before and, as ssh(1) does, right after TARGET; all behind belongs to the remote command."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -64,9 +64,12 @@ def connect(
 ) -> int:
     """Open a shell on a peer, or run COMMAND there.
 
-    TARGET is a ticket, an endpoint id or the name of a peer you connected to before; `-` stands for the ticket in
-    IROSH_TICKET, which other users of this machine cannot see. Input, output, errors and the exit status of COMMAND
-    are passed on; 255 means that the connection failed.
+    TARGET is a ticket, an endpoint id, an npub or the name of a peer you connected to before; `-` stands for the
+    ticket in IROSH_TICKET, which other users of this machine cannot see, and in the modes custom and iroh-manual for
+    whoever the offer is from. Input, output, errors and the exit status of COMMAND are passed on; 255 means that the
+    connection failed.
+
+    When the network is lost, the session waits for it, for ten minutes unless the configuration says otherwise.
     """
     user, target = _split_user(target)
     terminal = LocalTerminal.find()

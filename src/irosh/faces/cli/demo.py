@@ -1,4 +1,4 @@
-"""``irosh demo``: a relay, a host and a client at work on this machine, step by step."""
+"""``irosh demo``: relays, hosts and a client at work on this machine, step by step."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _GOOD, _BAD, _PLAIN_GOOD, _PLAIN_BAD = "✓", "✗", "+", "x"
 def demo(settings: Settings) -> None:
     """See it all work on this machine, in under a minute.
 
-    Starts a relay, a host and a client as separate processes with temporary state directories, on loopback only, and
-    lets them do what irosh is for. Nothing is left behind.
+    Starts relays, hosts and a client as separate processes with temporary state directories, on loopback only, and lets
+    them do what irosh is for. Nothing is left behind.
     """
     try:
         asyncio.run(_play(_Show(settings.output)))
@@ -91,7 +91,7 @@ class _Show:
 
     def begin(self) -> None:
         """The first line."""
-        self._print(f"{style('irosh demo', 'bold')}: a relay, a host and a client on this machine, by loopback only\n")
+        self._print(f"{style('irosh demo', 'bold')}: relays, hosts and a client on this machine, by loopback only\n")
 
     def __enter__(self) -> _Show:
         return self

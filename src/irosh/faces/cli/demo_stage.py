@@ -6,9 +6,10 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +23,15 @@ DEADLINE = 20.0
 _STOP_DEADLINE = 5.0
 _MAX_LINE = 1024 * 1024
 _TAIL = 12  # lines
+_CONFIG = """\
+[network]
+relays = ["{relay}"]
+bind = "127.0.0.1:0"
+stun_servers = []
+[session]
+keepalive = "1s"
+dead_after = "2s"
+"""
 
 
 class DemoError(IroshError):
@@ -72,27 +82,36 @@ class Running:
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
         self.process = process
+        self.events: list[dict[str, Any]] = []
+        """All it has said so far."""
         self._log = log
 
     async def event(self, name: str) -> dict[str, Any]:
         """The next event of this name. :class:`DemoError` if the process ends or fails first, or takes too long."""
-        passed: list[dict[str, Any]] = []
         async with _deadline(f"no {name!r}", self._log):
             while (event := await self._next()) is not None:
-                passed.append(event)
                 if event.get("event") == name:
                     return event
             status = await self.process.wait()
-        raise Finished(status, passed, _tail(self._log)).unexpected()
+        raise Finished(status, self.events, _tail(self._log)).unexpected()
 
     async def finish(self) -> Finished:
-        """All it still says, once it has ended by itself."""
+        """All it has said, once it has ended by itself."""
         async with _deadline("it has not ended", self._log):
-            events = []
-            while (event := await self._next()) is not None:
-                events.append(event)
+            while await self._next() is not None:
+                pass
             status = await self.process.wait()
-        return Finished(status, events, _tail(self._log))
+        return Finished(status, self.events, _tail(self._log))
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """It does nothing while the context lasts."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            with suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGCONT)
 
     async def stop(self) -> None:
         """End it: politely first."""
@@ -111,6 +130,7 @@ class Running:
             with suppress(ValueError):
                 event = json.loads(line)
                 if isinstance(event, dict):
+                    self.events.append(event)
                     return event
         return None
 
@@ -126,11 +146,15 @@ class Stage:
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("IROSH_")}
 
     def state(self, name: str, relay: str) -> str:
-        """A state directory with a configuration that knows nothing but loopback and ``relay``."""
+        """A state directory with a configuration that knows nothing but loopback and ``relay``, and is impatient."""
         path = self.directory / name
         path.mkdir(mode=0o700)
-        (path / "config.toml").write_text(f'[network]\nrelays = ["{relay}"]\nbind = "127.0.0.1:0"\n')
+        (path / "config.toml").write_text(_CONFIG.format(relay=relay))
         return str(path)
+
+    def files(self) -> tuple[str, ...]:
+        """The options for an exchange of offers and answers by files."""
+        return ("--offer-file", str(self.directory / "offer"), "--answer-file", str(self.directory / "answer"))
 
     async def start(self, *arguments: str) -> Running:
         """A command that keeps running; it ends with the stage."""

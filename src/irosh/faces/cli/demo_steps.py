@@ -19,9 +19,10 @@ from irosh.faces.cli import demo_services
 from irosh.faces.cli.demo_stage import DEADLINE, DemoError, Stage
 from irosh.faces.cli.table import milliseconds
 
-HOST = "demo-host"
+HOST, OTHER_HOST = "demo-host", "demo-other"
 FILE_SIZE = 8_000_000
 EXIT_STATUS = 7
+LINES = 20
 _DIRECT_TRIES = 8
 _UDP_TRIES = 3
 
@@ -52,10 +53,10 @@ class Demo:
     async def host(self) -> Seen:
         """A host, and its ticket."""
         self._host = self._stage.state("host", self._relay)
-        process = await self._stage.start(
+        self._host_process = await self._stage.start(
             "--state", self._host, "host", "--relay", self._relay, "--bind", "127.0.0.1:0"
         )
-        ready = await process.event("ready")
+        ready = await self._host_process.event("ready")
         ticket = self._ticket = str(ready["ticket"])
         shown = f"ticket {ticket[:14]}…{ticket[-8:]}, {len(ticket)} characters, one use"
         return Seen(shown, {"ticket": ticket, "id": ready["id"]})
@@ -155,6 +156,55 @@ class Demo:
         other = f"; by relay {milliseconds(relayed)}" if relayed is not None and connection["path"] == "direct" else ""
         return Seen(f"{connection['path']}, round trip {milliseconds(connection['rtt_ms'])}{other}", fields)
 
+    async def session(self) -> Seen:
+        """A command that goes on, although its host was suspended for longer than the client waits."""
+        count = f"i=0; while [ $i -lt {LINES} ]; do echo $i; i=$((i+1)); sleep 0.2; done"
+        session = await self._stage.start(*self._on_client("connect", HOST, count))
+        await session.event("stdout")
+        begun = time.monotonic()
+        with self._host_process.suspended():
+            await session.event("lost")
+        away = time.monotonic() - begun
+        await session.event("resumed")
+        done = await session.finish()
+        _expect(done.status == 0, done.unexpected())
+        _expect(done.stdout.split() == [str(line) for line in range(LINES)], DemoError("lines were lost, or doubled"))
+        return Seen(
+            f"host suspended {away:.1f} s: the command went on, no line lost",
+            {"suspended": round(away, 3), "lines": LINES},
+        )
+
+    async def nostr(self) -> Seen:
+        """Another host, met over a Nostr relay of our own."""
+        relay = await self._stage.start("nostr", "relay", "--listen", "127.0.0.1:0")
+        url = str((await relay.event("ready"))["url"])
+        state, self._files = self._stage.state("other", self._relay), self._stage.files()
+        host = await self._stage.start(
+            *("--state", state, "host", "--mode", "nostr", "--nostr-relay", url, "--mode", "custom", *self._files)
+        )
+        ready = await host.event("ready")
+        begun = time.monotonic()
+        done = await self._stage.run(
+            *self._on_client("connect", "--name", OTHER_HOST, str(ready["ticket"]), "echo met")
+        )
+        elapsed = (time.monotonic() - begun) * 1000
+        _expect(done.status == 0 and done.stdout == "met\n", done.unexpected())
+        return Seen(
+            f"met {ready['npub'][:12]}… over {url} in {elapsed:.0f} ms",
+            {"npub": ready["npub"], "relay": url, "ms": round(elapsed, 3), "path": done.event("connected")["path"]},
+        )
+
+    async def custom(self) -> Seen:
+        """The same host, met by ICE with an offer and an answer in files."""
+        begun = time.monotonic()
+        done = await self._stage.run(*self._on_client("connect", "--mode", "custom", *self._files, "-", "echo met"))
+        elapsed = (time.monotonic() - begun) * 1000
+        _expect(done.status == 0 and done.stdout == "met\n", done.unexpected())
+        path = done.event("connected")["path"]
+        return Seen(
+            f"offer and answer by files, ICE: {path} in {elapsed:.0f} ms", {"ms": round(elapsed, 3), "path": path}
+        )
+
     async def stranger(self) -> Seen:
         """Another identity, with the ticket that was already used."""
         state = self._stage.state("stranger", self._relay)
@@ -199,6 +249,9 @@ STEPS: tuple[tuple[str, Step], ...] = (
     ("http", Demo.http),
     ("dns", Demo.dns),
     ("path", Demo.path),
+    ("session", Demo.session),
+    ("nostr", Demo.nostr),
+    ("custom", Demo.custom),
     ("stranger", Demo.stranger),
     ("revoke", Demo.revoke),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from typing import Any
@@ -11,12 +12,12 @@ import click
 
 from irosh.core.durations import parse_duration
 from irosh.faces.cli.invitation import invitation_text, qr_option
-from irosh.faces.cli.network_flags import NetworkFlags, network_flags
+from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.output import style
 
 
-@click.command()
+@click.command(cls=MeetingCommand)
 @network_flags(hosting=True)
 @click.option("--bind", metavar="ADDR:PORT", help="UDP address to listen on (default: any, a free port).")
 @click.option("--allow", "capabilities", multiple=True, metavar="CAP", help="What the invite grants; repeatable.")
@@ -40,7 +41,7 @@ def host(
     Prints a ticket with a one-time invite. A peer that connects with it is pinned, and needs no ticket again.
     Without --allow it may use a shell, run commands and reach services on this machine.
 
-    In the modes iroh-manual and custom it prints an offer instead, and takes answers on standard input.
+    In the modes custom and iroh-manual it prints an offer instead, and takes answers on standard input.
     """
     lifetime = parse_duration(invite_expires) if invite_expires else None
     asyncio.run(_host(settings, network, bind, (capabilities or None, invite_uses, lifetime), metrics_listen, qr))
@@ -82,6 +83,7 @@ async def _host(
             loop.add_signal_handler(number, node.stop)
 
         def ready() -> None:
+            gc.freeze()  # what there is by now stays; collections, which stop everything, need not look at it
             if MANUAL_MODES.issuperset(modes):
                 own = style(node.identity.id[:16], "bold", sys.stderr)
                 output.event(

@@ -37,6 +37,24 @@ class NetworkFlags:
         return {"mode": self.modes[0] if self.modes else None, "network": self.choice, "paths": self.paths}
 
 
+class MeetingOption(click.Option):
+    """One that :class:`MeetingCommand` lists under a heading of its own."""
+
+
+class MeetingCommand(click.Command):
+    """A command whose help has the flags about how to meet behind its own."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        records: dict[bool, list[tuple[str, str]]] = {False: [], True: []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                records[isinstance(parameter, MeetingOption)].append(record)
+        for about_meeting, heading in ((False, "Options"), (True, "How to meet")):
+            with formatter.section(heading):
+                formatter.write_dl(records[about_meeting])
+
+
 def network_flags(*, hosting: bool) -> Callable[[F], F]:
     """Add the flags to a command, which gets them as the keyword argument ``network``."""
 
@@ -53,21 +71,29 @@ def network_flags(*, hosting: bool) -> Callable[[F], F]:
 
 
 def _options(*, hosting: bool) -> list[Callable[[Any], Any]]:
-    several = "; repeatable, the first is what tickets name" if hosting else ""
     read, written = ("answer", "offer") if hosting else ("offer", "answer")
-    option = click.option
+    option = functools.partial(click.option, cls=MeetingOption)
+    file = click.Path(path_type=Path)
     common = [
         option(
             "--mode",
             "modes",
             multiple=hosting,
             type=click.Choice(_MODES),
-            help=f"How to meet{several} (default: iroh-default, or as the ticket or peer says).",
+            help="The way of meeting (iroh-default); repeatable, tickets name the first."
+            if hosting
+            else "The way of meeting (as the ticket or the peer says, else iroh-default).",
         ),
-        option("--relay", "relays", multiple=True, metavar="URL", help="iroh relay to use; repeatable."),
-        option("--no-relay", is_flag=True, help="Use no relay at all."),
-        option("--relay-only", is_flag=True, help="Use no direct path."),
-        option("--stun-server", "stun_servers", multiple=True, metavar="HOST[:PORT]", help="STUN server; repeatable."),
+        option("--relay", "relays", multiple=True, metavar="URL", help="Use this iroh relay; repeatable."),
+        option("--no-relay", is_flag=True, help="Use no relay."),
+        option("--relay-only", is_flag=True, help="Use no direct path, only relays and TURN servers."),
+        option(
+            "--stun-server",
+            "stun_servers",
+            multiple=True,
+            metavar="HOST[:PORT]",
+            help="Ask this server for the outer address; repeatable.",
+        ),
         option("--no-stun", is_flag=True, help="Ask no STUN server."),
         option(
             "--turn-server",
@@ -75,25 +101,13 @@ def _options(*, hosting: bool) -> list[Callable[[Any], Any]]:
             multiple=True,
             metavar="USER:PASS@HOST[:PORT]",
             envvar="IROSH_TURN_SERVER",
-            help="TURN server; repeatable, or in IROSH_TURN_SERVER, out of others' sight.",
+            help="Fall back to this TURN server; repeatable. Unseen by other users: IROSH_TURN_SERVER.",
         ),
-        option("--nostr-relay", "nostr_relays", multiple=True, metavar="URL", help="Nostr relay; repeatable."),
-        option("--nsec-file", metavar="FILE", help="Nostr key to use instead of the one that goes with the identity."),
-        option(
-            f"--{written}-file", type=click.Path(path_type=Path), metavar="FILE", help=f"Write the {written} there."
-        ),
-        option(
-            f"--{read}-file", type=click.Path(path_type=Path), metavar="FILE", help=f"Read the peer's {read} there."
-        ),
+        option("--nostr-relay", "nostr_relays", multiple=True, metavar="URL", help="Use this Nostr relay; repeatable."),
+        option("--nsec-file", metavar="FILE", help="The Nostr key, if not the one that goes with the identity."),
+        option(f"--{written}-file", type=file, metavar="FILE", help=f"Write the {written} there, show none."),
+        option(f"--{read}-file", type=file, metavar="FILE", help=f"Take the peer's {read} from there."),
     ]
-    if not hosting:
-        common.append(
-            option(
-                "--paths",
-                type=click.Choice([str(paths) for paths in Paths]),
-                help="With several networks: use the fastest, small things twice (redundant), or the sum of all.",
-            )
-        )
     if hosting:
         common.append(
             option(
@@ -101,6 +115,14 @@ def _options(*, hosting: bool) -> list[Callable[[Any], Any]]:
                 type=click.IntRange(0, 100_000),
                 metavar="N",
                 help="Receivers served at once in mode nostr (10; 0: no limit).",
+            )
+        )
+    else:
+        common.append(
+            option(
+                "--paths",
+                type=click.Choice([str(paths) for paths in Paths]),
+                help="With several networks: use the fastest, small things twice (redundant), or the sum of all.",
             )
         )
     return common

@@ -10,7 +10,7 @@ from contextlib import suppress
 import click
 
 from irosh.faces.cli.blocks import Blocks
-from irosh.faces.cli.network_flags import NetworkFlags, network_flags
+from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import control_client
 from irosh.faces.cli.signals import ended_as_interrupted
@@ -19,7 +19,7 @@ from irosh.faces.cli.target import read_target
 _CHUNK = 256 * 1024
 
 
-@click.command()
+@click.command(cls=MeetingCommand)
 @click.argument("target")
 @network_flags(hosting=False)
 @common_options

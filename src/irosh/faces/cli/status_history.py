@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from dataclasses import field as member
 from typing import Any
 
-from irosh.core.database import Database
 from irosh.core.durations import format_duration
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.metrics_history import KEPT_MINUTES, MetricsHistory, Period, Row
+from irosh.core.metrics_history import KEPT_MINUTES, Period, Row
 from irosh.core.state import StateDirectory
 from irosh.core.trust import Peer, TrustStore
 from irosh.faces.cli.amounts import gaps, latency, percent, rate, size, sparkline
@@ -62,21 +61,16 @@ def _read(state: StateDirectory, name: str, begin: int) -> tuple[str | None, dic
             client.call("history", {})
     names: dict[str, str] = {}
     known: Peer | None = None
-    exists = state.database_path.exists()  # it is not made for this
-    if exists:
+    rows: list[Row] = []
+    if state.database_path.exists():  # it is not made for this
         with TrustStore(state.database_path) as trust:
             names = {peer.id: peer.petname for peer in trust.peers()}
             known = trust.find(name) if name else None
+            if known is not None or not name:
+                rows = trust.metrics_history.rows(begin, None if known is None else known.id)
     if name and known is None:
         raise IroshError(ErrorCode.UNKNOWN_TARGET, f"no peer is named {name[:80]!r}", "`irosh peer list` shows them")
-    peer_id = known.id if known is not None else None
-    if not exists:
-        return None, names, []
-    database = Database(state.database_path)
-    try:
-        return peer_id, names, MetricsHistory(database).rows(begin, peer_id)
-    finally:
-        database.close()
+    return None if known is None else known.id, names, rows
 
 
 def _to_dict(peer_id: str, peer: _Peer, starts: Sequence[int], step: int, now: float) -> dict[str, Any]:

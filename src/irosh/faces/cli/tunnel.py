@@ -10,7 +10,7 @@ import click
 from irosh.core.durations import parse_duration
 from irosh.core.errors import IroshError
 from irosh.faces.cli.blocks import Blocks
-from irosh.faces.cli.network_flags import NetworkFlags, network_flags
+from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.output import Output, style
 from irosh.faces.cli.running import control_client
@@ -23,7 +23,7 @@ def tunnel() -> None:
     """Bring a TCP, UDP or Unix socket of a peer to this machine."""
 
 
-@tunnel.command("open")
+@tunnel.command("open", cls=MeetingCommand)
 @click.argument("target")
 @click.option(
     "--source", "sources", multiple=True, metavar="URL", help="tcp://HOST:PORT, udp://… or unix:///PATH there."

@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from irosh.core.metrics_history import MetricsHistory
 from irosh.node.metrics.meter import Meter, Totals
 from irosh.node.metrics.recorder import Recorder
 from irosh.node.metrics.streams import ServiceTotals
@@ -49,10 +49,10 @@ class PeerReading:
 
 
 class Collector:
-    """:meth:`run` samples until cancelled; :meth:`close` writes what is left of the history. ``path``: the database."""
+    """:meth:`run` samples until cancelled; :meth:`close` writes what is left of the history."""
 
-    def __init__(self, path: Path) -> None:
-        self.recorder = Recorder(path)
+    def __init__(self, history: MetricsHistory) -> None:
+        self.recorder = Recorder(history)
         self._peers: dict[str, _Peer] = {}
         self._ended_services: dict[str, ServiceTotals] = {}
         self._sessions: dict[PeerConnection, str] = {}  # with the key of the peer's totals
@@ -86,7 +86,7 @@ class Collector:
 
     def close(self) -> None:
         """Write what is not yet written. Never raises."""
-        self.recorder.close()
+        self.recorder.write(present=True)
 
     def refresh(self, connection: PeerConnection) -> None:
         """Have the meter of a session show the present, unless it does."""

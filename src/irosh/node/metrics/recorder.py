@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
 
-from irosh.core.database import Database
 from irosh.core.errors import IroshError
 from irosh.core.metrics_history import MetricsHistory, Period, Row
 from irosh.node.metrics.meter import Sample
@@ -17,11 +15,10 @@ _REPORT_EVERY = 600.0
 
 
 class Recorder:
-    """Gathers samples by peer and minute, and writes a minute once it is over. ``path``: of the state database."""
+    """Gathers samples by peer and minute, and writes a minute once it is over."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._database: Database | None = None
+    def __init__(self, history: MetricsHistory) -> None:
+        self._history = history
         self._pending: dict[tuple[int, str], Period] = {}
         self._reported = float("-inf")
         self.lost_rows = 0
@@ -56,24 +53,12 @@ class Recorder:
         for row in rows:
             del self._pending[row.minute, row.peer_id]
         try:
-            if self._database is None:
-                self._database = Database(self._path)
-            MetricsHistory(self._database).add(rows, now)
+            self._history.add(rows, now)
         except IroshError as error:
             self.lost_rows += len(rows)
             if time.monotonic() - self._reported > _REPORT_EVERY:
                 self._reported = time.monotonic()
                 log.error("the history of the metrics cannot be written (%d rows lost): %s", self.lost_rows, error)
-
-    def close(self) -> None:
-        """Write what there is, and close the database."""
-        self.write(present=True)
-        database, self._database = self._database, None
-        if database is not None:
-            try:
-                database.close()
-            except IroshError as error:
-                log.warning("%s", error)
 
 
 def _minute() -> int:

@@ -22,6 +22,7 @@ from irosh.transport.session.frames import (
     Progress,
     decode_control,
 )
+from irosh.transport.small import SmallEvent
 from irosh.transport.tasks import first_to_end
 
 MAX_ARRIVING = 256  # streams between arrival and knowing what they are
@@ -33,7 +34,8 @@ class CarrierUser(Protocol):
 
     def heard(self, carrier: Carrier, message: Control) -> None: ...
 
-    async def arrive(self, carrier: Carrier, stream: CarrierStream) -> None: ...
+    async def arrive(self, carrier: Carrier, stream: CarrierStream, known: Callable[[], None]) -> None:
+        """``known`` is to be called once it is clear what the stream is: from then on it hinders no other."""
 
     def datagram(self, data: bytes) -> None: ...
 
@@ -61,7 +63,7 @@ class Carrier:
         self._streams: dict[int, tuple[int, int]] = {}
         self._lanes: dict[int, int] = {}
         self._others: list[Control] = []
-        self._wake = asyncio.Event()
+        self._wake = SmallEvent()
         self._pings = 0
 
     async def serve(self, user: CarrierUser) -> ConnectionLost:
@@ -149,9 +151,13 @@ class Carrier:
                     *(Acks(acks[start : start + MAX_ENTRIES]) for start in range(0, len(acks), MAX_ENTRIES)),
                     *self._take_progress(),
                 ]
-                await self._control.write(b"".join(encode_frame(message) for message in messages))
+                # What is to be told gathers meanwhile.
+                async with asyncio.timeout(self._settings.dead_after):
+                    await self._control.write(b"".join(encode_frame(message) for message in messages))
         except StreamReset:
             return _given_up("the peer stopped the control stream")
+        except TimeoutError:
+            return _given_up("the peer does not read the control stream")
 
     def _take_progress(self) -> list[Control]:
         streams = [(number, *state) for number, state in self._streams.items()]
@@ -170,8 +176,9 @@ class Carrier:
                 while True:
                     await places.acquire()
                     stream = await self.connection.accept_stream()
-                    arriving = group.create_task(user.arrive(self, stream))
-                    arriving.add_done_callback(lambda _: places.release())
+                    place = Place(places)
+                    arriving = group.create_task(user.arrive(self, stream, place.leave))
+                    arriving.add_done_callback(lambda _, place=place: place.leave())  # type: ignore[misc]
             except ConnectionLost:
                 await _for_ever()
 
@@ -195,6 +202,19 @@ class Carrier:
                 self.ping()
             limit = settings.keepalive if asked_after != self._last_heard else settings.dead_after
             await asyncio.sleep(max(0.01, limit - self.silence))
+
+
+class Place:
+    """One of a bounded number, given back once."""
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places: asyncio.Semaphore | None = places
+
+    def leave(self) -> None:
+        """Let another have it."""
+        places, self._places = self._places, None
+        if places is not None:
+            places.release()
 
 
 def _given_up(message: str) -> ConnectionLost:

@@ -11,6 +11,7 @@ from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.frames import START_SIZE, pack_lane
 from irosh.transport.session.lane_frames import Piece, pack_piece
 from irosh.transport.session.sending import Flight
+from irosh.transport.small import SmallEvent
 
 
 class LaneUser(Protocol):
@@ -36,7 +37,7 @@ class Lane:
         self.carrier = carrier
         self._user = user
         self._queue: deque[Flight[Carrier]] = deque()
-        self._wake = asyncio.Event()
+        self._wake = SmallEvent()
         self._finished = False
 
     def put(self, flight: Flight[Carrier]) -> None:

@@ -20,6 +20,7 @@ from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.frames import Control
 from irosh.transport.session.numbers import SeenNumbers
 from irosh.transport.session.replay import ReplayBudget, ReplayLog
+from irosh.transport.small import SmallEvent
 
 log = logging.getLogger(__name__)
 
@@ -92,14 +93,14 @@ class SessionLifetime(ABC):
         self._seen = SeenNumbers(1 if dialed else 0)
         self._expiry: asyncio.TimerHandle | None = None
         self._limits: tuple[int, int] | None = None
-        self._up = asyncio.Event()
+        self._up = SmallEvent()
         self._up.set()
-        self._down = asyncio.Event()
+        self._down = SmallEvent()
         self._down_reason: ConnectionLost | None = None
         self._clock = asyncio.get_running_loop().time
         self._down_since = 0.0
         self._end: ConnectionLost | None = None
-        self._ended = asyncio.Event()
+        self._ended = SmallEvent()
         self._group: asyncio.TaskGroup | None = None
 
     # -- what it carries
@@ -161,7 +162,7 @@ class SessionLifetime(ABC):
     def heard(self, carrier: Carrier, message: Control) -> None: ...
 
     @abstractmethod
-    async def arrive(self, carrier: Carrier, stream: CarrierStream) -> None: ...
+    async def arrive(self, carrier: Carrier, stream: CarrierStream, known: Callable[[], None]) -> None: ...
 
     def datagram(self, data: bytes) -> None:
         self.on_datagram(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.paths import Paths
@@ -11,14 +12,15 @@ from irosh.core.session_settings import SessionSettings
 from irosh.transport.interfaces import CarrierStream, ConnectionLost, Path, StreamReset, lost
 from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.datagram_copies import COPY_HEADER_SIZE, DatagramCopies
+from irosh.transport.session.dispatch import Dispatcher
 from irosh.transport.session.frames import START_SIZE, Control, Heard, Pong, Progress, Telling, Told, unpack_lane
-from irosh.transport.session.lane import Lane
 from irosh.transport.session.lane_frames import LaneParser
 from irosh.transport.session.lifetime import CountedStream, LinkEvent, SessionLifetime
 from irosh.transport.session.load import CarrierLoad
 from irosh.transport.session.multi_stream import MultiStream
 from irosh.transport.session.reassembly import WindowBudget
-from irosh.transport.session.repeated import Repeated
+from irosh.transport.session.repeated import REPEAT_AFTER, Repeated
+from irosh.transport.small import SmallQueue
 from irosh.transport.splice import LARGE_CHUNK
 
 log = logging.getLogger(__name__)
@@ -29,10 +31,6 @@ MAX_UNTOLD = 64 * 1024  # answers that the peer asks for and does not read
 START_DEADLINE = 10.0
 PROGRESS_DELAY = 0.01  # seconds, for what arrives to gather
 PROGRESS_AFTER = 128 * 1024  # bytes
-LOOK_EVERY = 0.05  # seconds, while something is on its way
-MEASURE_EVERY = 0.1
-STALLED_PING = 1.0
-STALLED_END = 10.0  # after so long a carrier that stalls is given up, if there are others
 NOT_SERVED = 3
 
 
@@ -42,49 +40,43 @@ class MultiSession(SessionLifetime):
     def __init__(self, first: Carrier, settings: SessionSettings, *, dialed: bool, uses: Paths) -> None:
         super().__init__(first, settings, dialed=dialed)
         self.uses = uses
-        self._loads: dict[Carrier, CarrierLoad] = {first: CarrierLoad(self._clock())}
+        self._dispatcher = Dispatcher(self._given_up)
+        self._dispatcher.add(first)
         self._streams: dict[int, MultiStream] = {}
-        self._arrived: asyncio.Queue[MultiStream | None] = asyncio.Queue()
+        self._arrived: SmallQueue[MultiStream | None] = SmallQueue()
         self._parity = 0 if dialed else 1
         self._windows = WindowBudget(settings.replay_total)
         self._repeated = Repeated()
         self._copies = DatagramCopies()
-        self._lanes: dict[tuple[int, Carrier], Lane] = {}
-        self._lane_streams: dict[int, tuple[MultiStream, Carrier]] = {}
-        self._next_lane = 0
-        self._ready: dict[MultiStream, None] = {}  # with something to send
-        self._active: dict[MultiStream, None] = {}  # with something to send, or on its way
-        self._pumping = False
         self._due_streams: dict[int, MultiStream] = {}
         self._due_lanes: dict[int, int] = {}
         self._due_bytes = 0
         self._progress_timer: asyncio.TimerHandle | None = None
-        self._busy = asyncio.Event()
+        self._repeat_timer: asyncio.TimerHandle | None = None
 
     # -- life
 
     def _start(self, group: asyncio.TaskGroup) -> None:
-        for carrier in self._loads:
+        for carrier in self._dispatcher.loads:
             group.create_task(self._serve(carrier))
-        group.create_task(self._look())
-        self._pump_soon()
+        self._dispatcher.start(group)
 
     def carriers(self) -> list[Carrier]:
-        return sorted(self._loads, key=lambda each: (self._loads[each].stalled, self._loads[each].rtt))
+        return self._dispatcher.best_first()
 
     def load(self, carrier: Carrier) -> CarrierLoad | None:
         """What is on its way over a carrier that lives."""
-        return self._loads.get(carrier)
+        return self._dispatcher.loads.get(carrier)
 
     def paths(self) -> list[Path]:
         # The oldest first, not the best: what is measured should not jump from one to another.
-        return [path for carrier in self._loads for path in carrier.connection.paths()]
+        return [path for carrier in self._dispatcher.loads for path in carrier.connection.paths()]
 
     async def attach(self, carrier: Carrier) -> None:
         if self._end is None:
-            if self._loads:
+            if not self.is_down:
                 self._down_since = self._last_life()
-            for old in list(self._loads):
+            for old in self.carriers():
                 self._let_go(old)
                 old.connection.close(moved=True)
             self.reconnects += 1
@@ -96,15 +88,13 @@ class MultiSession(SessionLifetime):
             carrier.connection.close(self._end)
             return
         was_down = self.is_down
-        self._loads[carrier] = CarrierLoad(self._clock())
+        self._dispatcher.add(carrier)
         if self._limits is not None:
             carrier.connection.allow_streams(self._limits[0], window=self._limits[1])
         assert self._group is not None
         self._group.create_task(self._serve(carrier))
-        self._measure()
         self._due_streams |= self._streams
         self._send_progress()
-        self._pump_soon()
         if was_down:
             self._is_up()
             self.report(LinkEvent("resumed", gap=self.gap))
@@ -112,12 +102,13 @@ class MultiSession(SessionLifetime):
     @property
     def is_full(self) -> bool:
         """Whether it has as many carriers as it may."""
-        return len(self._loads) >= MAX_CARRIERS
+        return len(self._dispatcher.loads) >= MAX_CARRIERS
 
     def _release(self, reason: ConnectionLost) -> None:
-        self._loads.clear()
-        if self._progress_timer is not None:
-            self._progress_timer.cancel()
+        self._dispatcher.close()
+        for timer in (self._progress_timer, self._repeat_timer):
+            if timer is not None:
+                timer.cancel()
         for stream in list(self._streams.values()):
             stream.fail(reason)
         self._streams.clear()
@@ -170,8 +161,7 @@ class MultiSession(SessionLifetime):
     # -- for the streams: see irosh.transport.session.multi_stream.MultiStreamOwner
 
     def to_send(self, stream: MultiStream) -> None:
-        self._active[stream] = self._ready[stream] = None
-        self._pump_soon()
+        self._dispatcher.to_send(stream)
 
     def progressed(self, stream: MultiStream) -> None:
         self._due_streams[stream.number] = stream
@@ -179,68 +169,33 @@ class MultiSession(SessionLifetime):
             self._progress_timer = asyncio.get_running_loop().call_later(PROGRESS_DELAY, self._send_progress)
 
     def tell(self, stream: MultiStream, what: Telling, code: int = 0) -> None:
+        if self._end is not None:
+            return
         message = self._repeated.tell(stream.number, what, code, self._clock())
-        self._busy.set()
-        for carrier in self._loads:
+        for carrier in self._dispatcher.loads:
             carrier.tell(message)
+        if self._repeat_timer is None:
+            self._repeat_timer = asyncio.get_running_loop().call_later(REPEAT_AFTER, self._repeat)
+
+    def _repeat(self) -> None:
+        self._repeat_timer = None
+        for message in self._repeated.due(self._clock()):
+            for carrier in self._dispatcher.loads:
+                carrier.tell(message)
+        if self._repeated:
+            self._repeat_timer = asyncio.get_running_loop().call_later(REPEAT_AFTER, self._repeat)
 
     def forget(self, stream: MultiStream) -> None:
         if self._streams.pop(stream.number, None) is None:
             return
         self.on_forgotten(stream)
         stream.forgotten()
-        stream.sending.release(self._loads)
-        self._ready.pop(stream, None)
-        self._active.pop(stream, None)
         self._due_streams.pop(stream.number, None)
-        for carrier in list(self._loads):
-            self._drop_lane(stream.number, carrier)
-        self._pump_soon()
-
-    # -- sending
-
-    def _pump_soon(self) -> None:
-        if not self._pumping and self._group is not None and self._end is None:
-            self._pumping = True
-            asyncio.get_running_loop().call_soon(self._pump)
-
-    def _pump(self) -> None:
-        """Hand out what the carriers have room for, a chunk of each stream in turn."""
-        self._pumping = False
-        if self._end is not None:
-            return
-        now = self._clock()
-        while self._ready:
-            turn = list(self._ready)
-            for stream in turn:
-                flights = stream.sending.plan(stream.stop_at, self._loads, now)
-                if not flights:
-                    del self._ready[stream]
-                for flight in flights:
-                    self._lane(stream, flight.carrier).put(flight)
-                stream.wake_writers()
-        if any(load.outstanding for load in self._loads.values()):
-            self._busy.set()
-
-    def _lane(self, stream: MultiStream, carrier: Carrier) -> Lane:
-        lane = self._lanes.get((stream.number, carrier))
-        if lane is None:
-            lane = Lane(self._next_lane, carrier, stream)
-            self._next_lane += 1
-            self._lanes[stream.number, carrier] = lane
-            self._lane_streams[lane.number] = (stream, carrier)
-            assert self._group is not None
-            self._group.create_task(lane.run())
-        return lane
-
-    def _drop_lane(self, stream: int, carrier: Carrier) -> None:
-        if (lane := self._lanes.pop((stream, carrier), None)) is not None:
-            self._lane_streams.pop(lane.number, None)
-            lane.finish()
+        self._dispatcher.forget(stream)
 
     # -- what arrives
 
-    async def arrive(self, carrier: Carrier, stream: CarrierStream) -> None:
+    async def arrive(self, carrier: Carrier, stream: CarrierStream, known: Callable[[], None]) -> None:
         try:
             async with asyncio.timeout(START_DEADLINE):
                 data = await stream.read(LARGE_CHUNK)
@@ -253,7 +208,7 @@ class MultiSession(SessionLifetime):
             log.info("%s: a lane did not begin: %s", self.peer_id[:10], error)
             await stream.abort(NOT_SERVED)
             return
-        if carrier not in self._loads:
+        if carrier not in self._dispatcher.loads:
             return
         assert self._group is not None
         self._group.create_task(self._read_lane(carrier, stream, number, lane, data))
@@ -295,13 +250,16 @@ class MultiSession(SessionLifetime):
             self._progress_timer.cancel()
             self._progress_timer = None
         streams = {number: (stream.received, stream.limit) for number, stream in self._due_streams.items()}
-        for carrier in self._loads:
+        for carrier in self._dispatcher.loads:
             carrier.progress(streams, self._due_lanes)
         self._due_streams, self._due_lanes, self._due_bytes = {}, {}, 0
 
     def heard(self, carrier: Carrier, message: Control) -> None:
         if isinstance(message, Progress):
-            self._heard_progress(message)
+            self._dispatcher.arrived(message.lanes)
+            for number, received, limit in message.streams:
+                if (stream := self._streams.get(number)) is not None:
+                    stream.acknowledge(received, limit)
         elif isinstance(message, Told):
             if carrier.untold > MAX_UNTOLD:
                 raise IroshError(ErrorCode.PROTOCOL, "the peer tells more than it listens to")
@@ -310,9 +268,8 @@ class MultiSession(SessionLifetime):
                 self._told(message)
         elif isinstance(message, Heard):
             self._repeated.heard(message)
-        elif isinstance(message, Pong) and (load := self._loads.get(carrier)) is not None:
-            load.progressed(self._clock())
-            self._all_ready()
+        elif isinstance(message, Pong):
+            self._dispatcher.answered(carrier)
 
     def _told(self, message: Told) -> None:
         what = _telling(message)
@@ -332,29 +289,13 @@ class MultiSession(SessionLifetime):
         self._arrived.put_nowait(stream)
         return stream
 
-    def _heard_progress(self, message: Progress) -> None:
-        now = self._clock()
-        for number, position in message.lanes:
-            stream, carrier = self._lane_streams.get(number, (None, None))
-            if stream is not None and carrier is not None and (load := self._loads.get(carrier)) is not None:
-                stream.sending.lane_arrived(carrier, position, load, now)
-        for number, received, limit in message.streams:
-            if (stream := self._streams.get(number)) is not None:
-                stream.acknowledge(received, limit)
-        self._all_ready()
-
-    def _all_ready(self) -> None:
-        """Some carrier has room again."""
-        self._ready |= self._active
-        self._pump_soon()
-
     # -- the carriers
 
     async def _serve(self, carrier: Carrier) -> None:
         self._carrier_lost(carrier, await self._carried(carrier))
 
     def _carrier_lost(self, carrier: Carrier, reason: ConnectionLost) -> None:
-        if carrier not in self._loads:
+        if carrier not in self._dispatcher.loads:
             return
         log.info("%s: a path is lost: %s", self.peer_id[:10], reason.message)
         self._let_go(carrier)
@@ -362,64 +303,17 @@ class MultiSession(SessionLifetime):
             carrier.connection.close(moved=True)
         if reason.deliberate:
             self.end(reason)
-        elif not self._loads:
+        elif not self._dispatcher.loads:
             self._is_down(reason)
 
     def _let_go(self, carrier: Carrier) -> None:
-        del self._loads[carrier]
+        self._dispatcher.remove(carrier, self._streams.values())
         self._past += carrier.connection.traffic()
-        for stream in self._streams.values():
-            stream.sending.lost(carrier)
-            self._active[stream] = None
-            self._drop_lane(stream.number, carrier)
         self._due_streams |= self._streams  # what was said on it may be lost
         self._send_progress()
-        self._all_ready()
 
-    async def _look(self) -> None:
-        """Keep an eye on the carriers while something is on its way."""
-        measured = pinged = 0.0
-        while True:
-            if not self._repeated and not any(load.outstanding for load in self._loads.values()):
-                self._busy.clear()
-            await self._busy.wait()
-            now = self._clock()
-            if now - measured >= MEASURE_EVERY:
-                measured = now
-                self._measure()
-            stalled = [carrier for carrier, load in self._loads.items() if load.look(now)]
-            for stream in list(self._active):
-                if stream.sending.has_sent(stream.stop_at):
-                    del self._active[stream]
-                    continue
-                for carrier in stalled:
-                    stream.sending.stalled(carrier)
-                stream.sending.look(stream.stop_at, self._loads, now)
-            for message in self._repeated.due(now):
-                for carrier in self._loads:
-                    carrier.tell(message)
-            if now - pinged >= STALLED_PING:
-                pinged = now
-                self._care_for_stalled(now)
-            self._all_ready()
-            await asyncio.sleep(LOOK_EVERY)
-
-    def _care_for_stalled(self, now: float) -> None:
-        for carrier, load in list(self._loads.items()):
-            if not load.stalled:
-                continue
-            others = any(not other.stalled for other in self._loads.values())
-            if others and now - load.stalled_since >= STALLED_END:
-                self._carrier_lost(carrier, lost("nothing arrives by this path"))
-            else:
-                carrier.ping()
-
-    def _measure(self) -> None:
-        now = self._clock()
-        for carrier, load in self._loads.items():
-            selected = next((path for path in carrier.connection.paths() if path.selected), None)
-            if selected is not None:
-                load.measured(selected.rtt, now)
+    def _given_up(self, carrier: Carrier) -> None:
+        self._carrier_lost(carrier, lost("nothing arrives by this path"))
 
 
 def _telling(message: Told) -> Telling:

@@ -21,6 +21,7 @@ from irosh.transport.session.load import CarrierLoad
 from irosh.transport.session.reassembly import FIRST_WINDOW, Reassembly, Window, WindowBudget
 from irosh.transport.session.replay import ReplayBudget, ReplayLog
 from irosh.transport.session.sending import Flight, Sending, checked_acknowledgement
+from irosh.transport.small import SmallEvent
 from irosh.transport.splice import LARGE_CHUNK, Copies, end_writing, socket_to_stream, splice
 
 MOST_UNSENT = 1024 * 1024
@@ -67,8 +68,8 @@ class MultiStream:
         self._window = Window(windows)
         self._owner = owner
         self._turn = asyncio.Lock()  # of writers
-        self._room = asyncio.Event()
-        self._readable = asyncio.Event()
+        self._room = SmallEvent()
+        self._readable = SmallEvent()
         self._early = bytearray()
         self._read_error: Exception | None = None
         self._write_error: Exception | None = None

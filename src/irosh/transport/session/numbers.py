@@ -13,9 +13,13 @@ class SeenNumbers:
         self._next = first  # all below are seen
         self._beyond: set[int] = set()
 
+    def may_come(self, number: int) -> bool:
+        """Whether ``number`` can be one of the peer's that was not seen yet."""
+        return number % 2 == self._first % 2 and number >= self._next and number not in self._beyond
+
     def add(self, number: int) -> bool:
         """Note ``number``; False if it was seen already, or cannot be one of the peer's."""
-        if number % 2 != self._first % 2 or number < self._next or number in self._beyond:
+        if not self.may_come(number):
             return False
         self._beyond.add(number)
         if len(self._beyond) > MAX_GAPS:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 from irosh.core.errors import ErrorCode, IroshError
 
 _SMALL = 4096  # chunks below are put together, so that typing does not make a chunk of each key
+_LARGE = 256 * 1024  # of this size are the chunks of a transfer that goes at full speed
+_spare: list[bytearray] = []
+"""Large chunks that were acknowledged, for all logs of the process to fill again: for fresh memory the system would
+have to provide and clear each page, which takes longer than the copy."""
+_MOST_SPARE = 16
 ALWAYS = 64 * 1024
 """Bytes that a stream may keep even when its session keeps as much as it may."""
 
@@ -26,7 +30,7 @@ class ReplayLog:
 
     def __init__(self, budget: ReplayBudget) -> None:
         self._budget = budget
-        self._chunks: deque[bytes | bytearray] = deque()
+        self._chunks: list[bytearray] = []
         self._start = 0  # offset of the first chunk
         self.acknowledged = 0
         self.end = 0
@@ -58,7 +62,7 @@ class ReplayLog:
         if isinstance(last, bytearray) and len(last) + size <= _SMALL:
             last += data
         else:
-            self._chunks.append(bytearray(data) if size < _SMALL else bytes(data))
+            self._chunks.append(_copy_of(data))
         self.end += size
         self._budget.used += size
 
@@ -78,13 +82,23 @@ class ReplayLog:
         before = self.kept
         self.acknowledged = offset
         self._budget.used -= before - self.kept
-        while self._chunks and self._start + len(self._chunks[0]) <= offset:
-            self._start += len(self._chunks.popleft())
+        gone = 0
+        for chunk in self._chunks:
+            if self._start + len(chunk) > offset:
+                break
+            self._start += len(chunk)
+            _let_go(chunk)
+            gone += 1
+        del self._chunks[:gone]
         return True
 
     def read(self, offset: int, limit: int) -> bytes:
-        """Up to ``limit`` of the kept bytes from ``offset`` on, which must not be acknowledged; empty at the end."""
-        assert offset >= min(self.acknowledged, self.end)
+        """Up to ``limit`` of the kept bytes from ``offset`` on; empty at the end.
+
+        ``IroshError`` (protocol-error) when the peer has acknowledged bytes that it has not got yet.
+        """
+        if offset < min(self.acknowledged, self.end):
+            raise IroshError(ErrorCode.PROTOCOL, "the peer acknowledges bytes that it cannot have")
         parts: list[memoryview] = []
         position = self._start
         for chunk in self._chunks:
@@ -103,3 +117,16 @@ class ReplayLog:
         self._budget.used -= self.kept
         self._chunks.clear()
         self._start = self.acknowledged = self.end
+
+
+def _copy_of(data: bytes | bytearray | memoryview) -> bytearray:
+    if len(data) != _LARGE or not _spare:
+        return bytearray(data)
+    chunk = _spare.pop()
+    memoryview(chunk)[:] = data
+    return chunk
+
+
+def _let_go(chunk: bytearray) -> None:
+    if len(chunk) == _LARGE and len(_spare) < _MOST_SPARE:
+        _spare.append(chunk)

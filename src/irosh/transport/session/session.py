@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.session_settings import SessionSettings
-from irosh.transport.interfaces import CarrierStream, ConnectionLost, StreamReset
-from irosh.transport.session.carrier import Carrier
+from irosh.transport.interfaces import CarrierStream, ConnectionLost, StreamReset, lost
+from irosh.transport.session.carrier import Carrier, Place
 from irosh.transport.session.frames import (
     NOTHING_WANTED,
     RESUMED_SIZE,
@@ -25,6 +26,7 @@ from irosh.transport.session.frames import (
 )
 from irosh.transport.session.lifetime import CountedStream, Credentials, LinkEvent, Report, SessionLifetime
 from irosh.transport.session.stream import READ_AHEAD, SessionStream
+from irosh.transport.small import SmallQueue
 
 __all__ = ["Credentials", "LinkEvent", "Report", "Session"]
 
@@ -33,8 +35,11 @@ log = logging.getLogger(__name__)
 START_DEADLINE = 10.0
 RESUME_DEADLINE = 20.0
 ACK_DELAY = 0.05  # seconds, for acknowledgements to gather
-ACK_AFTER = 1024 * 1024  # bytes
-RESUMING = 64  # streams resumed side by side
+ACK_AFTER = 4 * 1024 * 1024  # bytes
+RESUMING = 64  # streams between being named and the peer's answer
+MAX_LIVE = 256 * 1024  # streams that a peer may name as living
+MAX_WAITING = 16 * 1024  # streams of a peer that nobody has taken yet
+MAX_EARLY = 4096  # streams that are not wanted, but have not arrived
 NOT_SERVED = 3
 
 
@@ -46,10 +51,11 @@ class Session(SessionLifetime):
         self._carrier: Carrier | None = first
         self._ack_after = ACK_AFTER
         self._streams: dict[int, SessionStream] = {}
-        self._arrived: asyncio.Queue[SessionStream | None] = asyncio.Queue()
+        self._arrived: SmallQueue[SessionStream | None] = SmallQueue()
         self._due: dict[int, SessionStream] = {}
         self._ack_timer: asyncio.TimerHandle | None = None
         self._live_of_peer: set[int] = set()
+        self._unwanted_early: dict[int, None] = {}
 
     # -- life
 
@@ -62,7 +68,7 @@ class Session(SessionLifetime):
 
     def established(self, credentials: Credentials, *, resume_for: float, replay_buffer: int) -> None:
         super().established(credentials, resume_for=resume_for, replay_buffer=replay_buffer)
-        self._ack_after = max(16 * 1024, min(ACK_AFTER, replay_buffer // 8))
+        self._ack_after = max(16 * 1024, min(ACK_AFTER, replay_buffer // 4))
 
     async def attach(self, carrier: Carrier) -> None:
         if self._end is not None:
@@ -75,6 +81,7 @@ class Session(SessionLifetime):
         self.reconnects += 1
         self._carrier = carrier
         self._live_of_peer.clear()
+        self._unwanted_early.clear()
         if self._limits is not None:
             carrier.connection.allow_streams(self._limits[0], window=self._limits[1])
         ours = [stream for stream in self._streams.values() if stream.ours]
@@ -96,6 +103,7 @@ class Session(SessionLifetime):
         for stream in list(self._streams.values()):
             stream.fail(reason)
         self._streams.clear()
+        self._due.clear()
         self._arrived.put_nowait(None)
 
     # -- what it carries
@@ -203,10 +211,20 @@ class Session(SessionLifetime):
             for number, offset in message.streams:
                 if (stream := self._streams.get(number)) is not None:
                     stream.unwanted() if offset == NOTHING_WANTED else stream.acknowledge(offset)
-        elif isinstance(message, Live):
+                elif offset == NOTHING_WANTED and self._seen.may_come(number):
+                    self._unwanted(number)
+        elif isinstance(message, Live) and carrier is self._carrier:
             self._live_of_peer.update(message.streams)
+            if len(self._live_of_peer) > MAX_LIVE:
+                raise IroshError(ErrorCode.PROTOCOL, "the peer names too many streams")
             if message.complete:
                 self._drop_ended()
+
+    def _unwanted(self, number: int) -> None:
+        """Of a stream that is under way: streams do not wait for one another."""
+        self._unwanted_early[number] = None
+        if len(self._unwanted_early) > MAX_EARLY:
+            del self._unwanted_early[next(iter(self._unwanted_early))]
 
     def _drop_ended(self) -> None:
         """End the peer's streams that it has no more."""
@@ -216,7 +234,7 @@ class Session(SessionLifetime):
                 stream.fail(StreamReset(0))
                 self.forget(stream)
 
-    async def arrive(self, carrier: Carrier, stream: CarrierStream) -> None:
+    async def arrive(self, carrier: Carrier, stream: CarrierStream, known: Callable[[], None]) -> None:
         """See :class:`irosh.transport.session.carrier.CarrierUser`."""
         try:
             async with asyncio.timeout(START_DEADLINE):
@@ -224,28 +242,42 @@ class Session(SessionLifetime):
                 while 0 < len(data) < START_SIZE and (more := await stream.read(READ_AHEAD)):
                     data += more
             if len(data) < START_SIZE:
+                raise IroshError(ErrorCode.PROTOCOL, "it ended before it had begun")
+            start = unpack_start(data[:START_SIZE])
+            if start.kind is StartKind.LANE:
+                raise IroshError(ErrorCode.PROTOCOL, "a lane, in a session with one carrier")
+            if carrier is not self._carrier:
                 return
-            await self._arrived_as(carrier, stream, unpack_start(data[:START_SIZE]), data[START_SIZE:])
+            if start.kind is StartKind.FRESH:
+                self._arrived_fresh(stream, start, data[START_SIZE:])
+            else:
+                await self._arrived_again(carrier, stream, start, known)
         except (IroshError, StreamReset, TimeoutError) as error:
             log.info("%s: a stream did not begin: %s", self.peer_id[:10], error)
             await stream.abort(NOT_SERVED)
 
-    async def _arrived_as(self, carrier: Carrier, raw: CarrierStream, start: StreamStart, early: bytes) -> None:
-        if carrier is not self._carrier:
-            return
-        if start.kind is StartKind.FRESH:
-            if not self._seen.add(start.stream):
-                raise IroshError(ErrorCode.PROTOCOL, f"stream number {start.stream} cannot be new")
-            stream = self._new_stream(start.stream, ours=False)
-            stream.carry(raw, early=early)
-            self._arrived.put_nowait(stream)
-            return
-        if start.kind is StartKind.LANE:
-            raise IroshError(ErrorCode.PROTOCOL, "a lane, in a session with one carrier")
+    def _arrived_fresh(self, raw: CarrierStream, start: StreamStart, early: bytes) -> None:
+        if not self._seen.add(start.stream):
+            raise IroshError(ErrorCode.PROTOCOL, f"stream number {start.stream} cannot be new")
+        stream = self._new_of_peer(start.stream)
+        stream.carry(raw, early=early)
+
+    def _new_of_peer(self, number: int) -> SessionStream:
+        if self._arrived.qsize() >= MAX_WAITING:
+            raise IroshError(ErrorCode.BUSY, f"{MAX_WAITING} streams wait to be served")
+        stream = self._new_stream(number, ours=False)
+        self._arrived.put_nowait(stream)
+        if number in self._unwanted_early:
+            del self._unwanted_early[number]
+            stream.unwanted()
+        return stream
+
+    async def _arrived_again(
+        self, carrier: Carrier, raw: CarrierStream, start: StreamStart, identified: Callable[[], None]
+    ) -> None:
         known = self._streams.get(start.stream)
         if known is None and start.state & ReceiveState.UNSURE and self._seen.add(start.stream):
-            known = self._new_stream(start.stream, ours=False)
-            self._arrived.put_nowait(known)
+            known = self._new_of_peer(start.stream)
         if known is None or known.ours:
             await raw.write(StreamResumed(known=False).pack())
             await raw.finish()
@@ -253,32 +285,44 @@ class Session(SessionLifetime):
             return
         known.detach()
         await raw.write(StreamResumed(True, known.received, known.receive_state).pack())
-        await known.resume(raw, start.received, start.state)
+        identified()  # what is not read yet must not keep others from arriving
+        if carrier is self._carrier:
+            await known.resume(raw, start.received, start.state)
 
     async def _resume_all(self, carrier: Carrier, streams: list[SessionStream]) -> None:
         places = asyncio.Semaphore(RESUMING)
         async with asyncio.TaskGroup() as group:
             for stream in streams:
                 await places.acquire()
-                task = group.create_task(self._resume(carrier, stream))
-                task.add_done_callback(lambda _: places.release())
+                place = Place(places)
+                task = group.create_task(self._resume(carrier, stream, place.leave))
+                task.add_done_callback(lambda _, place=place: place.leave())  # type: ignore[misc]
 
-    async def _resume(self, carrier: Carrier, stream: SessionStream) -> None:
-        if carrier is not self._carrier or stream.number not in self._streams:
+    async def _resume(self, carrier: Carrier, stream: SessionStream, answered: Callable[[], None]) -> None:
+        if carrier is not self._carrier:
             return
-        start = StreamStart(StartKind.RESUMED, stream.number, stream.received, stream.receive_state)
+        # The peer has been told that it lives. If it has ended since, that is to be told too.
+        state = stream.receive_state if stream.number in self._streams else ReceiveState.STOPPED
+        start = StreamStart(StartKind.RESUMED, stream.number, stream.received, state)
         try:
             async with asyncio.timeout(RESUME_DEADLINE):
                 raw = await carrier.connection.open_stream()
                 await raw.write(start.pack())
                 answer = unpack_resumed(await raw.read_exactly(RESUMED_SIZE))
+            answered()  # what the peer does not read yet must not keep the others waiting
+            if carrier is not self._carrier:
+                return
             if answer.known and stream.number in self._streams:
                 await stream.resume(raw, answer.received, answer.state)
                 return
+            carrier.acknowledge(stream.number, NOTHING_WANTED)
             await raw.abort()
         except ConnectionLost:
             return  # the next carrier will do
-        except (IroshError, StreamReset, EOFError, TimeoutError) as error:
+        except TimeoutError:
+            self._carrier_lost(carrier, lost("the peer does not answer"))  # the stream may go on over the next
+            return
+        except (IroshError, StreamReset, EOFError) as error:
             log.info("%s: stream %d cannot go on: %s", self.peer_id[:10], stream.number, error)
         stream.fail(StreamReset(0))
         self.forget(stream)

@@ -17,6 +17,7 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.transport.interfaces import CarrierStream, ConnectionLost, SpliceCounters, StreamReset
 from irosh.transport.session.frames import ReceiveState
 from irosh.transport.session.replay import ReplayBudget, ReplayLog
+from irosh.transport.small import SmallEvent
 from irosh.transport.splice import LARGE_CHUNK, Copies, StaleCopy, end_writing, splice
 
 READ_AHEAD = 16 * 1024  # bytes asked of the carrier when only a few are wanted: one call where there were several
@@ -47,11 +48,13 @@ class SessionStream:
         self._owner = owner
         self._reader: CarrierStream | None = None
         self._writer: CarrierStream | None = None
-        self._attached = asyncio.Event()  # there is a reader, or there will never be one
-        self._writable = asyncio.Event()  # there is a writer, or there will never be one
+        self._attached = SmallEvent()  # there is a reader, or there will never be one
+        self._writable = SmallEvent()  # there is a writer, or there will never be one
         self._turn = asyncio.Lock()  # of writers, who may wait for room
         self._writing = asyncio.Lock()  # of who uses the carrier, or sends again on the next
         self._copying: _Sending | None = None
+        self._resuming: asyncio.Task[Any] | None = None  # sends again, and then the end if there is one
+        self._torn = False  # a write was cancelled half-way: what the peer gets of it is not known
         self._room: list[Callable[[], None]] = []
         self._early = bytearray()  # arrived, not yet taken
         self._start = b""  # goes before the first bytes
@@ -114,20 +117,28 @@ class SessionStream:
         self.acknowledge(received + bool(state & ReceiveState.ENDED))
         self._reader = carrier
         self._attached.set()
-        if self._stopped is not None:
-            await carrier.stop(self._stopped)
-        async with self._writing:
-            try:
-                while self._write_error is None and (data := self.log.read(received, LARGE_CHUNK)):
-                    received += len(data)
-                    await carrier.write(data)
-                if self._write_error is None and self.log.finished:
-                    await carrier.finish()
-            except StreamReset as error:
-                self._end_writing(error)
-            if self._reader is carrier:
-                self._writer = carrier
-                self._writable.set()
+        self._resuming = task = asyncio.current_task()
+        try:
+            if self._stopped is not None:
+                await carrier.stop(self._stopped)
+            async with self._writing:
+                await self._send_again(carrier, received)
+                if self._reader is carrier:
+                    self._writer = carrier
+                    self._writable.set()
+        finally:
+            if self._resuming is task:
+                self._resuming = None
+
+    async def _send_again(self, carrier: CarrierStream, offset: int) -> None:
+        try:
+            while self._write_error is None and (data := self.log.read(offset, LARGE_CHUNK)):
+                offset += len(data)
+                await carrier.write(data)
+            if self._write_error is None and self.log.finished:
+                await carrier.finish()
+        except StreamReset as error:
+            self._end_writing(error)
 
     def acknowledge(self, offset: int) -> None:
         """The peer has everything below ``offset``. ``IroshError`` (protocol-error) if it cannot have."""
@@ -220,13 +231,22 @@ class SessionStream:
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         async with self._turn:
-            for begin in range(0, len(data), LARGE_CHUNK):
-                chunk = data if len(data) <= LARGE_CHUNK else memoryview(data)[begin : begin + LARGE_CHUNK]
-                await self._wait_room()
-                async with self._writing:
-                    self.log.append(chunk)
-                    if (carrier := self._writer) is not None:
-                        await self._write(carrier, chunk)
+            kept = self.log.end
+            try:
+                for begin in range(0, len(data), LARGE_CHUNK):
+                    chunk = data if len(data) <= LARGE_CHUNK else memoryview(data)[begin : begin + LARGE_CHUNK]
+                    await self._write_chunk(chunk)
+            except asyncio.CancelledError:
+                self._torn = self._torn or self.log.end > kept
+                raise
+
+    async def _write_chunk(self, chunk: bytes | bytearray | memoryview) -> None:
+        await self._wait_room()
+        async with self._writing:
+            await self._check_writing()
+            self.log.append(chunk)
+            if (carrier := self._writer) is not None:
+                await self._write(carrier, chunk)
 
     async def _write(self, carrier: CarrierStream, data: bytes | bytearray | memoryview) -> None:
         if self._start:
@@ -238,6 +258,15 @@ class SessionStream:
             self._lost_writing(carrier)
         except StreamReset as error:
             self._write_failed(carrier, error)
+
+    async def _check_writing(self) -> None:
+        """Raises what keeps this side from writing."""
+        if self._write_error is None and self._torn:
+            await self.abort()  # rather a reset than a stream that seems whole
+        if self._write_error is not None:
+            raise self._write_error
+        if self.log.finished:
+            raise StreamReset(0)  # as an engine's stream says it
 
     def _lost_writing(self, carrier: CarrierStream) -> None:
         if carrier is self._writer:
@@ -286,9 +315,19 @@ class SessionStream:
                 wake()
 
     async def finish(self) -> None:
-        async with self._turn, self._writing:
-            if self._write_error is not None:
-                raise self._write_error
+        async with self._turn:
+            if self.log.finished and self._write_error is None:
+                return
+            if self._resuming is not None and self._write_error is None and not self._torn:
+                self.log.finish()  # passed on after what is sent again, for which the caller need not wait
+                return
+            await self._pass_on_end()
+
+    async def _pass_on_end(self) -> None:
+        if self._torn:
+            await self._check_writing()  # at once: who sends again may take long
+        async with self._writing:
+            await self._check_writing()
             self.log.finish()
             carrier = self._writer
             if carrier is None:
@@ -323,6 +362,8 @@ class SessionStream:
             self._owner.arrived(self, 0)
         self.fail(StreamReset(code))
         self._owner.forget(self)
+        if self._resuming is not None:
+            self._resuming.cancel()  # the carrier cannot be reset while it is written to
         if carrier is not None:
             await carrier.abort(code)
 
@@ -364,6 +405,8 @@ class SessionStream:
                 return False
             if self._start:
                 await self._write(carrier, b"")
+                if carrier is not self._writer:
+                    return False  # lost meanwhile; a copy that waits for its socket would not notice
             self._copying = _Sending(self, counters)
             try:
                 await carrier.copy_from(sock, self._copying)
