@@ -171,7 +171,7 @@ def test_a_peer_that_is_heard_but_does_not_hear_us_is_asked_for_a_word() -> None
     vitals = Vitals(0.0)
     asked = [now for now in range(20) if look(vitals, now, now, now, word=now, waiting=True)]
     assert asked == [ASK_AFTER]
-    assert not vitals.is_silent(ASK_AFTER + NO_WORD - 0.1)
-    assert vitals.is_silent(ASK_AFTER + NO_WORD)
+    assert not vitals.is_deaf(ASK_AFTER + NO_WORD - 0.1)
+    assert vitals.is_deaf(ASK_AFTER + NO_WORD)
     look(vitals, 20.0, 20, 20, word=0.5, waiting=True)
-    assert not vitals.is_silent(20.0)
+    assert not vitals.is_deaf(20.0)

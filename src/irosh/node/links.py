@@ -176,11 +176,11 @@ class Links:
     async def _carry_on(self, peer: PeerConnection, destination: Destination) -> None:
         """Find the session its next carrier, whenever it has lost one or nothing comes through it any more."""
         session = peer.session
-        watch = LinkWatch(session)
+        watch = LinkWatch(session, early=destination.mode in BY_ITSELF)
         clock = asyncio.get_running_loop().time
         found, pauses = float("-inf"), backoff()
         while True:
-            await watch.trouble(early=destination.mode in BY_ITSELF)
+            await watch.trouble()
             if session.is_closed:
                 return
             if clock() - found < SHORT_LIVED:
