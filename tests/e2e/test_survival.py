@@ -20,6 +20,7 @@ from tests.lab.irosh_process import Irosh
 from tests.lab.link import Link
 from tests.lab.network import Network
 from tests.lab.pair import PEER, Pair, pinned_pair
+from tests.lab.processes import wait_until
 from tests.lab.requirements import requires, requires_netns
 from tests.lab.terminal import Terminal
 from tests.lab.traffic import first_after, longest_gap
@@ -83,11 +84,13 @@ def test_the_relay_is_restarted(tmp_path: Path) -> None:
 
 def test_the_link_is_down_for_90_seconds(tmp_path: Path) -> None:
     with working(tmp_path) as place:
+        title = place.work.editor.title()
 
         def outage() -> float:
             begun = time.monotonic()
             place.client_link.down()
             assert place.work.wait_lost(begun) < 33
+            wait_until(lambda: "connection lost" in place.work.editor.title(), what="the title says it")
             time.sleep(begun + 90 - time.monotonic())
             place.client_link.up()
             return time.monotonic()
@@ -95,6 +98,7 @@ def test_the_link_is_down_for_90_seconds(tmp_path: Path) -> None:
         place.work.survives(outage)
         gap = place.work.tunnel.process.wait_event("resumed")["gap"]
         assert 80 < gap < 110
+        wait_until(lambda: place.work.editor.title() == title, what="the title is given back")
 
 
 @pytest.mark.parametrize("whose", ["client", "host"])

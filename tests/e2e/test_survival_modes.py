@@ -20,8 +20,8 @@ from tests.lab.traffic import TcpBeats, first_after, longest_gap, patient_echo, 
 pytestmark = [pytest.mark.netns, requires_netns()]
 
 WATCHFUL = '[session]\nkeepalive = "3s"\ndead_after = "6s"'
-OUTAGE = 25.0
-RECOVERY = 25.0
+OUTAGE = 40.0
+RECOVERY = 40.0
 
 
 @contextmanager
@@ -85,5 +85,6 @@ def test_custom_asks_for_another_exchange(tmp_path: Path) -> None:
         link.down()
         tunnel.process.wait_event("lost", timeout=12)
         tunnel.process.wait_event("paste", kind="offer")
+        time.sleep(OUTAGE)
         link.up()
         _check_recovery(tunnel, beats, time.monotonic())

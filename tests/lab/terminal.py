@@ -82,6 +82,10 @@ class Terminal:
         """What can be seen."""
         return self._machine.run("tmux", "-S", self._socket, "capture-pane", "-p", check=False).stdout.decode()
 
+    def title(self) -> str:
+        """The title of the window, as the programs in it have set it."""
+        return self._tmux("display-message", "-p", "#{pane_title}").strip()
+
     def wait_for(self, text: str) -> str:
         """The screen, once ``text`` can be seen."""
         wait_until(lambda: text in self.screen(), timeout=SCREEN_DEADLINE, what=f"the screen shows {text!r}")

@@ -15,8 +15,8 @@ NO_ANSWER = 4.0
 """Seconds in which no packet has come though some went. Idle connections are kept alive every few seconds."""
 ASK_AFTER = 3.0
 """Seconds without a word of the peer on what was sent to it, after which it is asked."""
-NO_WORD = 6.0
-"""Seconds without a word when it was asked. Packets may arrive from a peer that cannot hear us."""
+NO_WORD = 5.0
+"""Seconds without a word when it was asked, while packets do come: it does not hear us, and will not."""
 MAX_REMOTES = 8
 
 
@@ -55,16 +55,25 @@ class Vitals:
 
     def is_silent(self, now: float) -> bool:
         """Whether it is time to look for another connection."""
-        return (self._sent_at is not None and now - self._sent_at >= NO_ANSWER) or (
-            self._asked_at is not None and now - self._asked_at >= NO_WORD
-        )
+        return self._sent_at is not None and now - self._sent_at >= NO_ANSWER
+
+    def is_deaf(self, now: float) -> bool:
+        """Whether this connection has no future, because our packets do not arrive though the peer's do.
+
+        So it is when the peer's address has changed. The engine would send all dials by the same way, too.
+        """
+        return self._asked_at is not None and now - self._asked_at >= NO_WORD and not self.is_silent(now)
 
 
 class LinkWatch:
-    """Of one session, over all its connections. Tells the session when its peer was last heard."""
+    """Of one session, over all its connections. Tells the session when its peer was last heard.
 
-    def __init__(self, session: SessionLifetime) -> None:
+    ``early``: another connection costs nobody a thought, so it is sought before the one there is counts as dead.
+    """
+
+    def __init__(self, session: SessionLifetime, *, early: bool) -> None:
         self._session = session
+        self._early = early and session.uses is Paths.FASTEST
         self._clock = asyncio.get_running_loop().time
         self._carrier: Carrier | None = None
         self._vitals = Vitals(self._clock())
@@ -75,11 +84,11 @@ class LinkWatch:
         """``ip:port`` by which the peer was reached without a relay, the latest first."""
         return tuple(reversed(self._remotes))
 
-    async def trouble(self, *, early: bool) -> None:
-        """Until the session has no connection, or has ended; with ``early`` also when no answer comes any more."""
+    async def trouble(self) -> None:
+        """Until the session has no connection, or has ended; or, early, no answer comes any more."""
         session = self._session
         while not (session.is_down or session.is_closed):
-            if self._is_silent() and early and session.credentials is not None and session.uses is Paths.FASTEST:
+            if self._is_silent() and self._early and session.credentials is not None:
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY):
@@ -112,4 +121,6 @@ class LinkWatch:
                 self._remotes[path.remote] = None
         while len(self._remotes) > MAX_REMOTES:
             self._remotes.pop(next(iter(self._remotes)))
+        if self._early and session.credentials is not None and self._vitals.is_deaf(now):
+            carrier.give_up(f"the peer has not heard us for {carrier.silence:.0f} s")
         return self._vitals.is_silent(now)

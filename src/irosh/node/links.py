@@ -15,6 +15,7 @@ from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
 from irosh.core.paths import Paths
 from irosh.core.trust import TrustStore
 from irosh.core.wire import Resume
+from irosh.node.exchanging_again import exchange_again
 from irosh.node.greeting import Doorway, Greeted, hear_hello, hear_welcome, say_hello, say_welcome
 from irosh.node.link_watch import LinkWatch
 from irosh.node.metrics.collector import Collector
@@ -175,11 +176,11 @@ class Links:
     async def _carry_on(self, peer: PeerConnection, destination: Destination) -> None:
         """Find the session its next carrier, whenever it has lost one or nothing comes through it any more."""
         session = peer.session
-        watch = LinkWatch(session)
+        watch = LinkWatch(session, early=destination.mode in BY_ITSELF)
         clock = asyncio.get_running_loop().time
         found, pauses = float("-inf"), backoff()
         while True:
-            await watch.trouble(early=destination.mode in BY_ITSELF)
+            await watch.trouble()
             if session.is_closed:
                 return
             if clock() - found < SHORT_LIVED:
@@ -206,6 +207,12 @@ class Links:
         if destination.mode is Mode.IROH_DEFAULT:
             addresses = dict.fromkeys([*watch.remotes, *destination.contact.addresses])
             destination = replace(destination, contact=replace(destination.contact, addresses=tuple(addresses)))
+        if destination.mode is Mode.CUSTOM:
+
+            async def dial(exchange: Exchange | None) -> Meeting:
+                return await self._meet(replace(destination, exchange=exchange))
+
+            return (await exchange_again(dial, destination.exchange)).connection
         return (await self._meet(destination)).connection
 
     async def _go_on(self, session: SessionLifetime, connection: Connection) -> None:

@@ -65,6 +65,7 @@ class Carrier:
         self._others: list[Control] = []
         self._wake = SmallEvent()
         self._pings = 0
+        self._hopeless: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def serve(self, user: CarrierUser) -> ConnectionLost:
         """Serve until the connection is lost; returns why. ``IroshError`` when the peer breaks the protocol."""
@@ -76,6 +77,7 @@ class Carrier:
                 self._accept(user),
                 self._receive_datagrams(user),
                 self._watch(),
+                self._until_hopeless(),
             )
             assert isinstance(lost, ConnectionLost)
             return lost
@@ -118,6 +120,14 @@ class Carrier:
         """Ask the peer for a sign of life."""
         self._pings += 1
         self.tell(Ping(self._pings))
+
+    def give_up(self, reason: str) -> None:
+        """Count the connection as lost."""
+        if not self._hopeless.done():
+            self._hopeless.set_result(reason)
+
+    async def _until_hopeless(self) -> ConnectionLost:
+        return _given_up(await self._hopeless)
 
     async def _closed(self) -> ConnectionLost:
         return await self.connection.wait_closed()
