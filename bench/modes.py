@@ -49,7 +49,7 @@ def run(effort: Effort) -> list[Measurement]:
         ssh_command = near.command(*ssh.command(), _COMMAND)
         contenders: dict[str, Contender] = {_SSH: lambda: timed(ssh_command)}
         options = {
-            "iroh-default": [],
+            "iroh-default": ["--stun-server", stun],
             "iroh-manual": ["--stun-server", stun],
             "custom": ["--stun-server", stun],
             "nostr": ["--stun-server", stun, "--nostr-relay", nostr],

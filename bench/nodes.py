@@ -30,7 +30,7 @@ def irosh_host(
 ) -> Iterator[Host]:
     """A host in ``place`` that can be reached at ``bind`` (default: its address) and, if given, through ``relay``."""
     relays = ["--no-relay"] if relay is None else ["--relay", relay]
-    where = ["--bind", f"{bind or place.address}:0", *relays]
+    where = ["--bind", f"{bind or place.address}:0", *relays, "--no-stun"]
     with irosh_host_with(place, state, *where, "--invite-uses", str(uses)) as host:
         yield host
 
@@ -61,7 +61,7 @@ def irosh_relay(place: Place, port: int) -> Iterator[Program]:
 def client_state(directory: Path, *relays: str) -> Path:
     """A state directory for a client that uses these relays and no other."""
     directory.mkdir(mode=0o700, parents=True)
-    (directory / "config.toml").write_text(f"[network]\nrelays = {json.dumps(relays)}\n")
+    (directory / "config.toml").write_text(f"[network]\nrelays = {json.dumps(relays)}\nstun_servers = []\n")
     return directory
 
 

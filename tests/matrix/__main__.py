@@ -1,6 +1,6 @@
 """Measure all places and write the table of docs/networks.md. Needs root and coturn; some 20 minutes on two cores.
 
-python -m tests.matrix [--jobs N] [--only TEXT] [--print]
+python -m tests.matrix [--jobs N] [--only TEXT]... [--print]
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.matrix.theory import Place, expected
 def main() -> None:
     """Exit status 1 if anything is not as theory has it; the table is written all the same."""
     options = _parser().parse_args()
-    places = [place for place in ALL if options.only in place.name]
+    places = [place for place in ALL if any(text in place.name for text in options.only or [""])]
     with ThreadPoolExecutor(options.jobs) as pool:
         measured = dict(zip([place.name for place in places], pool.map(_both, places), strict=True))
     if options.print:
@@ -50,7 +50,7 @@ def _both(place: Place) -> list[Measured]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix", description="What connects, measured.")
     parser.add_argument("--jobs", type=int, default=2, help="places at once (2)")
-    parser.add_argument("--only", default="", metavar="TEXT", help="places with this in their name")
+    parser.add_argument("--only", action="append", metavar="TEXT", help="places with this in their name; repeatable")
     parser.add_argument("--print", action="store_true", help="print the table instead of writing it to the page")
     return parser
 

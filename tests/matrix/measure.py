@@ -91,8 +91,10 @@ class _Meeting:
                 failure = self._failure(process, hosting, wanted)
                 if failure is not None:
                     return self._measured(Outcome.REFUSED, began, failure)
-                outcome = self._path(wanted)
                 seconds = time.monotonic() - began
+                outcome = self._path(wanted)
+                if outcome is Outcome.DIRECT:
+                    seconds = time.monotonic() - began  # it may have been relayed at first
                 wait_until(lambda: "hello" in process.output(), what="the command's output has come")
                 if services:
                     check_tunnels(self.machines, self.client, PEER)

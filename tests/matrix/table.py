@@ -33,19 +33,29 @@ def modes_measured(*, relay: bool) -> list[Mode]:
 
 def table(rows: Mapping[str, Iterable[Measured]]) -> str:
     """Markdown; ``rows`` by the name of the place."""
-    lines = [_row(["host / client", *(_title(column) for column in COLUMNS)]), _row(["---"] * (len(COLUMNS) + 1))]
+    return "\n".join([*_head(), *_lines(rows).values()])
+
+
+def _head() -> list[str]:
+    return [_row(["host / client", *(_title(column) for column in COLUMNS)]), _row(["---"] * (len(COLUMNS) + 1))]
+
+
+def _lines(rows: Mapping[str, Iterable[Measured]]) -> dict[str, str]:
+    lines = {}
     for name, measured in rows.items():
         cells = {(each.mode, each.relay): f"{each.outcome} {each.seconds:.1f}" for each in measured}
-        lines.append(_row([name, *(cells[column] for column in COLUMNS)]))
-    return "\n".join(lines)
+        lines[name] = _row([name, *(cells[column] for column in COLUMNS)])
+    return lines
 
 
 def write(rows: Mapping[str, Iterable[Measured]], page: Path = PAGE) -> None:
-    """Put the table into the page."""
+    """Put the table into the page, where the lines of other places stay."""
     before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
+    old, end, after = rest.partition(END)
     assert begin and end, f"{page} has no place for the table"
-    page.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}")
+    kept = {line.strip("| ").partition(" | ")[0]: line for line in old.strip().splitlines()[2:]}
+    text = "\n".join([*_head(), *(kept | _lines(rows)).values()])
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 def read(page: Path = PAGE) -> dict[str, dict[Column, Outcome]]:
