@@ -15,6 +15,7 @@ from bench.programs import IROSH, run
 
 BY_FILES = ("iroh-manual", "custom")
 _OFFER_DEADLINE = 30.0
+_NEXT_OFFER = 3.0
 _POLL = 0.02
 
 
@@ -34,12 +35,18 @@ class Pair:
         return self.near.command(IROSH, "--state", str(self.state), "connect", *self.options, PETNAME, *command)
 
     def ready(self) -> None:
-        """Return once the host can be met: in a mode where blocks go by files, when it has written its next offer."""
+        """Return once the host can be met: in a mode where blocks go by files, when it has written its next offer.
+
+        An offer that nobody has answered holds for further clients: then no other one comes.
+        """
         if self.offer is None:
             return
-        end = time.monotonic() + _OFFER_DEADLINE
+        begin = time.monotonic()
         while (offer := self.offer.read_text() if self.offer.exists() else "") in ("", self._used):
-            if time.monotonic() > end:
+            waited = time.monotonic() - begin
+            if offer and waited > _NEXT_OFFER:
+                return
+            if waited > _OFFER_DEADLINE:
                 raise BenchError("the host writes no offer")
             time.sleep(_POLL)
         self._used = offer
