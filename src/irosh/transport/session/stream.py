@@ -18,6 +18,7 @@ from irosh.transport.interfaces import CarrierStream, ConnectionLost, SpliceCoun
 from irosh.transport.session.frames import ReceiveState
 from irosh.transport.session.kept_read import KeptRead
 from irosh.transport.session.replay import ReplayBudget, ReplayLog
+from irosh.transport.session.taps import CountingTap, KeepingTap
 from irosh.transport.small import SmallEvent
 from irosh.transport.splice import LARGE_CHUNK, Copies, StaleCopy, end_writing, splice
 
@@ -53,7 +54,7 @@ class SessionStream:
         self._writable = SmallEvent()  # there is a writer, or there will never be one
         self._turn = asyncio.Lock()  # of writers, who may wait for room
         self._writing = asyncio.Lock()  # of who uses the carrier, or sends again on the next
-        self._copying: _Sending | None = None
+        self._copying: KeepingTap | None = None
         self._resuming: asyncio.Task[Any] | None = None  # sends again, and then the end if there is one
         self._torn = False  # a write was cancelled half-way: what the peer gets of it is not known
         self._room: list[Callable[[], None]] = []
@@ -416,7 +417,7 @@ class SessionStream:
                 await self._write(carrier, b"")
                 if carrier is not self._writer:
                     return False  # lost meanwhile; a copy that waits for its socket would not notice
-            self._copying = _Sending(self, counters)
+            self._copying = KeepingTap(self.log, self.has_room, counters)
             try:
                 await carrier.copy_from(sock, self._copying)
             except (ConnectionLost, StaleCopy):
@@ -439,7 +440,7 @@ class SessionStream:
         while not self._read_end:
             carrier = await self._readable()
             try:
-                await carrier.copy_to(sock, _Receiving(self, carrier, counters))
+                await carrier.copy_to(sock, CountingTap(partial(self.copied, carrier), counters))
             except (ConnectionLost, StreamReset) as error:
                 self._read_failed(carrier, error)
                 continue
@@ -450,39 +451,6 @@ class SessionStream:
         end_writing(sock)
 
 
-class _Sending:
-    """Keeps what a copy sends, and holds it back while too much is kept."""
-
-    def __init__(self, stream: SessionStream, counters: SpliceCounters) -> None:
-        self._stream = stream
-        self._counters = counters
-        self.interrupt: Callable[[], None] = _nothing
-
-    def sending(self, data: memoryview) -> None:
-        self._stream.log.append(data)
-        self._counters.sent += len(data)
-
-    def may_send(self, wake: Callable[[], None]) -> bool:
-        return self._stream.has_room(wake)
-
-
-class _Receiving:
-    """Counts what a copy receives, and ends it once another carrier brings the rest."""
-
-    def __init__(self, stream: SessionStream, carrier: CarrierStream, counters: SpliceCounters) -> None:
-        self._stream = stream
-        self._carrier = carrier
-        self._counters = counters
-
-    def received(self, size: int) -> None:
-        self._stream.copied(self._carrier, size)
-        self._counters.received += size
-
-
 def _set(ready: asyncio.Future[None]) -> None:
     if not ready.done():
         ready.set_result(None)
-
-
-def _nothing() -> None:
-    return None
