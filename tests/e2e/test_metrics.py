@@ -79,7 +79,7 @@ def test_delay_rate_and_loss(shaped: Shaped) -> None:
         after = wait_until(enough, timeout=90, every=1.0, what="enough was sent to say how much is lost")
         lost = (after["bytes_lost"] - before["bytes_lost"]) / (after["bytes_sent"] - before["bytes_sent"])
         assert 0.03 < lost < 0.08
-        assert quiet < 0.05
+        assert quiet < 0.2, "only what the queue has no room for"
         wait_until(lambda: 0.03 < only(host)["loss"] < 0.08, every=1.0, what="the loss is the present one")
         [peer] = host.call("status", "--history")["peers"]
         assert 38 <= peer["total"]["rtt_min_ms"] <= 60

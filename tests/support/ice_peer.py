@@ -76,7 +76,7 @@ async def main(settings: dict[str, Any]) -> None:
     await fallback.close()
     del session, fallback
     end = time.monotonic() + PATIENCE
-    while open_sockets() > before and time.monotonic() < end:
+    while (open_sockets() > before or len(asyncio.all_tasks()) > 1) and time.monotonic() < end:
         gc.collect()
         await asyncio.sleep(0.02)  # the engine closes its sockets in a thread of its own
     say(sockets=open_sockets() - before, tasks=len(asyncio.all_tasks()) - 1)
