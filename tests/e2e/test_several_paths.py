@@ -141,7 +141,7 @@ def test_bulk_goes_over_both_networks(two_networks: TwoNetworks) -> None:
         assert upload(two_networks, tunnel) == hashlib.sha256(DATA).digest()
         shares = [moved(carrier) for carrier in two_networks.carriers()]
         assert min(shares) > sum(shares) / 4, shares
-        assert {carrier["local"] for carrier in two_networks.carriers()} == {None, two_networks.second.address}
+        assert len({carrier["local"] for carrier in two_networks.carriers()} - {None}) == 2
 
 
 @pytest.mark.parametrize("seen", [True, False], ids=["unplugged", "silent"])

@@ -1,7 +1,8 @@
-"""Further connections for a session: one from each network of this machine that it does not use already.
+"""Connections for a session with several paths: one from each network of this machine.
 
 Each is made by an endpoint of its own, bound to an address of that network, to the addresses that the peer is known
-by, and joins the session by the secret that came over the first one. Networks come and go meanwhile.
+by, and joins the session by the secret that came over the first one. That one is not bound to a network: its engine
+moves it to whichever answers sooner, so it makes room for the one that stays. Networks come and go meanwhile.
 """
 
 from __future__ import annotations
@@ -80,9 +81,12 @@ class ExtraPaths:
                 network.connection.close(moved=True)  # unplugged: nobody need wait for what is on its way
         used = self._used_by_others(usable)
         now = time.monotonic()
-        for interface in dict.fromkeys(each.interface for each in usable):
+        interfaces = dict.fromkeys(each.interface for each in usable)
+        for interface in interfaces:
             network = self._networks.setdefault(interface, _Network())
-            if interface in used or network.task is not None or now < network.next_try or self._session.is_full:
+            if interface in used and len(interfaces) == 1:
+                continue  # the one there is goes by the only network
+            if network.task is not None or now < network.next_try or self._session.is_full:
                 continue
             for family in (False, True):
                 local = next((e for e in usable if e.interface == interface and (":" in e.address) == family), None)
@@ -95,14 +99,16 @@ class ExtraPaths:
     def _used_by_others(self, usable: list[LocalAddress]) -> set[str]:
         """The interfaces of the carriers that are not ours: those the system sends their packets by."""
         interfaces = {each.address: each.interface for each in usable}
-        remotes = [
-            path.remote
-            for carrier in self._session.carriers()
-            if carrier.local is None
-            for path in carrier.connection.paths()
-            if path.selected and not path.relayed
-        ]
-        return {interfaces.get(source_address(remote) or "", "") for remote in remotes}
+        return {interfaces.get(source, "") for carrier in self._others() for source in _sources(carrier)}
+
+    def _others(self) -> list[Carrier]:
+        return [carrier for carrier in self._session.carriers() if carrier.local is None]
+
+    def _make_room(self, address: str) -> None:
+        """End the carriers whose packets the system sends from ``address`` now: ours does the same and stays."""
+        for carrier in self._others():
+            if address in _sources(carrier):
+                carrier.connection.close(moved=True)
 
     async def _serve(self, network: _Network, remotes: list[str]) -> None:
         """One connection by this network, from dialling to its loss."""
@@ -118,6 +124,7 @@ class ExtraPaths:
                 stack.callback(network.connection.close, moved=True)
                 await self._join(network.connection, network.address)
                 log.info("%s: one more path, from %s", self._peer.peer_id[:10], network.address)
+                self._make_room(network.address)
                 began = time.monotonic()
                 network.pause = PAUSE_FIRST
                 await network.connection.wait_closed()
@@ -138,3 +145,9 @@ class ExtraPaths:
         carrier = Carrier(connection, control, self._doorway.settings)
         carrier.local = local
         await self._session.join(carrier)
+
+
+def _sources(carrier: Carrier) -> set[str]:
+    """The addresses from which the system sends what takes the direct path of ``carrier``."""
+    paths = carrier.connection.paths()
+    return {source_address(path.remote) or "" for path in paths if path.selected and not path.relayed}
