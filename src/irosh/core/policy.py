@@ -36,9 +36,11 @@ from irosh.core.addresses import (
 from irosh.core.capability import Capability, SocketKind, is_user_name
 from irosh.core.socket_spec import LONGEST_PATH, SocketSpec
 
+PlainCapability = Literal["shell", "exec", "files", "forward", "telemetry", "vpn"]
 
-def permits(capabilities: Iterable[Capability], name: Literal["shell", "exec", "files", "forward"]) -> bool:
-    """Whether ``name`` is granted; for ``forward``, whether anything is."""
+
+def permits(capabilities: Iterable[Capability], name: PlainCapability) -> bool:
+    """Whether ``name`` is granted; for ``forward`` and ``vpn``, whether anything is."""
     return any(rule.kind in (name, "all") for rule in capabilities)
 
 

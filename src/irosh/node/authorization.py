@@ -9,12 +9,12 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 from irosh.core.addresses import parse_ip
 from irosh.core.capability import Capability, SocketKind, SocketSpec
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.policy import (
+    PlainCapability,
     may_permit,
     permits,
     permits_unix,
@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 
 RESOLVE_DEADLINE = 10.0
 MAX_RESOLVING = 8
-
-PlainCapability = Literal["shell", "exec", "files", "forward"]
 
 
 @dataclass(frozen=True)
