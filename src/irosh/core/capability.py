@@ -108,10 +108,10 @@ class Capability:
     def __str__(self) -> str:
         if self.kind == "user":
             return f"user:{self.user}"
-        if self.kind == "vpn":
-            return f"vpn:{self.host if isinstance(self.host, str) else _network_text(self.host)}"
         if self.tree is not None:
             return f"{self.kind}:{self.tree}"
+        if self.kind == "vpn":
+            return f"vpn:{self.host if isinstance(self.host, str) else _network_text(self.host)}"
         if self.protocol is None:
             return self.kind
         if self.protocol == "unix":
@@ -152,10 +152,10 @@ def _parse(text: str) -> Capability:
         return Capability("user", user=argument)
     if kind == "forward" or kind == "listen":
         return _parse_sockets(kind, argument)
-    if kind == "vpn":
-        return Capability(kind, host=_parse_vpn_network(argument))
     if kind == "files" and colon:
         return Capability(kind, tree=parse_tree(argument))
+    if kind == "vpn":
+        return Capability(kind, host=_parse_vpn_network(argument))
     if colon:
         raise Fault(f"{quoted(kind)} takes nothing after it", f"write {kind}")
     return Capability(kind)

@@ -41,7 +41,7 @@ PlainCapability = Literal["shell", "exec", "files", "forward", "telemetry", "vpn
 
 
 def permits(capabilities: Iterable[Capability], name: PlainCapability) -> bool:
-    """Whether ``name`` is granted; for ``forward``, ``files`` and ``vpn``, whether anything is."""
+    """Whether ``name`` is granted; for ``files``, ``forward`` and ``vpn``, whether anything is."""
     return any(rule.kind in (name, "all") for rule in capabilities)
 
 
