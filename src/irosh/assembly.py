@@ -26,6 +26,7 @@ from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.services.shell.service import ShellService
 from irosh.services.telemetry.service import TelemetryService
 from irosh.services.tunnel.service import TunnelService
+from irosh.services.vpn.service import VpnService
 from irosh.transport.wheel import EndpointSettings
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,12 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 config=config,
                 trust=trust,
                 modes=modes,
-                services=[shell, TunnelService(udp_idle=config.tunnel.udp_idle), TelemetryService()],
+                services=[
+                    shell,
+                    TunnelService(udp_idle=config.tunnel.udp_idle),
+                    TelemetryService(),
+                    VpnService(identity.id, config.vpn.pool, config.vpn.pool6),
+                ],
                 hosting=options.hosting,
             )
             node.add_operations(node_operations(node))

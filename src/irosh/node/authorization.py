@@ -6,9 +6,12 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
 
 from irosh.core.addresses import parse_ip
 from irosh.core.capability import Capability, SocketKind, SocketSpec
@@ -19,6 +22,7 @@ from irosh.core.policy import (
     file_trees,
     may_permit,
     permits,
+    permits_packet,
     permits_unix,
     permits_user,
     permitted_addresses,
@@ -30,6 +34,9 @@ log = logging.getLogger(__name__)
 
 RESOLVE_DEADLINE = 10.0
 MAX_RESOLVING = 8
+PACKET_DECISION = 1.0  # seconds for which it holds
+MAX_DESTINATIONS = 4096  # of one peer, within that time
+MAX_REFUSALS_TOLD = 100  # addresses in the audit, of one use of the service
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,32 @@ class Grant:
     trees: tuple[FileTree, ...] = ()
 
 
+class PacketFilter:
+    """Whether packets may go to an address. What it has found holds for a second, as there are many packets."""
+
+    def __init__(self, capabilities: Callable[[], Sequence[Capability]], refused: Callable[[str], None]) -> None:
+        self._capabilities = capabilities
+        self._refused = refused
+        self._known: dict[bytes, bool] = {}
+        self._until = 0.0
+        self._told: dict[bytes, None] = {}
+
+    def permits(self, destination: bytes) -> bool:
+        """``destination``: four or sixteen bytes. The first refusal of an address is audited, of so many addresses."""
+        now = time.monotonic()
+        if now >= self._until or len(self._known) >= MAX_DESTINATIONS:
+            self._known.clear()
+            self._until = now + PACKET_DECISION
+        known = self._known.get(destination)
+        if known is None:
+            address = ip_address(destination)
+            known = self._known[destination] = permits_packet(self._capabilities(), address)
+            if not known and destination not in self._told and len(self._told) < MAX_REFUSALS_TOLD:
+                self._told[destination] = None
+                self._refused(str(address))
+        return known
+
+
 class Authorizer:
     """Decides by the trust store, looked up anew for every action, so that a change holds at once."""
 
@@ -126,6 +159,13 @@ class Authorizer:
             if not permitted:
                 raise _denied(action)
             return Grant(action)
+
+    def packet_filter(self, peer_id: str) -> PacketFilter:
+        """Decides about the packets that a peer sends through this host."""
+        return PacketFilter(lambda: self._capabilities(peer_id), partial(self._packet_refused, peer_id))
+
+    def _packet_refused(self, peer_id: str, destination: str) -> None:
+        self._auditor.record("use", peer_id, "refused", f"vpn:{destination}: this peer may not send packets there")
 
     def _capabilities(self, peer_id: str) -> Sequence[Capability]:
         peer = self._trust.active(peer_id)

@@ -18,6 +18,7 @@ COMMANDS = {
     "host": ("host", "host", "Let peers connect to this machine; prints a ticket."),
     "connect": ("connect", "connect", "Open a shell on a peer, or run a command there."),
     "tunnel": ("tunnel", "tunnel", "Bring a TCP, UDP or Unix socket of a peer to this machine."),
+    "vpn": ("vpn", "vpn", "Reach networks, or everything, through a peer (Linux, root)."),
     "proxy": ("proxy", "proxy", "Carry SSH for other programs (ssh -o ProxyCommand='irosh proxy %h')."),
     "invite": ("invite", "invite", "Make a new ticket for the running host."),
     "peer": ("peer", "peer", "List, name, allow, revoke, block and remove peers."),

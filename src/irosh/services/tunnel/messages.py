@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import struct
-
 import msgspec
 
 from irosh.node.targets import TargetRequest
-
-MAX_PACKET = 65_535
-_LENGTH = struct.Struct(">H")
-LENGTH_SIZE = _LENGTH.size
 
 
 class TunnelRequest(msgspec.Struct, omit_defaults=True):
@@ -42,13 +36,3 @@ class MapText(msgspec.Struct):
 
     source: str
     listen: str
-
-
-def pack_packet(payload: bytes) -> bytes:
-    """A UDP packet that travels on the stream: a 16-bit length, then the payload."""
-    return _LENGTH.pack(len(payload)) + payload
-
-
-def packet_length(prefix: bytes) -> int:
-    """The length of the packet behind ``prefix``; 0 is a valid, empty packet."""
-    return int(_LENGTH.unpack(prefix)[0])

@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from irosh.core.errors import IroshError
+from irosh.core.packet_framing import MAX_PACKET
 from irosh.core.socket_spec import SocketSpec
+from irosh.node.datagram_flow import DatagramFlow
 from irosh.node.peer_connection import PeerConnection
-from irosh.services.tunnel.datagram_flow import DatagramFlow
-from irosh.services.tunnel.messages import MAX_PACKET, TunnelRequest
+from irosh.services.tunnel.messages import TunnelRequest
 from irosh.transport.interfaces import StreamReset
 from irosh.transport.sockets import client_name
 from irosh.transport.tasks import task_group
