@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import cast
 
 from irosh.core.addresses import parse_ip
 from irosh.transport.tasks import TaskSet
@@ -79,8 +80,7 @@ class _Questions(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)  # asyncio's own is not of that class
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if self._asked < MAX_ASKED:
