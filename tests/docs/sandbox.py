@@ -237,7 +237,8 @@ class Sandbox:
             "TERM": "xterm",
             "SHELL": "/bin/bash",
             "PYTHONUNBUFFERED": "1",
-            "PYTHONPATH": str(_SITE),
+            # What these tests import is what the examples run, wherever irosh is installed from.
+            "PYTHONPATH": os.pathsep.join([str(_SITE), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "DOCUMENTED_MACHINE": machine,
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,11 @@ def test_a_wrong_password_three_times_then_the_lockout_and_its_end(pair: Pair, t
     assert pair.client.run("connect", PEER, "true", environment=environment).returncode == 0
 
 
+def prompted(terminal: Terminal, times: int) -> bool:
+    """Whether the password is asked for, after ``times`` less one wrong answers."""
+    return terminal.screen().count(f"Password for {PEER}:") == times
+
+
 @requires("tmux")
 def test_prompts_in_a_terminal(pair: Pair, tmp_path: Path) -> None:
     require_password(pair)
@@ -111,10 +117,7 @@ def test_a_wrong_password_three_times_in_a_terminal_ends_in_a_lockout(pair: Pair
             if attempt in (0, 3):
                 terminal.type(f"clear; {command}")
             prompts = attempt % 3 + 1
-            wait_until(
-                lambda prompts=prompts: terminal.screen().count(f"Password for {PEER}:") == prompts,
-                what="it is asked for",
-            )
+            wait_until(partial(prompted, terminal, prompts), what="it is asked for")
             terminal.type(f"guess {attempt}")
         terminal.wait_for("locked out after 4 failed attempts")
         terminal.wait_for("irosh peer unlock NAME")

@@ -14,7 +14,9 @@ from typing import Literal
 from irosh.core.addresses import parse_ip
 from irosh.core.capability import Capability, SocketKind, SocketSpec
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.file_tree import FileTree
 from irosh.core.policy import (
+    file_trees,
     may_permit,
     permits,
     permits_unix,
@@ -64,6 +66,16 @@ class AsUser:
 
 
 @dataclass(frozen=True)
+class Files:
+    """Use files on the host; :attr:`Grant.trees` says which. ``how`` is for the audit: sftp, scp, ..."""
+
+    how: str = ""
+
+    def __str__(self) -> str:
+        return f"files ({self.how})" if self.how else "files"
+
+
+@dataclass(frozen=True)
 class Reach:
     """Connect to (``forward``) or bind (``listen``) a socket on the host."""
 
@@ -74,15 +86,22 @@ class Reach:
         return f"{self.kind}:{self.spec}"
 
 
-Action = Use | Enter | AsUser | Reach
+Immediate = Use | Enter | AsUser | Files
+"""Actions that need no name resolved."""
+Action = Immediate | Reach
 
 
 @dataclass(frozen=True)
 class Grant:
-    """A granted action. ``addresses``: for :class:`Reach`, the only addresses that may be used; never resolve again."""
+    """A granted action.
+
+    ``addresses``: for :class:`Reach`, the only addresses that may be used; never resolve again.
+    ``trees``: for :class:`Files`, the only trees that may be used; never none.
+    """
 
     action: Action
     addresses: tuple[str, ...] = ()
+    trees: tuple[FileTree, ...] = ()
 
 
 class Authorizer:
@@ -114,14 +133,16 @@ class Authorizer:
                 where = await _where(action.spec)
             return _decide_reach(self._capabilities(peer_id), action, where)
 
-    def authorize_now(
-        self, peer_id: str, action: Use | Enter | AsUser, verification: Verification | None = None
-    ) -> Grant:
+    def authorize_now(self, peer_id: str, action: Immediate, verification: Verification | None = None) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         with self._audited(peer_id, action):
             if not isinstance(action, Enter):
                 self.gate.check(peer_id, verification)
             capabilities = self._capabilities(peer_id)
+            if isinstance(action, Files):
+                if trees := file_trees(capabilities):
+                    return Grant(action, trees=trees)
+                raise _denied(action)
             if isinstance(action, Use | Enter):
                 permitted = any(permits(capabilities, name) for name in action.names)
             else:
@@ -158,7 +179,11 @@ def _decide_reach(capabilities: Sequence[Capability], action: Reach, where: Sequ
 
 
 def _denied(action: Action) -> IroshError:
-    wanted = action.names[0] if isinstance(action, Use | Enter) else str(action)
+    wanted = str(action)
+    if isinstance(action, Use | Enter):
+        wanted = action.names[0]
+    elif isinstance(action, Files):
+        wanted = "files"
     return IroshError(
         ErrorCode.DENIED,
         f"this peer may not use {wanted}",
