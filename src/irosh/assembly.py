@@ -23,6 +23,7 @@ from irosh.rendezvous.interfaces import Exchange, Hosting, Rendezvous
 from irosh.rendezvous.iroh_default import IrohDefault
 from irosh.rendezvous.modes import Modes, Starter
 from irosh.rendezvous.relay_fallback import RelayFallback
+from irosh.services.shell.persistent.service import SessionService
 from irosh.services.shell.service import ShellService
 from irosh.services.tunnel.service import TunnelService
 from irosh.transport.wheel import EndpointSettings
@@ -58,6 +59,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         trust = stack.enter_context(TrustStore(state.database_path))
         modes, fallback = _modes(identity, options.network.applied_to(config.network_options()))
         shell = ShellService(identity)
+        sessions = SessionService()
         try:
             node = Node(
                 state=state,
@@ -65,7 +67,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 config=config,
                 trust=trust,
                 modes=modes,
-                services=[shell, TunnelService(udp_idle=config.tunnel.udp_idle)],
+                services=[shell, sessions, TunnelService(udp_idle=config.tunnel.udp_idle)],
                 hosting=options.hosting,
             )
             node.add_operations(node_operations(node))
@@ -80,6 +82,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                     await modes.host(options.modes, hosting)
                 yield node
         finally:
+            await sessions.aclose()
             await shell.aclose()
             await modes.close()
             await fallback.close()

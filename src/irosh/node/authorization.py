@@ -17,6 +17,7 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.policy import (
     may_permit,
     permits,
+    permits_joining,
     permits_unix,
     permits_user,
     permitted_addresses,
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 RESOLVE_DEADLINE = 10.0
 MAX_RESOLVING = 8
 
-PlainCapability = Literal["shell", "exec", "files", "forward"]
+PlainCapability = Literal["shell", "exec", "files", "forward", "join"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,19 @@ class Reach:
         return f"{self.kind}:{self.spec}"
 
 
-Action = Use | AsUser | Reach
+@dataclass(frozen=True)
+class Join:
+    """Take part in the shared session with the id ``session``."""
+
+    session: str
+
+    def __str__(self) -> str:
+        return f"join:{self.session}"
+
+
+Immediate = Use | AsUser | Join
+"""Actions that need no name resolved."""
+Action = Immediate | Reach
 
 
 @dataclass(frozen=True)
@@ -94,17 +107,21 @@ class Authorizer:
                 where = await _where(action.spec)
             return _decide_reach(self._capabilities(peer_id), action, where)
 
-    def authorize_now(self, peer_id: str, action: Use | AsUser) -> Grant:
+    def authorize_now(self, peer_id: str, action: Immediate) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         with self._audited(peer_id, action):
-            capabilities = self._capabilities(peer_id)
-            if isinstance(action, Use):
-                permitted = any(permits(capabilities, name) for name in action.names)
-            else:
-                permitted = permits_user(capabilities, action.name)
-            if not permitted:
+            if not self.permits(peer_id, action):
                 raise _denied(action)
             return Grant(action)
+
+    def permits(self, peer_id: str, action: Immediate) -> bool:
+        """Whether :meth:`authorize_now` would grant it. Nothing is used, so the audit does not say so."""
+        capabilities = self._capabilities(peer_id)
+        if isinstance(action, Use):
+            return any(permits(capabilities, name) for name in action.names)
+        if isinstance(action, Join):
+            return permits_joining(capabilities, action.session)
+        return permits_user(capabilities, action.name)
 
     def _capabilities(self, peer_id: str) -> Sequence[Capability]:
         peer = self._trust.active(peer_id)
@@ -134,6 +151,10 @@ def _decide_reach(capabilities: Sequence[Capability], action: Reach, where: Sequ
 
 
 def _denied(action: Action) -> IroshError:
+    if action == Use(("join",)) or isinstance(action, Join):
+        return IroshError(
+            ErrorCode.DENIED, "this peer may join no session here", "ask for a ticket: irosh share prints one"
+        )
     wanted = action.names[0] if isinstance(action, Use) else str(action)
     return IroshError(
         ErrorCode.DENIED,

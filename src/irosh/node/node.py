@@ -95,11 +95,11 @@ class Node:
         self.started_at = time.time()
         self.auditor = Auditor(trust)
         registry = Registry(services)
-        authorizer = Authorizer(trust, self.auditor)
+        self.authorizer = Authorizer(trust, self.auditor)
         doorway = Doorway(
             trust,
             self.auditor,
-            authorizer,
+            self.authorizer,
             registry,
             socket.gethostname()[:255],
             own_user(),

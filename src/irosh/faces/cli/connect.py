@@ -12,6 +12,7 @@ from irosh.faces.cli.blocks import Blocks
 from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import control_client
+from irosh.faces.cli.session_flags import finished, session_option, session_request
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.terminal import LocalTerminal, SessionEnd, carry_session
@@ -51,6 +52,7 @@ class ConnectCommand(MeetingCommand):
 @click.option("-t", "force_tty", is_flag=True, help="Use a terminal, also for a command.")
 @click.option("-T", "no_tty", is_flag=True, help="Use no terminal, also for a shell.")
 @click.option("--name", metavar="NAME", help="Petname to remember the peer by (default: its host name).")
+@session_option
 @network_flags(hosting=False)
 @common_options
 def connect(
@@ -60,6 +62,7 @@ def connect(
     force_tty: bool,
     no_tty: bool,
     name: str | None,
+    session: str | None,
     network: NetworkFlags,
 ) -> int:
     """Open a shell on a peer, or run COMMAND there.
@@ -88,7 +91,10 @@ def connect(
         terminal = None
     try:
         with ended_as_interrupted(), control_client(settings, settings.output) as client:
-            client.request("connect", request)
+            if session is None:
+                client.request("connect", request)
+            else:
+                client.request("session.attach", session_request(request, session, create=True))
             blocks = Blocks(settings.output, network.files(), stdin=True, stdout=False)
             end = carry_session(client, settings.output, terminal, blocks)
     except IroshError as error:
@@ -96,7 +102,7 @@ def connect(
 
         report_error(error, as_json=settings.json)
         return 2 if error.code is ErrorCode.USAGE else EXIT_LOST
-    return _finish(settings, end)
+    return finish(settings, end)
 
 
 def _split_user(target: str) -> tuple[str | None, str]:
@@ -104,7 +110,10 @@ def _split_user(target: str) -> tuple[str | None, str]:
     return (user, rest) if at and user else (None, rest)
 
 
-def _finish(settings: Settings, end: SessionEnd) -> int:
+def finish(settings: Settings, end: SessionEnd) -> int:
+    """Tell how a session ended; the exit status of the command."""
+    if (status := finished(settings, end.answer)) is not None:
+        return status
     fields: dict[str, Any] = {"status": end.status, "signal": end.signal}
     settings.output.event("exit", fields, f"irosh: ended by signal {end.signal}" if end.signal else None)
     return EXIT_LOST if end.status is None else end.status

@@ -13,7 +13,7 @@ import struct
 import sys
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -31,10 +31,11 @@ _PASSED_SIGNALS = {signal.SIGINT: "INT", signal.SIGTERM: "TERM", signal.SIGHUP: 
 
 @dataclass(frozen=True)
 class SessionEnd:
-    """How a session ended: an exit ``status``, or the name of a ``signal``."""
+    """How a session ended: an exit ``status``, or the name of a ``signal``. ``answer``: all the node says of it."""
 
     status: int | None
     signal: str | None
+    answer: Mapping[str, Any]
 
 
 class LocalTerminal:
@@ -237,7 +238,7 @@ class _Carrier:
                 if "ok" in message:
                     self._notices.clear()
                     answer = checked(message)
-                    return SessionEnd(answer.get("exit_status"), answer.get("exit_signal"))
+                    return SessionEnd(answer.get("exit_status"), answer.get("exit_signal"), answer)
                 if not self._blocks.handle(message):
                     self._notices.show(message)
             elif self._output.as_json:
