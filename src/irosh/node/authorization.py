@@ -14,7 +14,9 @@ from typing import Literal
 from irosh.core.addresses import parse_ip
 from irosh.core.capability import Capability, SocketKind, SocketSpec
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.file_tree import FileTree
 from irosh.core.policy import (
+    file_trees,
     may_permit,
     permits,
     permits_joining,
@@ -54,6 +56,16 @@ class AsUser:
 
 
 @dataclass(frozen=True)
+class Files:
+    """Use files on the host; :attr:`Grant.trees` says which. ``how`` is for the audit: sftp, scp, ..."""
+
+    how: str = ""
+
+    def __str__(self) -> str:
+        return f"files ({self.how})" if self.how else "files"
+
+
+@dataclass(frozen=True)
 class Reach:
     """Connect to (``forward``) or bind (``listen``) a socket on the host."""
 
@@ -74,17 +86,22 @@ class Join:
         return f"join:{self.session}"
 
 
-Immediate = Use | AsUser | Join
+Immediate = Use | AsUser | Files | Join
 """Actions that need no name resolved."""
 Action = Immediate | Reach
 
 
 @dataclass(frozen=True)
 class Grant:
-    """A granted action. ``addresses``: for :class:`Reach`, the only addresses that may be used; never resolve again."""
+    """A granted action.
+
+    ``addresses``: for :class:`Reach`, the only addresses that may be used; never resolve again.
+    ``trees``: for :class:`Files`, the only trees that may be used; never none.
+    """
 
     action: Action
     addresses: tuple[str, ...] = ()
+    trees: tuple[FileTree, ...] = ()
 
 
 class Authorizer:
@@ -110,6 +127,10 @@ class Authorizer:
     def authorize_now(self, peer_id: str, action: Immediate) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         with self._audited(peer_id, action):
+            if isinstance(action, Files):
+                if trees := file_trees(self._capabilities(peer_id)):
+                    return Grant(action, trees=trees)
+                raise _denied(action)
             if not self.permits(peer_id, action):
                 raise _denied(action)
             return Grant(action)
@@ -121,6 +142,8 @@ class Authorizer:
             return any(permits(capabilities, name) for name in action.names)
         if isinstance(action, Join):
             return permits_joining(capabilities, action.session)
+        if isinstance(action, Files):
+            return bool(file_trees(capabilities))
         return permits_user(capabilities, action.name)
 
     def _capabilities(self, peer_id: str) -> Sequence[Capability]:
@@ -155,7 +178,7 @@ def _denied(action: Action) -> IroshError:
         return IroshError(
             ErrorCode.DENIED, "this peer may join no session here", "ask for a ticket: irosh share prints one"
         )
-    wanted = action.names[0] if isinstance(action, Use) else str(action)
+    wanted = action.names[0] if isinstance(action, Use) else "files" if isinstance(action, Files) else str(action)
     return IroshError(
         ErrorCode.DENIED,
         f"this peer may not use {wanted}",

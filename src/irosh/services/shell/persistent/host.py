@@ -11,12 +11,12 @@ from typing import Any
 
 from irosh.core.capability import Capability
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.node.accounts import DEFAULT_USER, Account, accepted_environment, find_account
 from irosh.node.authorization import AsUser, Join, Use
 from irosh.node.control import Channel
 from irosh.node.node import InviteTerms, Node
 from irosh.node.operations import make_invite
 from irosh.node.services import IncomingStream
-from irosh.services.shell.accounts import DEFAULT_USER, Account, accepted_environment, find_account
 from irosh.services.shell.persistent.attending import attend, check_room
 from irosh.services.shell.persistent.codec import End, Frame, FrameKind, Manage, Size, decode, encode
 from irosh.services.shell.persistent.lines import ChannelLine, StreamLine, answer_of

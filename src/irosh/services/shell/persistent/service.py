@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from irosh.core.errors import IroshError
+from irosh.node.accounts import is_own_account
 from irosh.node.authorization import Action, AsUser, Use
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
 from irosh.node.node import Node
 from irosh.node.services import IncomingStream
-from irosh.services.shell.accounts import is_own_account
 from irosh.services.shell.persistent.messages import (
     AttachRequest,
     ManageRequest,
