@@ -18,7 +18,7 @@ from irosh.faces.cli.target import read_target
 from irosh.faces.cli.terminal import LocalTerminal, SessionEnd, carry_session
 
 # As ssh_config(5) SendEnv on Debian, and what says how many colours there are.
-_SENT_ENVIRONMENT = ("LANG", "LC_", "COLORTERM")
+SENT_ENVIRONMENT = ("LANG", "LC_", "COLORTERM")
 EXIT_LOST = 255
 
 
@@ -83,7 +83,7 @@ def connect(
         "name": name,
         "user": user,
         "command": " ".join(command) if command else None,
-        "env": {key: value for key, value in os.environ.items() if key.startswith(_SENT_ENVIRONMENT)},
+        "env": {key: value for key, value in os.environ.items() if key.startswith(SENT_ENVIRONMENT)},
     }
     if wants_terminal and (terminal is not None or force_tty):
         request |= terminal.request() if terminal is not None else {"terminal": "dumb"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -52,6 +53,33 @@ def begun(message: Mapping[str, Any]) -> str:
     beside = "" if not others else f"; {others} more {'is' if others == 1 else 'are'} here"
     looking = "" if message["may_type"] else "; you may look, not type"
     return f"irosh: in session {name}, which began {age(message['began_at'])} ago{beside}{looking}"
+
+
+def shared_text(fields: Mapping[str, Any], *, raw: bool) -> str:
+    """What is said when a session is shared (event ``shared``), on a terminal in ``raw`` mode or elsewhere."""
+    from irosh.core.durations import format_duration
+
+    guests = "one guest" if fields["uses"] == 1 else f"{fields['uses']} guests"
+    lifetime = format_duration(max(1, round(fields["expires_at"] - time.time())))
+    lines = [
+        f"irosh: session {fields['session']} is shared; for {lifetime} from now {guests} may join"
+        + (", to look on:" if fields["read_only"] else ", and type:"),
+        "",
+        f"    {style('irosh join ' + fields['ticket'], 'green', sys.stderr)}",
+        "",
+        *(["Enter begins."] if raw else []),
+    ]
+    return ("\r\n" if raw else "\n").join(lines)
+
+
+def wait_for_enter() -> None:
+    """Until Enter is typed on the terminal, which is in raw mode. ``KeyboardInterrupt`` for Ctrl-C."""
+    while True:
+        typed = os.read(0, 1024)
+        if not typed or b"\x03" in typed:
+            raise KeyboardInterrupt
+        if b"\r" in typed or b"\n" in typed:
+            return
 
 
 def others_text(event: str, fields: Mapping[str, Any]) -> str:

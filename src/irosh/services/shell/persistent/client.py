@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.node.control import Channel
+from irosh.node.control import Channel, Gone
 from irosh.node.link_events import link_events
 from irosh.node.node import Reached
 from irosh.node.operations import path_summary
@@ -40,6 +41,9 @@ async def attach_to_peer(reached: Reached, channel: Channel, request: SessionReq
                 await first_to_end(_to_terminal(there, here), _from_terminal(here, there))
         finally:
             await opened.stream.abort()
+            if not here.answered:
+                with suppress(Gone):
+                    await here.leave(in_the_middle=True)
     except IroshError as error:
         if error.code is ErrorCode.CONNECTION_LOST and session.is_closed:
             raise session.close_reason() from None

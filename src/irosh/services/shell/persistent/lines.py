@@ -23,6 +23,7 @@ from irosh.services.shell.persistent.codec import (
     encode,
     pack,
 )
+from irosh.services.shell.persistent.undo import Settings
 from irosh.transport.interfaces import ByteStream
 
 
@@ -61,11 +62,13 @@ class ChannelLine:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._settings = Settings()
         self.answered = False
 
     async def send(self, frames: Sequence[Frame]) -> None:
         for kind, payload in frames:
             if kind is FrameKind.OUTPUT:
+                self._settings.feed(payload)
                 await self._channel.send(Kind.STDOUT, payload)
             elif kind is FrameKind.WELCOME:
                 await self._channel.event("session", **_fields(decode(payload, Welcome)))
@@ -76,7 +79,15 @@ class ChannelLine:
                 await self._channel.event("managed", **answer_fields(decode(payload, Answer)))
             elif kind is FrameKind.END:
                 self.answered = True
-                await self._channel.answer(end_fields(decode(payload, End)))
+                end = decode(payload, End)
+                await self.leave(in_the_middle=bool(end.reason))
+                await self._channel.answer(end_fields(end))
+
+    async def leave(self, *, in_the_middle: bool) -> None:
+        """Give the terminal back as a shell expects it; on a new line if the program goes on."""
+        undo = self._settings.undo()
+        if undo or in_the_middle:
+            await self._channel.send(Kind.STDOUT, undo + (b"\r\n" if in_the_middle else b""))
 
     async def receive(self) -> list[Frame]:
         while True:

@@ -10,7 +10,7 @@ import re
 import time
 
 from irosh.services.shell.persistent.interpreter import apply
-from irosh.services.shell.persistent.repaint import repaint
+from irosh.services.shell.persistent.repaint import plain_text, repaint
 from irosh.services.shell.persistent.screen import Screen
 from irosh.services.shell.persistent.sequences import Tokenizer, lasting
 
@@ -58,6 +58,10 @@ class TerminalModel:
     def resize(self, columns: int, rows: int) -> None:
         """The terminal has another size from here on."""
         self.catch_up().resize(rows, columns)
+
+    def text(self) -> bytes:
+        """Scrollback and screen, for what is no terminal: up to the line with the cursor."""
+        return plain_text(self.catch_up())
 
     def repaint(self, *, history: bool) -> bytes:
         """What makes a terminal of the same size show the session as it is now."""

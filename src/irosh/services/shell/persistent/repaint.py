@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pyte import charsets
 
 from irosh.services.shell.persistent.cells import BLANK, PLAIN, line_bytes
@@ -10,6 +12,7 @@ from irosh.services.shell.persistent.screen import Saved, Screen
 # Private modes that say how keys, mouse and focus are reported, and how the screen behaves.
 _MODES = (1, 5, 9, 12, 66, 1000, 1002, 1003, 1004, 1005, 1006, 1007, 1015, 1016, 2004)
 _ON_BY_DEFAULT = (7, 25)
+_SEQUENCE = re.compile(rb"\x1b\[[0-9;]*m")
 _CHARSETS = {id(table): code for code, table in charsets.MAPS.items()}
 
 CLEAN = (
@@ -37,6 +40,13 @@ def repaint(screen: Screen, *, history: bool) -> bytes:
     return text + _settings(screen)
 
 
+def plain_text(screen: Screen) -> bytes:
+    """Scrollback and screen up to the cursor, without any sequence. The cursor's line is not ended."""
+    rows = (screen.row(y) for y in range(screen.cursor.y + 1))
+    lines = ("".join(cell.data for cell in row).rstrip().encode() for row in rows)
+    return b"\r\n".join([*(_SEQUENCE.sub(b"", line) for line in screen.history), *lines])
+
+
 def _cursor(screen: Screen, saved: Saved | None) -> bytes:
     """The cursor where the main screen had it."""
     if saved is None:
@@ -51,7 +61,9 @@ def _settings(screen: Screen) -> bytes:
     if screen.tabstops != set(range(8, screen.columns, 8)):
         stops = sorted(stop for stop in screen.tabstops if stop < screen.columns)
         parts += ["\x1b[3g", *(f"\x1b[1;{stop + 1}H\x1bH" for stop in stops)]
-    if screen.saved is not None:
+    if screen.saved is None:
+        parts.append("\x1b[H\x1b7")
+    else:
         parts += [_position(screen, screen.saved.cursor), _charset(screen.saved), "\x1b7\x0f\x1b(B\x1b)0\x1b[m"]
     if screen.margins is not None:
         parts.append(f"\x1b[{screen.margins.top + 1};{screen.margins.bottom + 1}r")

@@ -231,7 +231,9 @@ class PersistentSession:
         def repaint() -> bytes:
             size = participant.size
             new, participant.new = participant.new, False
-            if participant.painter is None or size is None:
+            if size is None:
+                return self.model.text() if new else b""
+            if participant.painter is None:
                 return self.model.repaint(history=new)
             participant.painter = Painter(size.columns, size.rows)
             return participant.painter.update(self.model.catch_up())
