@@ -37,9 +37,10 @@ from irosh.core.capability import Capability, SocketKind, is_user_name
 from irosh.core.file_tree import EVERYTHING, FileTree
 from irosh.core.socket_spec import LONGEST_PATH, SocketSpec
 
+PlainCapability = Literal["shell", "exec", "files", "forward", "telemetry", "vpn", "join"]
 
-def permits(capabilities: Iterable[Capability], name: Literal["shell", "exec", "files", "forward", "join"]) -> bool:
-    """Whether ``name`` is granted; for ``forward``, ``files`` and ``join``, whether anything is."""
+def permits(capabilities: Iterable[Capability], name: PlainCapability) -> bool:
+    """Whether ``name`` is granted; for ``files``, ``forward``, ``vpn`` and ``join``, whether anything is."""
     return any(rule.kind in (name, "all") for rule in capabilities)
 
 

@@ -8,13 +8,15 @@ from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.blocks import Blocks
+from irosh.faces.cli.carrier import carry_session
 from irosh.faces.cli.connect import EXIT_LOST, SENT_ENVIRONMENT, finish
 from irosh.faces.cli.network_flags import NetworkFlags
 from irosh.faces.cli.options import Settings
 from irosh.faces.cli.output import report_error
-from irosh.faces.cli.running import control_client, running_node
+from irosh.faces.cli.running import Abandoned, control_client, running_node
+from irosh.faces.cli.session_escapes import SessionEscapes
 from irosh.faces.cli.signals import ended_as_interrupted
-from irosh.faces.cli.terminal import LocalTerminal, carry_session
+from irosh.faces.cli.terminal import LocalTerminal
 
 Request = Callable[[dict[str, Any]], tuple[str, Mapping[str, Any]]]
 """From what is said of the terminal to the operation and its arguments."""
@@ -27,12 +29,14 @@ def be_at_session(
     *,
     local: bool = False,
     hosting: bool = False,
+    escape: int | None,
 ) -> int:
     """Until the session has ended or was left; the exit status of the command.
 
     ``local``: at a session of the node that runs; ``hosting``: of one that lets peers in, which begins if none runs.
     """
     terminal = None if settings.json else LocalTerminal.find()
+    escapes = SessionEscapes(settings, escape if terminal is not None else None, terminal)
     described: dict[str, Any] = {
         "env": {key: value for key, value in os.environ.items() if key.startswith(SENT_ENVIRONMENT)}
     }
@@ -43,7 +47,10 @@ def be_at_session(
         with ended_as_interrupted(), node as client:
             client.request(*request(described))
             blocks = Blocks(settings.output, network.files() if network else {}, stdin=True, stdout=False)
-            end = carry_session(client, settings.output, terminal, blocks)
+            end = carry_session(client, settings.output, terminal, blocks, escapes)
+    except Abandoned as left:
+        settings.output.event("closed", {}, f"irosh: {left}")
+        return EXIT_LOST
     except IroshError as error:
         report_error(error, as_json=settings.json)
         return 2 if error.code is ErrorCode.USAGE else EXIT_LOST

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from irosh.faces.cli.at_session import be_at_session
+from irosh.faces.cli.escape_flags import escape_flags
 from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.target import read_target
@@ -15,10 +16,11 @@ from irosh.faces.cli.target import read_target
 @click.command(cls=MeetingCommand)
 @click.argument("target", metavar="TICKET")
 @click.argument("session", required=False, metavar="[SESSION]")
+@escape_flags
 @click.option("--name", metavar="NAME", help="Petname to remember the peer by (default: its host name).")
 @network_flags(hosting=False)
 @common_options
-def join(settings: Settings, target: str, session: str | None, name: str | None, network: NetworkFlags) -> int:
+def join(settings: Settings, target: str, session: str | None, name: str | None, escape: int | None, network: NetworkFlags) -> int:
     """Take part in a session that somebody shares with you.
 
     TICKET is what `irosh share` printed there, or, to come back, the name of the peer; `-` stands for the ticket in
@@ -35,4 +37,4 @@ def join(settings: Settings, target: str, session: str | None, name: str | None,
             "session": {"purpose": "join", "name": session, **wanted},
         }
 
-    return be_at_session(settings, request, network)
+    return be_at_session(settings, request, network, escape=escape)

@@ -9,11 +9,13 @@ import click
 
 from irosh.core.durations import parse_duration
 from irosh.faces.cli.at_session import be_at_session
+from irosh.faces.cli.escape_flags import escape_flags
 from irosh.faces.cli.options import Settings, common_options
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND...]")
+@escape_flags
 @click.option("--read-only", is_flag=True, help="Guests may look, not type, until you grant it.")
 @click.option("--users", type=click.IntRange(1, 32), default=1, metavar="N", help="Guests that may come (default 1).")
 @click.option("--expires", metavar="TIME", help="How long the ticket may be used, such as 10m (default 1h).")
@@ -23,6 +25,7 @@ from irosh.faces.cli.options import Settings, common_options
 def share(
     settings: Settings,
     command: tuple[str, ...],
+    escape: int | None,
     read_only: bool,
     users: int,
     expires: str | None,
@@ -47,4 +50,4 @@ def share(
             "record": None if record is None else str(record.absolute()),
         }
 
-    return be_at_session(settings, request, hosting=True)
+    return be_at_session(settings, request, hosting=True, escape=escape)
