@@ -39,6 +39,7 @@ from irosh.core.socket_spec import LONGEST_PATH, SocketSpec
 
 PlainCapability = Literal["shell", "exec", "files", "forward", "telemetry", "vpn", "join"]
 
+
 def permits(capabilities: Iterable[Capability], name: PlainCapability) -> bool:
     """Whether ``name`` is granted; for ``files``, ``forward``, ``vpn`` and ``join``, whether anything is."""
     return any(rule.kind in (name, "all") for rule in capabilities)

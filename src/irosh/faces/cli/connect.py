@@ -81,7 +81,7 @@ def connect(
     """
     user, target = _split_user(target)
     terminal = LocalTerminal.find()
-    wants_terminal = (force_tty or not command) and not no_tty and not settings.json
+    wants_terminal = (force_tty or not command or session is not None) and not no_tty and not settings.json
     request: dict[str, Any] = {
         **network.request(),
         "target": read_target(target, network.modes),

@@ -20,7 +20,9 @@ from irosh.faces.cli.target import read_target
 @click.option("--name", metavar="NAME", help="Petname to remember the peer by (default: its host name).")
 @network_flags(hosting=False)
 @common_options
-def join(settings: Settings, target: str, session: str | None, name: str | None, escape: int | None, network: NetworkFlags) -> int:
+def join(
+    settings: Settings, target: str, session: str | None, name: str | None, escape: int | None, network: NetworkFlags
+) -> int:
     """Take part in a session that somebody shares with you.
 
     TICKET is what `irosh share` printed there, or, to come back, the name of the peer; `-` stands for the ticket in

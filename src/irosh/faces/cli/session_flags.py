@@ -97,7 +97,7 @@ def finished(settings: Settings, answer: Mapping[str, Any]) -> int | None:
     reason = answer.get("left")
     if reason is not None:
         text = _LEFT.get(str(reason), "session {name} was left").format(name=name)
-        settings.output.event("left", {"session": name, "reason": reason}, f"irosh: {text}")
+        settings.output.event("over", {"session": name, "reason": reason}, f"irosh: {text}")
         return 0 if reason in ("detached", "share-over") else EXIT_TAKEN_AWAY
     if (ended_at := answer.get("ended_at")) is not None:
         how = (
