@@ -96,7 +96,7 @@ plain = st.lists(
     st.one_of(
         st.text(st.sampled_from("abc xyz"), min_size=1, max_size=15),
         st.sampled_from(
-            ["\r\n", "\r", "\b", "\t", "\x1b[H", "\x1b[2;3H", "\x1b[A", "\x1b[C", "\x1b[K", "\x1b[1m", "\x1b[m"]
+            ["\r\n", "\r", "\b", "\t", "\x1b[H", "\x1b[2;3H", "\x1b[A", "\x1b[C", "\x1b[2K", "\x1b[1m", "\x1b[m"]
         ),
     ),
     max_size=60,
