@@ -19,6 +19,7 @@ from irosh.core.policy import (
     file_trees,
     may_permit,
     permits,
+    permits_joining,
     permits_unix,
     permits_user,
     permitted_addresses,
@@ -84,7 +85,17 @@ class Reach:
         return f"{self.kind}:{self.spec}"
 
 
-Immediate = Use | Enter | AsUser | Files
+@dataclass(frozen=True)
+class Join:
+    """Take part in the shared session with the id ``session``."""
+
+    session: str
+
+    def __str__(self) -> str:
+        return f"join:{self.session}"
+
+
+Immediate = Use | Enter | AsUser | Files | Join
 """Actions that need no name resolved."""
 Action = Immediate | Reach
 
@@ -136,18 +147,24 @@ class Authorizer:
         with self._audited(peer_id, action):
             if not isinstance(action, Enter):
                 self.gate.check(peer_id, verification)
-            capabilities = self._capabilities(peer_id)
             if isinstance(action, Files):
-                if trees := file_trees(capabilities):
+                if trees := file_trees(self._capabilities(peer_id)):
                     return Grant(action, trees=trees)
                 raise _denied(action)
-            if isinstance(action, Use | Enter):
-                permitted = any(permits(capabilities, name) for name in action.names)
-            else:
-                permitted = permits_user(capabilities, action.name)
-            if not permitted:
+            if not self.permits(peer_id, action):
                 raise _denied(action)
             return Grant(action)
+
+    def permits(self, peer_id: str, action: Immediate) -> bool:
+        """Whether :meth:`authorize_now` would grant it. Nothing is used, so the audit does not say so."""
+        capabilities = self._capabilities(peer_id)
+        if isinstance(action, Use | Enter):
+            return any(permits(capabilities, name) for name in action.names)
+        if isinstance(action, Join):
+            return permits_joining(capabilities, action.session)
+        if isinstance(action, Files):
+            return bool(file_trees(capabilities))
+        return permits_user(capabilities, action.name)
 
     def _capabilities(self, peer_id: str) -> Sequence[Capability]:
         peer = self._trust.active(peer_id)
@@ -177,11 +194,13 @@ def _decide_reach(capabilities: Sequence[Capability], action: Reach, where: Sequ
 
 
 def _denied(action: Action) -> IroshError:
-    wanted = str(action)
-    if isinstance(action, Use | Enter):
-        wanted = action.names[0]
-    elif isinstance(action, Files):
-        wanted = "files"
+    if action == Use(("join",)) or isinstance(action, Join):
+        return IroshError(
+            ErrorCode.DENIED, "this peer may join no session here", "ask for a ticket: irosh share prints one"
+        )
+    wanted = (
+        action.names[0] if isinstance(action, Use | Enter) else "files" if isinstance(action, Files) else str(action)
+    )
     return IroshError(
         ErrorCode.DENIED,
         f"this peer may not use {wanted}",

@@ -100,11 +100,11 @@ class Node:
         self.auditor = Auditor(trust)
         registry = Registry(services)
         settings = FactorSettings(config.host.factor_attempts, config.host.factor_lifetime)
-        authorizer = Authorizer(trust, self.auditor, FactorGate(trust, self.auditor, settings))
+        self.authorizer = Authorizer(trust, self.auditor, FactorGate(trust, self.auditor, settings))
         doorway = Doorway(
             trust,
             self.auditor,
-            authorizer,
+            self.authorizer,
             registry,
             socket.gethostname()[:255],
             own_user(),
