@@ -23,6 +23,7 @@ from irosh.rendezvous.interfaces import Exchange, Hosting, Rendezvous
 from irosh.rendezvous.iroh_default import IrohDefault
 from irosh.rendezvous.modes import Modes, Starter
 from irosh.rendezvous.relay_fallback import RelayFallback
+from irosh.services.files.subsystems import FileSubsystems
 from irosh.services.shell.service import ShellService
 from irosh.services.tunnel.service import TunnelService
 from irosh.transport.wheel import EndpointSettings
@@ -57,7 +58,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         identity = load_or_create_identity(state.identity_path)
         trust = stack.enter_context(TrustStore(state.database_path))
         modes, fallback = _modes(identity, options.network.applied_to(config.network_options()))
-        shell = ShellService(identity)
+        shell = ShellService(identity, FileSubsystems())
         try:
             node = Node(
                 state=state,

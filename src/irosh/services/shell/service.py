@@ -19,6 +19,7 @@ from irosh.node.services import IncomingStream
 from irosh.node.targets import TargetRequest
 from irosh.services.shell.messages import ConnectRequest, ShellRequest
 from irosh.services.shell.ssh_library import load_ssh_library
+from irosh.services.shell.subsystems import Subsystems
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import task_group
 
@@ -38,8 +39,9 @@ class ShellService:
     name = "shell"
     request_type = ShellRequest
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, subsystems: Subsystems) -> None:
         self._identity = identity
+        self._subsystems = subsystems
         self._clients: SSHClients | None = None
 
     def required(self, request: Any) -> Sequence[Action]:
@@ -67,6 +69,7 @@ class ShellService:
                     group=group,
                     transport=lambda: tunnel.transport,
                     environment={"IROSH_PEER": incoming.petname, "IROSH_PEER_ID": peer_id},
+                    subsystems=self._subsystems,
                 )
                 try:
                     async with asyncio.timeout(LOGIN_DEADLINE):
