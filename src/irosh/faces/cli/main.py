@@ -19,6 +19,8 @@ COMMANDS = {
     "connect": ("connect", "connect", "Open a shell on a peer, or run a command there."),
     "tunnel": ("tunnel", "tunnel", "Bring a TCP, UDP or Unix socket of a peer to this machine."),
     "proxy": ("proxy", "proxy", "Carry SSH for other programs (ssh -o ProxyCommand='irosh proxy %h')."),
+    "mount": ("mount", "mount", "Have a directory of a peer appear on this machine, by sshfs."),
+    "umount": ("mount", "umount", "End what `irosh mount` began."),
     "invite": ("invite", "invite", "Make a new ticket for the running host."),
     "peer": ("peer", "peer", "List, name, allow, revoke, block and remove peers."),
     "identity": ("identity", "identity", "Show, export or rotate this machine's key."),

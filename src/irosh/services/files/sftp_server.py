@@ -74,8 +74,10 @@ class SFTPServer:
         """Serve until the client has no more to ask. :class:`BadPacket` when it does not speak the protocol."""
         packets = self._packets()
         try:
-            first = Reader(next(packets, b"\0"))
-            if first.byte() != Packet.INIT:
+            first = next(packets, None)
+            if first is None:
+                return  # it only wanted to know whether we are here
+            if Reader(first).byte() != Packet.INIT:
                 raise BadPacket("it does not begin with INIT")
             announced = [wire.string(name) + wire.string(value) for name, value in EXTENSIONS.items()]
             self._reply(wire.packet(Packet.VERSION, wire.uint32(wire.VERSION), *announced))
