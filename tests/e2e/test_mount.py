@@ -19,6 +19,7 @@ from tests.lab.network import Network
 from tests.lab.pair import PEER, Pair, pinned_pair
 from tests.lab.processes import processes_with, wait_until
 from tests.lab.requirements import requires, requires_fuse, requires_netns
+from tests.support.compatibility import shows
 
 pytestmark = [requires("sshfs", "ssh"), requires_fuse()]
 
@@ -39,6 +40,7 @@ def share(tmp_path: Path) -> Path:
     return directory
 
 
+@shows("sshfs", "reading, writing, `rename`, links, modes, `df`", through="`irosh mount`")
 def test_a_directory_of_the_peer_is_used_here(loopback_pair: Pair, share: Path, place: Path) -> None:
     client = loopback_pair.client
     result = client.call("mount", f"{PEER}:{share}", str(place))
@@ -96,6 +98,7 @@ def test_why_it_cannot_be_mounted(loopback_pair: Pair, share: Path, place: Path,
 
 @pytest.mark.netns
 @requires_netns()
+@shows("sshfs", "the link is away for 20 s while a file is written", through="`irosh mount`")
 def test_it_stays_while_the_link_is_away(tmp_path: Path, share: Path) -> None:
     place = tmp_path / "here"
     place.mkdir()

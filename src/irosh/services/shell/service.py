@@ -53,7 +53,7 @@ class ShellService:
         await load_ssh_library()
         import asyncssh
 
-        from irosh.services.shell.client import CIPHERS
+        from irosh.services.shell.client import CIPHERS, OLD_CIPHERS
         from irosh.services.shell.login_keys import required_key
         from irosh.services.shell.server import IroshSSHServer, SSHContext
         from irosh.transport.asyncio_transport import StreamTunnel
@@ -84,7 +84,7 @@ class ShellService:
                             server_host_keys=[asyncssh.import_private_key(self._identity.openssh_private_key())],
                             encoding=None,
                             line_editor=False,
-                            encryption_algs=CIPHERS,
+                            encryption_algs=(*CIPHERS, *OLD_CIPHERS),
                             compression_algs=("none",),
                             agent_forwarding=False,
                             x11_forwarding=False,
