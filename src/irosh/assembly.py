@@ -24,6 +24,7 @@ from irosh.rendezvous.iroh_default import IrohDefault
 from irosh.rendezvous.modes import Modes, Starter
 from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.services.factor.service import FactorService
+from irosh.services.files.subsystems import FileSubsystems
 from irosh.services.shell.persistent.service import SessionService
 from irosh.services.shell.service import ShellService
 from irosh.services.telemetry.service import TelemetryService
@@ -60,7 +61,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         identity = load_or_create_identity(state.identity_path)
         trust = stack.enter_context(TrustStore(state.database_path))
         modes, fallback = _modes(identity, options.network.applied_to(config.network_options()))
-        shell = ShellService(identity)
+        shell = ShellService(identity, FileSubsystems())
         sessions = SessionService()
         try:
             node = Node(

@@ -34,6 +34,8 @@ class ErrorCode(StrEnum):
     NOT_RUNNING = "not-running"
     BIND_FAILED = "bind-failed"
     PORT_TAKEN = "port-taken"
+    PROGRAM_MISSING = "program-missing"
+    MOUNT_FAILED = "mount-failed"
     # reaching the peer
     UNREACHABLE = "unreachable"
     IDENTITY_MISMATCH = "identity-mismatch"

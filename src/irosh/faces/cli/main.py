@@ -23,6 +23,8 @@ COMMANDS = {
     "share": ("share", "share", "Share a terminal of this machine with guests; prints a ticket."),
     "join": ("join", "join", "Take part in a session that somebody shares."),
     "session": ("session", "session", "Sessions that stay: list, attach, kill; who is there, who may type."),
+    "mount": ("mount", "mount", "Have a directory of a peer appear on this machine, by sshfs."),
+    "umount": ("mount", "umount", "End what `irosh mount` began."),
     "invite": ("invite", "invite", "Make a new ticket for the running host."),
     "peer": ("peer", "peer", "List, name, allow, revoke, block and remove peers."),
     "identity": ("identity", "identity", "Show, export or rotate this machine's key."),
