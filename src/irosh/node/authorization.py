@@ -14,7 +14,9 @@ from typing import Literal
 from irosh.core.addresses import parse_ip
 from irosh.core.capability import Capability, SocketKind, SocketSpec
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.file_tree import FileTree
 from irosh.core.policy import (
+    file_trees,
     may_permit,
     permits,
     permits_unix,
@@ -53,6 +55,16 @@ class AsUser:
 
 
 @dataclass(frozen=True)
+class Files:
+    """Use files on the host; :attr:`Grant.trees` says which. ``how`` is for the audit: sftp, scp, ..."""
+
+    how: str = ""
+
+    def __str__(self) -> str:
+        return f"files ({self.how})" if self.how else "files"
+
+
+@dataclass(frozen=True)
 class Reach:
     """Connect to (``forward``) or bind (``listen``) a socket on the host."""
 
@@ -63,15 +75,22 @@ class Reach:
         return f"{self.kind}:{self.spec}"
 
 
-Action = Use | AsUser | Reach
+Immediate = Use | AsUser | Files
+"""Actions that need no name resolved."""
+Action = Immediate | Reach
 
 
 @dataclass(frozen=True)
 class Grant:
-    """A granted action. ``addresses``: for :class:`Reach`, the only addresses that may be used; never resolve again."""
+    """A granted action.
+
+    ``addresses``: for :class:`Reach`, the only addresses that may be used; never resolve again.
+    ``trees``: for :class:`Files`, the only trees that may be used; never none.
+    """
 
     action: Action
     addresses: tuple[str, ...] = ()
+    trees: tuple[FileTree, ...] = ()
 
 
 class Authorizer:
@@ -94,10 +113,14 @@ class Authorizer:
                 where = await _where(action.spec)
             return _decide_reach(self._capabilities(peer_id), action, where)
 
-    def authorize_now(self, peer_id: str, action: Use | AsUser) -> Grant:
+    def authorize_now(self, peer_id: str, action: Immediate) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         with self._audited(peer_id, action):
             capabilities = self._capabilities(peer_id)
+            if isinstance(action, Files):
+                if trees := file_trees(capabilities):
+                    return Grant(action, trees=trees)
+                raise _denied(action)
             if isinstance(action, Use):
                 permitted = any(permits(capabilities, name) for name in action.names)
             else:
@@ -134,7 +157,7 @@ def _decide_reach(capabilities: Sequence[Capability], action: Reach, where: Sequ
 
 
 def _denied(action: Action) -> IroshError:
-    wanted = action.names[0] if isinstance(action, Use) else str(action)
+    wanted = action.names[0] if isinstance(action, Use) else "files" if isinstance(action, Files) else str(action)
     return IroshError(
         ErrorCode.DENIED,
         f"this peer may not use {wanted}",

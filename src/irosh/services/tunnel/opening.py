@@ -22,10 +22,10 @@ from irosh.node.node import Node
 from irosh.node.operations import path_summary
 from irosh.node.peer_connection import PeerConnection
 from irosh.services.tunnel.messages import OpenRequest, TunnelRequest
-from irosh.services.tunnel.sockets import bind_listener, bound_spec, client_name, close_listener, tune
 from irosh.services.tunnel.udp_listener import UdpListener
 from irosh.transport.interfaces import SpliceCounters, StreamReset
 from irosh.transport.session.session import LinkEvent
+from irosh.transport.sockets import bind_listener, bound_spec, client_name, close_listener, tune
 from irosh.transport.tasks import first_to_end, task_group
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from irosh.core.socket_spec import SocketSpec
 from irosh.node.peer_connection import PeerConnection
 from irosh.services.tunnel.datagram_flow import DatagramFlow
 from irosh.services.tunnel.messages import MAX_PACKET, TunnelRequest
-from irosh.services.tunnel.sockets import client_name
 from irosh.transport.interfaces import StreamReset
+from irosh.transport.sockets import client_name
 from irosh.transport.tasks import task_group
 
 log = logging.getLogger(__name__)
