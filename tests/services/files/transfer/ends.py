@@ -91,7 +91,8 @@ def _both(
             starts = find_starts(WholeAccess(), asked, patterns=patterns)
             results.append(Sender(wire, WholeAccess(), asked, starts, sending or Watched()).run())
         except IroshError as error:
-            with_suppressed_loss(lambda: wire.send(Kind.FATAL, Fatal.of(error)))
+            last_words = Fatal.of(error)
+            with_suppressed_loss(lambda: wire.send(Kind.FATAL, last_words))
         finally:
             wire.end_sending()
 
