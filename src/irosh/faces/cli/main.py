@@ -22,6 +22,7 @@ COMMANDS = {
     "get": ("transfer", "get", "Copy files from a peer."),
     "cp": ("transfer", "cp", "Copy files to, from or between peers."),
     "proxy": ("proxy", "proxy", "Carry SSH for other programs (ssh -o ProxyCommand='irosh proxy %h')."),
+    "verify": ("verify", "verify", "Give a host the second factors it asks for."),
     "invite": ("invite", "invite", "Make a new ticket for the running host."),
     "peer": ("peer", "peer", "List, name, allow, revoke, block and remove peers."),
     "identity": ("identity", "identity", "Show, export or rotate this machine's key."),
