@@ -25,6 +25,7 @@ from irosh.rendezvous.modes import Modes, Starter
 from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.services.factor.service import FactorService
 from irosh.services.files.subsystems import FileSubsystems
+from irosh.services.files.transfer.service import FilesService
 from irosh.services.shell.persistent.service import SessionService
 from irosh.services.shell.service import ShellService
 from irosh.services.telemetry.service import TelemetryService
@@ -74,6 +75,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                     shell,
                     sessions,
                     TunnelService(udp_idle=config.tunnel.udp_idle),
+                    FilesService(),
                     TelemetryService(),
                     FactorService(identity.id),
                 ],
