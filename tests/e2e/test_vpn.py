@@ -304,6 +304,7 @@ def test_an_address_changes_and_the_link_goes_and_comes(place: Place) -> None:
             echo.wait()
             echo.stdout.close()
             place.client_link.change_address("10.2.0.2")
+        assert wait_until(lambda: reached(place.client), what="packets go again")
 
 
 def _hear(lines: object, count: int) -> None:
