@@ -302,7 +302,8 @@ def test_an_address_changes_and_the_link_goes_and_comes(place: Place) -> None:
         finally:
             echo.kill()
             echo.wait()
-            echo.stdout.close()
+            if echo.stdout is not None:
+                echo.stdout.close()
             place.client_link.change_address("10.2.0.2")
         assert wait_until(lambda: reached(place.client), what="packets go again")
 

@@ -20,6 +20,7 @@ from irosh.faces.cli.link_notices import LinkNotices
 from irosh.faces.cli.output import Output, style
 from irosh.faces.cli.session_escapes import SessionEscapes
 from irosh.faces.cli.terminal import LocalTerminal
+from irosh.faces.cli.writing import write_all
 from irosh.node.control_client import ControlClient, checked
 from irosh.node.control_wire import FrameParser, Kind, pack, pack_message, parse_message
 
@@ -48,6 +49,8 @@ def carry_session(
             stack.enter_context(terminal.raw())
         carrier = stack.enter_context(_Carrier(client, parser, output, terminal, blocks, escapes))
         escapes.begin(carrier, connected)
+        if terminal is not None:
+            terminal.begin(connected)
         return carrier.run(early, typed)
 
 
@@ -130,6 +133,8 @@ class _Carrier:
         end = self._show(frames)
         while end is None:
             readable, writable, _ = self._select()
+            if self._terminal is not None:
+                self._terminal.idle()
             if self._wake in readable:
                 self._wake.recv(1024)
                 self._pass_signals()
@@ -156,8 +161,11 @@ class _Carrier:
         if self._reading_stdin and not self._blocked():
             reading.append(0)
         return select.select(
-            reading, [self._socket] if self._outgoing else [], [], POLL if self._blocks.polls else None
+            reading, [self._socket] if self._outgoing else [], [], POLL if self._blocks.polls else self._pause()
         )
+
+    def _pause(self) -> float | None:
+        return None if self._terminal is None else self._terminal.pause
 
     def _blocked(self) -> bool:
         return len(self._outgoing) > (MAX_TYPED if self._escapes.character is not None else CHUNK)
@@ -217,8 +225,11 @@ class _Carrier:
             elif self._output.as_json:
                 self._output.event(kind.name.lower(), _as_text(payload))
             else:
-                _write_all(1 if kind is Kind.STDOUT else 2, payload)
+                self._print(1 if kind is Kind.STDOUT else 2, payload)
         return None
+
+    def _print(self, descriptor: int, data: bytes) -> None:
+        write_all(descriptor, data if self._terminal is None else self._terminal.passed(data))
 
     def _handle_block(self, message: dict[str, Any]) -> bool:
         if self._terminal is None:
@@ -236,6 +247,7 @@ class _Carrier:
                 if self._terminal is not None:
                     if number == signal.SIGCONT:
                         self._terminal.continued()
+                    self._terminal.resized()
                     self.message({"resize": self._terminal.size()})
             elif number in (signal.SIGTERM, signal.SIGHUP) or self._interrupts_us(number):
                 raise KeyboardInterrupt
@@ -252,12 +264,3 @@ def _as_text(payload: bytes) -> dict[str, str]:
         return {"data": payload.decode()}
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(payload).decode()}
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(descriptor, view) :]
-        except BlockingIOError:
-            select.select([], [descriptor], [])

@@ -17,6 +17,7 @@ from irosh.faces.cli.running import Abandoned, control_client
 from irosh.faces.cli.session_escapes import SessionEscapes
 from irosh.faces.cli.session_flags import finished, session_option, session_request
 from irosh.faces.cli.signals import ended_as_interrupted
+from irosh.faces.cli.status_bar import status_bar_option, with_status_bar
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.terminal import LocalTerminal
 
@@ -55,6 +56,7 @@ class ConnectCommand(MeetingCommand):
 @click.option("-t", "force_tty", is_flag=True, help="Use a terminal, also for a command.")
 @click.option("-T", "no_tty", is_flag=True, help="Use no terminal, also for a shell.")
 @escape_flags
+@status_bar_option
 @click.option("--name", metavar="NAME", help="Petname to remember the peer by (default: its host name).")
 @session_option
 @network_flags(hosting=False)
@@ -66,6 +68,7 @@ def connect(
     force_tty: bool,
     no_tty: bool,
     escape: int | None,
+    status_bar: bool,
     name: str | None,
     session: str | None,
     network: NetworkFlags,
@@ -81,6 +84,8 @@ def connect(
     """
     user, target = _split_user(target)
     terminal = LocalTerminal.find()
+    if terminal is not None and status_bar:
+        terminal = with_status_bar(settings, terminal)
     wants_terminal = (force_tty or not command or session is not None) and not no_tty and not settings.json
     request: dict[str, Any] = {
         **network.request(),

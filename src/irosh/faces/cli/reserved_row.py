@@ -5,8 +5,8 @@ scroll region (DECSTBM), which never includes it, and positions, which end above
 region back (ED, DECSTR, RIS, DECALN, another screen) is noticed, and mended.
 
 The row is written between two sequences of the program, never inside one. The cursor is saved and restored around it
-(DECSC, DECRC), as nothing else keeps all that belongs to a cursor. But a terminal saves one cursor only: where the
-program has saved its own, both are put back from a model of the terminal, which is interpreted only then.
+(DECSC, DECRC), as nothing else keeps all that belongs to a cursor. But a terminal saves one cursor only: once the
+program has saved its own, the cursor is put back from a model of the terminal, which is interpreted only then.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ _TOKEN = re.compile(
 _INCOMPLETE = re.compile(rb"\x1b(?:\[[<-?]*[0-9:;]*[ -/]*|[ -/]*)?\Z")
 _STRING_END = re.compile(rb"\x07|\x1b\\|[\x18\x1a]")
 _LONGEST = 256  # bytes of a sequence that is waited for
-_OTHER_SCREENS = frozenset({47, 1047, 1049})
-_SAVING = frozenset({1048, 1049})
-_ORIGIN, _MARGINS, _COLUMNS = 6, 69, 3
+_ORIGIN, _MARGINS = 6, 69
+_SAVE = 1048  # 1049 saves too, but where no other sequence does
+_ERASING = frozenset({3, 47, 1047, 1049})
+_NEVER_SAVED = b"\x1b[?6l\x1b[m\x0f\x1b(B\x1b[H"
+"""What restoring a cursor does that the program has not saved: that which is saved may be ours."""
 _RESET = b"\x1b[m\x0f\x1b(B"
 
 
@@ -46,8 +48,6 @@ class ReservedRow:
         self._in_string = False
         self._region = (1, rows - 1)
         self._saved = False
-        self._main_saved = False
-        self._on_main = True
         self._forbidding: set[int] = set()  # modes in which positions mean something else
         self._placed = True  # whether the model knows where the cursor is
         self.stale = True
@@ -93,11 +93,11 @@ class ReservedRow:
         if not self._saved:
             self.stale = False
             return b"\x1b7" + self._set_region() + written + b"\x1b8"
-        restored = _restored(self._model.catch_up()) if self._placed else None
-        if restored is None:
+        back = _back(self._model.catch_up()) if self._placed else None
+        if back is None:
             return b""
         self.stale = False
-        return self._set_region() + written + restored
+        return self._set_region() + written + back
 
     def feed(self, data: bytes) -> bytes:
         """The program's output as the terminal shall have it. What is incomplete at its end comes with the next."""
@@ -162,10 +162,12 @@ class ReservedRow:
     def _escape(self, whole: bytes, escape: bytes) -> bytes:
         if escape == b"7":
             self._saved = True
+        elif escape == b"8":
+            return whole if self._saved else _NEVER_SAVED
         elif escape == b"c":
             self._forbidding.clear()
-            self._saved = self._main_saved = False
-            self._on_main = self._placed = True
+            self._saved = False
+            self._placed = True
             return whole + self._whole_region()
         elif escape == b"#8":
             self._placed = True
@@ -192,23 +194,17 @@ class ReservedRow:
             self.stale = True
         elif final == b"s" and not match["parameters"] and _MARGINS not in self._forbidding:
             self._saved = True
+        elif final == b"u" and not match["parameters"]:
+            return whole if self._saved else _NEVER_SAVED
         return whole
 
     def _modes(self, parameters: bytes, *, on: bool) -> None:
         for number in _numbers(parameters):
             if number in (_ORIGIN, _MARGINS):
                 (self._forbidding.add if on else self._forbidding.discard)(number)
-            if number in _SAVING and on:
-                self._saved = True
-            if number in _OTHER_SCREENS:
-                self.stale = True
-                # Each screen has a saved cursor of its own; that of the main one is used up on the way back.
-                if on and self._on_main:
-                    self._main_saved, self._saved = self._saved and number != 1049, False
-                elif not on and not self._on_main:
-                    self._saved = self._main_saved
-                self._on_main = not on
-            if number == _COLUMNS:
+            if number == _SAVE:
+                self._saved = self._saved or on
+            if number in _ERASING:
                 self.stale = True
 
     def _scroll_region(self, parameters: bytes) -> bytes:
@@ -238,16 +234,11 @@ def _numbers(parameters: bytes) -> list[int]:
     return [int(part[:6]) if part.isdigit() else 0 for part in parameters.split(b";")]
 
 
-def _restored(screen: Screen) -> bytes | None:
-    """The program's saved cursor, and the present one; None where it waits behind the last column."""
-    saved = screen.saved
-    if saved is None or saved.origin or screen.cursor.x >= screen.columns or saved.cursor.x >= screen.columns:
-        return None
-    if screen.charset or saved.charset:
-        return None
-    return _cursor(saved.cursor) + b"\x1b7" + _cursor(screen.cursor)
+def _back(screen: Screen) -> bytes | None:
+    """What brings the cursor back to where the program has it; None where it waits behind the last column."""
+    from pyte import charsets
 
-
-def _cursor(cursor: Any) -> bytes:
-    look = cursor.attrs.style.sequence()
-    return f"\x1b[{cursor.y + 1};{cursor.x + 1}H\x1b[m{look}".encode()
+    cursor: Any = screen.cursor
+    if cursor.x >= screen.columns or screen.charset or screen.g0_charset is not charsets.LAT1_MAP:
+        return None
+    return f"\x1b[{cursor.y + 1};{cursor.x + 1}H{cursor.attrs.style.sequence()}".encode()
