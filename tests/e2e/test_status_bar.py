@@ -102,13 +102,13 @@ def test_a_shell_and_full_screen_programs(telling_pair: Pair, tmp_path: Path) ->
         same(*pair, "back 42")
         if (editor := find_program("vim") or find_program("vi")) is not None:
             for terminal in pair:
-                terminal.type(f"{editor} -u NONE {text}")
+                terminal.type(f"{editor} -n -u NONE {text}")
                 terminal.wait_for("line 5 of")
                 terminal.press("G", "o")
                 terminal.type("by hand")
                 terminal.press("Escape")
                 terminal.press("C-b", "C-y", "C-y", "d", "d", "5", "C-e")
-            same(*pair, "by hand")
+            same(*pair, "line 281 of")
             for terminal in pair:
                 terminal.press("Escape")
                 terminal.type(":q!")

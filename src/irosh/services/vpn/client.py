@@ -119,7 +119,7 @@ class ClientTunnel:
         opened = await connection.open("vpn", request)
         try:
             await opened.answer()
-            welcome = _checked(await read_frame(opened.stream, VpnWelcome, deadline=WELCOME_DEADLINE))
+            welcome = checked_welcome(await read_frame(opened.stream, VpnWelcome, deadline=WELCOME_DEADLINE))
             mtu = await discovered_mtu(connection)
             if self._tun is None:
                 await self._set_up(welcome, mtu)
@@ -131,7 +131,7 @@ class ClientTunnel:
             else:
                 await channel.event("restored")
             assert self._tun is not None
-            gate = _Gate(welcome, self._wanted)
+            gate = ClientGate(welcome, self._wanted)
             tun = self._tun
 
             def from_peer(packet: bytes) -> None:
@@ -227,7 +227,7 @@ def conflict_of(pairs: list[tuple[str, str]], known: list[Any]) -> Any:
     return None
 
 
-def _checked(welcome: VpnWelcome) -> VpnWelcome:
+def checked_welcome(welcome: VpnWelcome) -> VpnWelcome:
     """What the peer says goes into commands: nothing but addresses."""
     for text, version in (
         (welcome.address4, 4),
@@ -246,7 +246,7 @@ def _checked(welcome: VpnWelcome) -> VpnWelcome:
     return welcome
 
 
-class _Gate:
+class ClientGate:
     """Which packets pass: out, with our address; in, to it, from where the routes lead."""
 
     def __init__(self, welcome: VpnWelcome, wanted: Wanted) -> None:

@@ -31,6 +31,11 @@ class Guard:
             cwd="/",
         )
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def add(self, use: str, steps: Sequence[Step]) -> None:
         """Have ``steps`` undone when ``use`` ends, or this process. ``IroshError`` (internal) without a guard."""
         self._ask({"id": use, "undo": list(steps)})

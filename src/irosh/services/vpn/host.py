@@ -60,7 +60,7 @@ class _Client:
             tun.close()
 
     async def _carry(self, tun: Tun, mtu: int, pool: Pool, lease: Lease, pairs: Sequence[tuple[str, str]]) -> None:
-        gate = _Gate(pool, lease, self._connection.authorizer.packet_filter(self._connection.peer_id))
+        gate = HostGate(pool, lease, self._connection.authorizer.packet_filter(self._connection.peer_id))
 
         def from_client(packet: bytes) -> None:
             if gate.lets_out(packet):
@@ -78,7 +78,7 @@ class _Client:
         await first_to_end(flow.run(), follow_mtu(tun.name, self._connection, mtu))
 
 
-class _Gate:
+class HostGate:
     """Which packets pass: out, to the networks; in, to the client."""
 
     def __init__(self, pool: Pool, lease: Lease, policy: PacketFilter) -> None:
