@@ -31,7 +31,7 @@ ServicePort = Callable[[str], int | None]
 
 EVERY_INTERFACE = "*"
 _LONGEST = 4 * 4096
-_SLASHES = re.compile(r"(?:[^/\[\]]+/)?[0-9]+/[^/\[\]]+/[0-9]+|[^/\[\]]*:[^/\[\]]*/[0-9]+")
+_SLASHES = re.compile(r"(?:(?P<bind>[^/]+)/)?[0-9]+(?:/(?P<host>[^/]+)/[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,8 @@ class _Parser:
         if fields[0].is_path or len(fields) == 1:
             return 1
         if len(fields) == 2:
-            return 1 if fields[1].is_path else 2
+            host_alone = self._option == "L" and fields[0].text.isdecimal()  # the likelier of two mistakes
+            return 1 if fields[1].is_path or host_alone else 2
         if len(fields) == 3:
             return 2 if fields[2].is_path else 1
         return 2
@@ -234,7 +235,7 @@ class _Parser:
 
     def _split(self) -> list[_Field]:
         text = self._text
-        if _SLASHES.fullmatch(text):
+        if self._has_slashes():
             return self._slashed()
         fields = []
         position = 0
@@ -249,6 +250,16 @@ class _Parser:
             if len(fields) == 4:
                 raise self._error(position, "too many fields", self._brackets_hint(fields))
         return fields
+
+    def _has_slashes(self) -> bool:
+        """Whether it is ``bind/port/host/hostport``, or ``bind/port`` with an IPv6 address, and not a path."""
+        match = _SLASHES.fullmatch(self._text)
+        if match is None:
+            return False
+        bind, host = match["bind"], match["host"]
+        if any(part is not None and ":" in part and parse_ip(part) is None for part in (bind, host)):
+            return False
+        return self._option != "D" if host is not None else bind is not None and ":" in bind
 
     def _slashed(self) -> list[_Field]:
         fields = []

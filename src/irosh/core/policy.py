@@ -37,8 +37,8 @@ from irosh.core.capability import Capability, SocketKind, is_user_name
 from irosh.core.socket_spec import LONGEST_PATH, SocketSpec
 
 
-def permits(capabilities: Iterable[Capability], name: Literal["shell", "exec", "files", "forward"]) -> bool:
-    """Whether ``name`` is granted; for ``forward``, whether anything is."""
+def permits(capabilities: Iterable[Capability], name: Literal["shell", "exec", "files", "forward", "listen"]) -> bool:
+    """Whether ``name`` is granted; for ``forward`` and ``listen``, whether any address is."""
     return any(rule.kind in (name, "all") for rule in capabilities)
 
 

@@ -33,7 +33,7 @@ RESOLVE_DEADLINE = 10.0
 MAX_RESOLVING = 8
 TOKEN_SIZE = 16
 
-PlainCapability = Literal["shell", "exec", "files", "forward"]
+PlainCapability = Literal["shell", "exec", "files", "forward", "listen"]
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import Any
 
 import click
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.blocks import Blocks
+from irosh.faces.cli.control_commands import run_control_command
+from irosh.faces.cli.forward_flags import (
+    ForwardFlags,
+    forward_flags,
+    forwards_opened,
+    in_background,
+    wait_for_connections,
+)
 from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
-from irosh.faces.cli.running import control_client
+from irosh.faces.cli.running import control_client, running_node
 from irosh.faces.cli.signals import ended_as_interrupted
+from irosh.faces.cli.ssh_options import SSHOptions, environment, ssh_options
+from irosh.faces.cli.stdio import carry_stdio
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.terminal import LocalTerminal, SessionEnd, carry_session
 
@@ -51,6 +62,8 @@ class ConnectCommand(MeetingCommand):
 @click.option("-t", "force_tty", is_flag=True, help="Use a terminal, also for a command.")
 @click.option("-T", "no_tty", is_flag=True, help="Use no terminal, also for a shell.")
 @click.option("--name", metavar="NAME", help="Petname to remember the peer by (default: its host name).")
+@ssh_options
+@forward_flags
 @network_flags(hosting=False)
 @common_options
 def connect(
@@ -61,6 +74,8 @@ def connect(
     no_tty: bool,
     name: str | None,
     network: NetworkFlags,
+    forwards: ForwardFlags,
+    ssh: SSHOptions,
 ) -> int:
     """Open a shell on a peer, or run COMMAND there.
 
@@ -72,25 +87,55 @@ def connect(
     When the network is lost, the session waits for it, for ten minutes unless the configuration says otherwise.
     """
     user, target = _split_user(target)
-    terminal = LocalTerminal.find()
-    wants_terminal = (force_tty or not command) and not no_tty and not settings.json
-    request: dict[str, Any] = {
+    reach: dict[str, Any] = {
         **network.request(),
         "target": read_target(target, network.modes),
         "name": name,
-        "user": user,
-        "command": " ".join(command) if command else None,
-        "env": {key: value for key, value in os.environ.items() if key.startswith(_SENT_ENVIRONMENT)},
+        "connect_timeout": float(ssh.value("ConnectTimeout") or 0) or None,
     }
-    if wants_terminal and (terminal is not None or force_tty):
-        request |= terminal.request() if terminal is not None else {"terminal": "dumb"}
+    sent = {key: value for key, value in os.environ.items() if key.startswith(_SENT_ENVIRONMENT)}
+    session: dict[str, Any] = {
+        "user": user or ssh.value("User"),
+        "command": " ".join(command) if command else None,
+        "env": sent | environment(ssh, dict(os.environ)),
+    }
+    tty = "force" if force_tty else "no" if no_tty else ssh.value("RequestTTY") or "auto"
+    terminal = LocalTerminal.find()
+    if (tty in ("force", "yes") or (tty == "auto" and not command)) and not settings.json and not forwards.no_command:
+        if terminal is not None:
+            session |= terminal.request()
+        elif tty == "force":
+            session["terminal"] = "dumb"
     else:
         terminal = None
     try:
-        with ended_as_interrupted(), control_client(settings, settings.output) as client:
-            client.request("connect", request)
-            blocks = Blocks(settings.output, network.files(), stdin=True, stdout=False)
+        forwards.check(command)
+        if forwards.control is not None:
+            return run_control_command(settings, reach, forwards)
+        background = in_background(forwards)
+        with ended_as_interrupted(), ExitStack() as stack:
+            client = stack.enter_context(control_client(settings, settings.output))
+            blocks = Blocks(settings.output, network.files(), stdin=forwards.stdio is None, stdout=False)
+            if forwards.stdio is not None:
+                request = {**reach, "source": forwards.stdio_source()}
+                client.switch("tunnel.stdio", request, blocks.handle, lambda: blocks.wait(client))
+                carry_stdio(client.socket)
+                return 0
+            forwarding = None
+            if forwards.wanted:
+                forwarding = stack.enter_context(forwards_opened(client, reach, forwards, settings.output, blocks))
+                # It is pinned by now, and in the manual modes nobody shall be asked again.
+                reach |= {"target": forwarding.peer_id, "name": None, "mode": None}
+                client = stack.enter_context(running_node(settings))
+                if background is not None:
+                    background.stand()
+                if forwards.no_command:
+                    settings.output.event("ready", {})
+                    raise forwarding.wait_ended()
+            client.request("connect", {**reach, **session})
             end = carry_session(client, settings.output, terminal, blocks)
+            if forwarding is not None:
+                wait_for_connections(forwarding, settings.output)
     except IroshError as error:
         from irosh.faces.cli.output import report_error
 

@@ -10,7 +10,6 @@ import select
 import signal
 import socket
 import struct
-import sys
 import termios
 import tty
 from collections.abc import Iterator
@@ -20,8 +19,8 @@ from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.blocks import POLL, Blocks
-from irosh.faces.cli.link_notices import LinkNotices
-from irosh.faces.cli.output import Output, style
+from irosh.faces.cli.link_notices import LinkNotices, tell_connected
+from irosh.faces.cli.output import Output
 from irosh.node.control_client import ControlClient, checked
 from irosh.node.control_wire import FrameParser, Kind, pack, pack_message, parse_message
 
@@ -109,11 +108,7 @@ def _until_connected(
             if "ok" in message:
                 checked(message)
             elif message.get("event") == "connected":
-                name = style(str(message["peer"]), "bold", sys.stderr)
-                text = (
-                    f"irosh: {name} is pinned; from now on: irosh connect {message['peer']}" if message["new"] else None
-                )
-                output.event("connected", {key: value for key, value in message.items() if key != "event"}, text)
+                tell_connected(output, message)
                 return frames[position + 1 :], typed
             else:
                 blocks.handle(message)

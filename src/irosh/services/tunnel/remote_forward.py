@@ -139,9 +139,6 @@ class RemoteForward(Forward):
                 self.refused(name, carried.target, error)
             except SocksError as error:
                 self.refused(name, "SOCKS", IroshError(ErrorCode.PROTOCOL, str(error)))
-            finally:
-                # Harmless when it has ended in order.
-                await incoming.stream.abort()
 
     async def _serve(self, incoming: IncomingStream, carried: Carried) -> None:
         if self._target is None:
