@@ -17,7 +17,7 @@ from bench.programs import Program
 
 INTERVAL = 0.01
 _TIMEOUT = 60.0
-_SETTLED = 50  # echoes before the first that counts
+_SETTLED = 150  # echoes before the first that counts
 
 
 def typing(place: Place, host: str, port: int, seconds: float) -> Program:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -30,7 +31,9 @@ from tests.lab.traffic import (
 )
 
 DOWNLOAD = int(os.environ.get("IROSH_SURVIVAL_MIB", "256")) << 20
-"""Bytes. It has to be under way when something happens."""
+"""Bytes. It has to be under way while something happens, so it comes at a :data:`PACE` until that is over."""
+PACE = DOWNLOAD / 16
+"""Bytes a second. Where the link only comes and goes it is not to be over in the moments between."""
 RECOVERY = 20.0
 """Seconds that a crowded machine may take. Left alone it is a few."""
 
@@ -47,6 +50,7 @@ class Work:
     tcp: TcpBeats
     udp: UdpBeats
     download_from: tuple[str, int]
+    hurry: threading.Event
 
     def survives(self, event: Callable[[], float], *, meanwhile: Callable[[], None] = lambda: None) -> float:
         """Have all of it run while ``event`` happens, which returns the moment from which the network works again.
@@ -60,6 +64,7 @@ class Work:
         download.wait_for(DOWNLOAD // 8)
         moment = event()
         assert not download.is_over(), "the download was over before"
+        self.hurry.set()
         assert self.editor.screen() == screen, "the screen is not to change while the link is down"
         self.editor.type("meanwhile")
         meanwhile()
@@ -106,10 +111,11 @@ def at_work(host: Host, client: Irosh, directory: Path, *options: str) -> Iterat
     machine = client.machine
     assert isinstance(machine, Host)
     text = directory / "text"
+    hurry = threading.Event()
     with ExitStack() as stack:
         with host.inside():
             tcp = stack.enter_context(tcp_server(patient_echo))
-            bulk = stack.enter_context(tcp_server(send_pattern(DOWNLOAD)))
+            bulk = stack.enter_context(tcp_server(send_pattern(DOWNLOAD, hurry, pace=PACE)))
             udp = stack.enter_context(udp_server(lambda packet, _: packet))
         maps = (f"tcp://127.0.0.1:{tcp}", f"tcp://127.0.0.1:{bulk}", f"udp://127.0.0.1:{udp}")
         tunnel = stack.enter_context(client.tunnel(PEER, *(f"{each}=127.0.0.1:0" for each in maps), options=options))
@@ -121,4 +127,4 @@ def at_work(host: Host, client: Irosh, directory: Path, *options: str) -> Iterat
         editor.wait_for("INSERT")
         beats = stack.enter_context(tcp_beats(machine, tunnel.address(0)))
         packets = stack.enter_context(udp_beats(machine, tunnel.address(2)))
-        yield Work(host, machine, tunnel, editor, text, beats, packets, tunnel.address(1))
+        yield Work(host, machine, tunnel, editor, text, beats, packets, tunnel.address(1), hurry)

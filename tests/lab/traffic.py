@@ -151,8 +151,9 @@ def patient_echo(connection: socket.socket) -> None:
     echo(connection)
 
 
-def send_pattern(size: int) -> Callable[[socket.socket], None]:
-    """For a server: sends ``size`` bytes, whose hash :func:`pattern_hash` knows."""
+def send_pattern(size: int, hurry: threading.Event, *, pace: float) -> Callable[[socket.socket], None]:
+    """For a server: sends ``size`` bytes, whose hash :func:`pattern_hash` knows; ``pace`` of them a second at most,
+    until there is a ``hurry``."""
 
     def handler(connection: socket.socket) -> None:
         connection.settimeout(PATIENCE)
@@ -161,6 +162,7 @@ def send_pattern(size: int) -> Callable[[socket.socket], None]:
             part = PATTERN[: min(left, _MIB)]
             connection.sendall(part)
             left -= len(part)
+            hurry.wait(len(part) / pace)
 
     return handler
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from irosh.node.authorization import AsUser, Grant, Use
-from irosh.services.shell.accounts import DEFAULT_USER, find_account
+from irosh.node.accounts import DEFAULT_USER, find_account
+from irosh.node.authorization import Grant, Immediate
 from irosh.services.shell.server import ServerSession, SSHContext
 from tests.lab.processes import processes_with
 
@@ -72,9 +72,8 @@ async def _lose_channel_then_connection(steps: int, marker: str) -> None:
 
 
 def _context(group: asyncio.TaskGroup) -> SSHContext:
-    import asyncssh
 
-    def allow(action: Use | AsUser) -> Grant:
+    def allow(action: Immediate) -> Grant:
         return Grant(action)
 
     async def authorize(action: Any) -> Grant:
@@ -82,7 +81,6 @@ def _context(group: asyncio.TaskGroup) -> SSHContext:
 
     return SSHContext(
         petname="peer",
-        identity_key=asyncssh.generate_private_key("ssh-ed25519").convert_to_public(),
         authorize=authorize,
         authorize_now=allow,
         group=group,

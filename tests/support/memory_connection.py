@@ -29,6 +29,8 @@ class Conditions:
     delay: tuple[float, float] = (0.0, 0.0)
     window: int = 64 * 1024
     frame: int = 16 * 1024
+    datagram_delay: tuple[float, float] | None = None
+    """Of datagrams, which nothing before them holds back; None: as frames."""
     drains: bool = True
     """What had arrived before the connection was lost can still be read."""
 
@@ -71,6 +73,10 @@ class MemoryLink:
     def delay(self) -> float:
         """Of the next frame."""
         return self._random.uniform(*self.conditions.delay)
+
+    def datagram_delay(self) -> float:
+        """Of the next datagram."""
+        return self._random.uniform(*(self.conditions.datagram_delay or self.conditions.delay))
 
 
 class _Waiters:
@@ -321,7 +327,7 @@ class MemoryConnection:
         if self.is_closed or len(data) > DATAGRAM_SIZE:
             return False
         if not self.link.is_cut:
-            asyncio.get_running_loop().call_later(self.link.delay(), self.other.arrive_datagram, data)
+            asyncio.get_running_loop().call_later(self.link.datagram_delay(), self.other.arrive_datagram, data)
         return True
 
     def arrive_datagram(self, data: bytes) -> None:

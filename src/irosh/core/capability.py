@@ -1,7 +1,9 @@
 """Capabilities: what a peer may do, as text and as values.
 
 ========================================  ===================================================================
-``shell``, ``exec``, ``files``            an interactive shell; commands; the file service
+``shell``, ``exec``                       an interactive shell; commands
+``files``                                 the file service, for all that the account may touch
+``files:/srv/share``                      the file service, for this tree only; ``files:/srv/share:ro`` to read it
 ``user:NAME``, ``user:*``                 ask a host that runs as root for this (any) Unix user
 ``forward:tcp://127.0.0.0/8:*``           connect from the host to these addresses and ports (or ``udp://``)
 ``forward:tcp://[fd00::/8]:8000-8100``    IPv6 in brackets, a range of ports
@@ -26,6 +28,7 @@ from typing import Literal
 
 from irosh.core.addresses import IPNetwork
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.file_tree import FileTree, parse_tree
 from irosh.core.socket_spec import (
     Fault,
     Protocol,
@@ -99,10 +102,14 @@ class Capability:
     """First and last port, both included."""
     path: str = ""
     """For ``unix``: the pattern of paths."""
+    tree: FileTree | None = None
+    """For ``files``: the only tree that is meant; None for everything."""
 
     def __str__(self) -> str:
         if self.kind == "user":
             return f"user:{self.user}"
+        if self.tree is not None:
+            return f"{self.kind}:{self.tree}"
         if self.protocol is None:
             return self.kind
         if self.protocol == "unix":
@@ -143,6 +150,8 @@ def _parse(text: str) -> Capability:
         return Capability("user", user=argument)
     if kind == "forward" or kind == "listen":
         return _parse_sockets(kind, argument)
+    if kind == "files" and colon:
+        return Capability(kind, tree=parse_tree(argument))
     if colon:
         raise Fault(f"{quoted(kind)} takes nothing after it", f"write {kind}")
     return Capability(kind)

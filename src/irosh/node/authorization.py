@@ -16,7 +16,9 @@ from typing import Literal
 from irosh.core.addresses import parse_ip
 from irosh.core.capability import Capability, SocketKind, SocketSpec
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.file_tree import FileTree
 from irosh.core.policy import (
+    file_trees,
     may_permit,
     permits,
     permits_unix,
@@ -57,6 +59,16 @@ class AsUser:
 
 
 @dataclass(frozen=True)
+class Files:
+    """Use files on the host; :attr:`Grant.trees` says which. ``how`` is for the audit: sftp, scp, ..."""
+
+    how: str = ""
+
+    def __str__(self) -> str:
+        return f"files ({self.how})" if self.how else "files"
+
+
+@dataclass(frozen=True)
 class Reach:
     """Connect to (``forward``) or bind (``listen``) a socket on the host."""
 
@@ -79,15 +91,22 @@ class BringBack:
         return f"forwarded:{escape(self.listen, 200)}"
 
 
-Action = Use | AsUser | Reach | BringBack
+Immediate = Use | AsUser | Files | BringBack
+"""Actions that need no name resolved."""
+Action = Immediate | Reach
 
 
 @dataclass(frozen=True)
 class Grant:
-    """A granted action. ``addresses``: for :class:`Reach`, the only addresses that may be used; never resolve again."""
+    """A granted action.
+
+    ``addresses``: for :class:`Reach`, the only addresses that may be used; never resolve again.
+    ``trees``: for :class:`Files`, the only trees that may be used; never none.
+    """
 
     action: Action
     addresses: tuple[str, ...] = ()
+    trees: tuple[FileTree, ...] = ()
 
 
 class Authorizer:
@@ -127,7 +146,7 @@ class Authorizer:
             if not tokens and self._promised.get(peer_id) is tokens:
                 del self._promised[peer_id]
 
-    def authorize_now(self, peer_id: str, action: Use | AsUser | BringBack) -> Grant:
+    def authorize_now(self, peer_id: str, action: Immediate) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         with self._audited(peer_id, action):
             if isinstance(action, BringBack):
@@ -135,6 +154,10 @@ class Authorizer:
                     raise IroshError(ErrorCode.DENIED, "nobody here waits for such a connection")
                 return Grant(action)
             capabilities = self._capabilities(peer_id)
+            if isinstance(action, Files):
+                if trees := file_trees(capabilities):
+                    return Grant(action, trees=trees)
+                raise _denied(action)
             if isinstance(action, Use):
                 permitted = any(permits(capabilities, name) for name in action.names)
             else:
@@ -171,7 +194,7 @@ def _decide_reach(capabilities: Sequence[Capability], action: Reach, where: Sequ
 
 
 def _denied(action: Action) -> IroshError:
-    wanted = action.names[0] if isinstance(action, Use) else str(action)
+    wanted = action.names[0] if isinstance(action, Use) else "files" if isinstance(action, Files) else str(action)
     return IroshError(
         ErrorCode.DENIED,
         f"this peer may not use {wanted}",

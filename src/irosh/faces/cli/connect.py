@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
 from typing import Any
 
 import click
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.blocks import Blocks
-from irosh.faces.cli.control_commands import run_control_command
-from irosh.faces.cli.forward_flags import (
-    ForwardFlags,
-    forward_flags,
-    forwards_opened,
-    in_background,
-    wait_for_connections,
-)
+from irosh.faces.cli.carrier import SessionEnd, carry_session
+from irosh.faces.cli.escape_flags import escape_flags
+from irosh.faces.cli.forward_flags import ForwardFlags, forward_flags
+from irosh.faces.cli.forwarded_session import forwarded_session, without_session
 from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
-from irosh.faces.cli.running import control_client, running_node
+from irosh.faces.cli.running import Abandoned
+from irosh.faces.cli.session_escapes import SessionEscapes
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.ssh_options import SSHOptions, environment, ssh_options
-from irosh.faces.cli.stdio import carry_stdio
 from irosh.faces.cli.target import read_target
-from irosh.faces.cli.terminal import LocalTerminal, SessionEnd, carry_session
+from irosh.faces.cli.terminal import LocalTerminal
 
 # As ssh_config(5) SendEnv on Debian, and what says how many colours there are.
 _SENT_ENVIRONMENT = ("LANG", "LC_", "COLORTERM")
@@ -61,6 +56,7 @@ class ConnectCommand(MeetingCommand):
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND...]")
 @click.option("-t", "force_tty", is_flag=True, help="Use a terminal, also for a command.")
 @click.option("-T", "no_tty", is_flag=True, help="Use no terminal, also for a shell.")
+@escape_flags
 @click.option("--name", metavar="NAME", help="Petname to remember the peer by (default: its host name).")
 @ssh_options
 @forward_flags
@@ -72,6 +68,7 @@ def connect(
     command: tuple[str, ...],
     force_tty: bool,
     no_tty: bool,
+    escape: int | None,
     name: str | None,
     network: NetworkFlags,
     forwards: ForwardFlags,
@@ -110,32 +107,16 @@ def connect(
         terminal = None
     try:
         forwards.check(command)
-        if forwards.control is not None:
-            return run_control_command(settings, reach, forwards)
-        background = in_background(forwards)
-        with ended_as_interrupted(), ExitStack() as stack:
-            client = stack.enter_context(control_client(settings, settings.output))
-            blocks = Blocks(settings.output, network.files(), stdin=forwards.stdio is None, stdout=False)
-            if forwards.stdio is not None:
-                request = {**reach, "source": forwards.stdio_source()}
-                client.switch("tunnel.stdio", request, blocks.handle, lambda: blocks.wait(client))
-                carry_stdio(client.socket)
-                return 0
-            forwarding = None
-            if forwards.wanted:
-                forwarding = stack.enter_context(forwards_opened(client, reach, forwards, settings.output, blocks))
-                # It is pinned by now, and in the manual modes nobody shall be asked again.
-                reach |= {"target": forwarding.peer_id, "name": None, "mode": None}
-                client = stack.enter_context(running_node(settings))
-                if background is not None:
-                    background.stand()
-                if forwards.no_command:
-                    settings.output.event("ready", {})
-                    raise forwarding.wait_ended()
-            client.request("connect", {**reach, **session})
-            end = carry_session(client, settings.output, terminal, blocks)
-            if forwarding is not None:
-                wait_for_connections(forwarding, settings.output)
+        if (status := without_session(settings, reach, forwards, network)) is not None:
+            return status
+        blocks = Blocks(settings.output, network.files(), stdin=True, stdout=False)
+        with ended_as_interrupted(), forwarded_session(settings, reach, forwards, blocks) as (client, reached):
+            client.request("connect", {**reach, **reached, **session})
+            escapes = SessionEscapes(settings, escape if "terminal" in session else None, terminal)
+            end = carry_session(client, settings.output, terminal, blocks, escapes)
+    except Abandoned as left:
+        settings.output.event("closed", {}, f"irosh: {left}")
+        return EXIT_LOST
     except IroshError as error:
         from irosh.faces.cli.output import report_error
 

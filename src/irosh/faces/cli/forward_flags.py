@@ -1,11 +1,9 @@
-"""The flags of ``irosh connect`` about forwarding, and what they do besides a shell."""
+"""The flags of ``irosh connect`` about forwarding."""
 
 from __future__ import annotations
 
 import functools
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,13 +12,8 @@ import click
 
 from irosh.core.errors import IroshError
 from irosh.core.forward_spec import ForwardKind, ForwardSpecError, parse_forward, parse_stdio_target, target_text
-from irosh.faces.cli.background import Background
-from irosh.faces.cli.blocks import Blocks
-from irosh.faces.cli.forwarding import Forwarding, ForwardOptions, service_port
-from irosh.faces.cli.link_notices import LinkNotices, tell_connected
-from irosh.faces.cli.output import Output
+from irosh.faces.cli.forwarding import ForwardOptions, service_port
 from irosh.faces.cli.ssh_options import SSHOptions
-from irosh.node.control_client import ControlClient
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -151,44 +144,6 @@ def pointing(error: ForwardSpecError) -> IroshError:
     return IroshError(error.code, error.message, f"{pointed}\n  {error.hint}" if error.hint else pointed)
 
 
-@contextmanager
-def forwards_opened(
-    client: ControlClient, request: dict[str, Any], flags: ForwardFlags, output: Output, blocks: Blocks
-) -> Iterator[Forwarding]:
-    """Reach the peer and begin the forwards; they end with the context. ``IroshError``.
-
-    ``client`` is used up. What happens to the forwards is told meanwhile.
-    """
-    client.request("forward.open", request)
-    for message in client.messages(lambda: blocks.wait(client)):
-        if message.get("event") == "connected":
-            break
-        blocks.handle(message)
-    tell_connected(output, message, event=flags.no_command)
-    notices = LinkNotices(output, on_terminal=False) if flags.no_command else None
-    forwarding = Forwarding.over(
-        client, message, options=flags.options, on_event=lambda event: _tell(output, event, notices)
-    )
-    try:
-        for kind, spec in flags.asked:
-            _add(forwarding, kind, spec, flags, output)
-        yield forwarding
-    finally:
-        forwarding.close()
-
-
-def _add(forwarding: Forwarding, kind: ForwardKind, spec: str, flags: ForwardFlags, output: Output) -> None:
-    try:
-        listens = forwarding.add(kind, spec)
-    except IroshError as error:
-        failed = IroshError(error.code, f"-{kind} {spec}: {error.message}", error.hint)
-        if flags.exit_on_failure:
-            raise failed from None
-        output.event("forward-failed", {"kind": kind, "spec": spec, "error": error.to_dict()}, f"irosh: {failed}")
-    else:
-        output.event("forward", {"kind": kind, "spec": spec, "listens": listens}, allocated(kind, spec, listens))
-
-
 def allocated(kind: ForwardKind, spec: str, listens: Sequence[str]) -> str | None:
     """What to say of a forward whose port was chosen for it, as ssh(1) does; None for others."""
     forward = parse_forward(kind, spec, directory=str(Path.cwd()), service_port=service_port)
@@ -199,42 +154,3 @@ def allocated(kind: ForwardKind, spec: str, listens: Sequence[str]) -> str | Non
     if kind == "R":
         return f"Allocated port {port} for remote forward to {to}"
     return f"Allocated port {port} for local forward to {to}"
-
-
-def wait_for_connections(forwarding: Forwarding, output: Output) -> None:
-    """As ssh(1) does when its shell has ended: wait for what is still forwarded. Ctrl-C ends it."""
-    with suppress(KeyboardInterrupt, IroshError):
-        open_now = [
-            f"  {connection.peer} to {connection.target}"
-            for state in forwarding.list()
-            for connection in state.connections
-        ]
-        if open_now:
-            text = "\n".join(["irosh: Waiting for forwarded connections to terminate... (Ctrl-C ends them)", *open_now])
-            output.event("waiting", {"connections": len(open_now)}, text)
-            forwarding.wait_idle()
-
-
-def in_background(flags: ForwardFlags) -> Background | None:
-    """With ``-f``, fork: see :meth:`irosh.faces.cli.background.Background.begin`."""
-    return Background.begin() if flags.background else None
-
-
-def _tell(output: Output, message: dict[str, Any], notices: LinkNotices | None) -> None:
-    """In the midst of a shell, perhaps, whose terminal needs a carriage return; without one also of the link."""
-    fields = {key: value for key, value in message.items() if key != "event"}
-    text: str | None
-    match message.get("event"):
-        case "refused":
-            who = f"{fields['client']} → " if fields.get("client") else ""
-            error = IroshError.from_dict(fields["error"]).message
-            text = f"irosh: -{fields['kind']} {fields['spec']}: {who}{fields['source']}: {error}"
-        case "ended" if notices is None:
-            text = f"irosh: nothing is forwarded any more: {IroshError.from_dict(fields['error']).message}"
-        case "restored" if notices is not None:
-            text = "irosh: connected anew"
-        case _:
-            if notices is not None:
-                notices.show(message)
-            return
-    output.event(str(message["event"]), fields, f"{text}\r" if sys.stderr.isatty() else text)

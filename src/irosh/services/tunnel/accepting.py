@@ -11,8 +11,8 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec
 from irosh.node.peer_connection import PeerConnection
 from irosh.services.tunnel.messages import TunnelRequest
-from irosh.services.tunnel.sockets import client_name, tune
 from irosh.transport.interfaces import SpliceCounters
+from irosh.transport.sockets import client_name, tune
 
 Connect = Callable[[], Awaitable[PeerConnection]]
 _PAUSE = 0.2  # seconds

@@ -20,9 +20,9 @@ from irosh.node.services import IncomingStream
 from irosh.services.tunnel.accepting import accept_each
 from irosh.services.tunnel.forward import listen_text
 from irosh.services.tunnel.messages import ForwardedRequest, Listening, ListenRequest
-from irosh.services.tunnel.sockets import Bound, bind_all, close_listener, tune
 from irosh.transport.framing import write_frame
 from irosh.transport.interfaces import SpliceCounters, Stream, StreamReset
+from irosh.transport.sockets import Bound, bind_all, close_listener, tune
 from irosh.transport.tasks import first_to_end, task_group
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ from irosh.services.tunnel.accepting import accept_each, carry
 from irosh.services.tunnel.forward import Carried, Forward, ForwardContext
 from irosh.services.tunnel.messages import ForwardText, TunnelRequest
 from irosh.services.tunnel.opening import probe
-from irosh.services.tunnel.sockets import Bound, bind_all, close_listener, tune
 from irosh.services.tunnel.socks_server import SocketTalk, hear_request, serve_udp, serves_udp
 from irosh.transport.interfaces import StreamReset
+from irosh.transport.sockets import Bound, bind_all, close_listener, tune
 from irosh.transport.tasks import TaskSet
 
 log = logging.getLogger(__name__)

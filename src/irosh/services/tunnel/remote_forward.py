@@ -26,10 +26,10 @@ from irosh.services.tunnel.forward import Carried, Forward, ForwardContext
 from irosh.services.tunnel.local_forward import target_of
 from irosh.services.tunnel.messages import ForwardedRequest, ForwardText, Listening, ListenRequest
 from irosh.services.tunnel.promises import Promises
-from irosh.services.tunnel.sockets import connect_source
 from irosh.services.tunnel.socks_server import hear_request
 from irosh.transport.framing import read_frame
 from irosh.transport.interfaces import ConnectionLost, Stream, StreamReset
+from irosh.transport.sockets import connect_source
 from irosh.transport.tasks import TaskSet, first_to_end
 
 log = logging.getLogger(__name__)

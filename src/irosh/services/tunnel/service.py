@@ -20,8 +20,8 @@ from irosh.services.tunnel.forwarding import Forwarding
 from irosh.services.tunnel.messages import MAX_PACKET, TunnelRequest
 from irosh.services.tunnel.opening import serve_open_request
 from irosh.services.tunnel.promises import Promises
-from irosh.services.tunnel.sockets import connect_source
 from irosh.transport.interfaces import SpliceCounters
+from irosh.transport.sockets import connect_source
 
 log = logging.getLogger(__name__)
 

@@ -23,9 +23,9 @@ from irosh.core.socks import (
 )
 from irosh.services.tunnel.accepting import Connect
 from irosh.services.tunnel.associations import Associations
-from irosh.services.tunnel.sockets import bind_listener
 from irosh.services.tunnel.udp_listener import packets_of
 from irosh.transport.interfaces import SpliceCounters
+from irosh.transport.sockets import bind_listener
 from irosh.transport.tasks import first_to_end, task_group
 
 log = logging.getLogger(__name__)

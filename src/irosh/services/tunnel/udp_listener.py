@@ -13,7 +13,7 @@ from irosh.core.socket_spec import SocketSpec
 from irosh.node.peer_connection import PeerConnection
 from irosh.services.tunnel.associations import Associations
 from irosh.services.tunnel.messages import MAX_PACKET
-from irosh.services.tunnel.sockets import client_name
+from irosh.transport.sockets import client_name
 from irosh.transport.tasks import task_group
 
 log = logging.getLogger(__name__)

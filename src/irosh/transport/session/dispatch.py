@@ -17,12 +17,14 @@ STALLED_END = 10.0  # after so long a carrier that stalls is given up, if there 
 
 
 class Dispatcher:
-    """``given_up`` is called with a carrier by which nothing has arrived for long, while there are others."""
+    """``given_up`` is called with a carrier by which nothing has arrived for long, while there are others; ``small``
+    with a stream of which an amount goes out that is worth sending more than once."""
 
-    def __init__(self, given_up: Callable[[Carrier], None]) -> None:
+    def __init__(self, given_up: Callable[[Carrier], None], small: Callable[[MultiStream], None]) -> None:
         self.loads: dict[Carrier, CarrierLoad] = {}
         """Of the carriers that live, the oldest first."""
         self._given_up = given_up
+        self._small = small
         self._clock = asyncio.get_running_loop().time
         self._group: asyncio.TaskGroup | None = None
         self._lanes: dict[tuple[int, Carrier], Lane] = {}
@@ -115,6 +117,8 @@ class Dispatcher:
                     del self._ready[stream]
                 for flight in flights:
                     self._lane(self._group, stream, flight.carrier).put(flight)
+                if flights and stream.sending.is_small:
+                    self._small(stream)
                 stream.wake_writers()
         if any(load.outstanding for load in self.loads.values()):
             self._busy.set()

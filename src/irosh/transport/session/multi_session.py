@@ -11,7 +11,12 @@ from irosh.core.paths import Paths
 from irosh.core.session_settings import SessionSettings
 from irosh.transport.interfaces import CarrierStream, ConnectionLost, Path, StreamReset, lost
 from irosh.transport.session.carrier import Carrier
-from irosh.transport.session.datagram_copies import COPY_HEADER_SIZE, DatagramCopies
+from irosh.transport.session.datagram_copies import (
+    COPY_HEADER_SIZE,
+    DatagramCopies,
+    mark_tail,
+    marked_tail,
+)
 from irosh.transport.session.dispatch import Dispatcher
 from irosh.transport.session.frames import START_SIZE, Control, Heard, Pong, Progress, Telling, Told, unpack_lane
 from irosh.transport.session.lane_frames import LaneParser
@@ -20,6 +25,7 @@ from irosh.transport.session.load import CarrierLoad
 from irosh.transport.session.multi_stream import MultiStream
 from irosh.transport.session.reassembly import WindowBudget
 from irosh.transport.session.repeated import REPEAT_AFTER, Repeated
+from irosh.transport.session.tails import Tails, unpack_tail
 from irosh.transport.small import SmallQueue
 from irosh.transport.splice import LARGE_CHUNK
 
@@ -40,7 +46,8 @@ class MultiSession(SessionLifetime):
     def __init__(self, first: Carrier, settings: SessionSettings, *, dialed: bool, uses: Paths) -> None:
         super().__init__(first, settings, dialed=dialed)
         self.uses = uses
-        self._dispatcher = Dispatcher(self._given_up)
+        self._tails = Tails(self._send_tail, lambda: self.max_datagram_size)
+        self._dispatcher = Dispatcher(self._given_up, self._tails.sent)
         self._dispatcher.add(first)
         self._streams: dict[int, MultiStream] = {}
         self._arrived: SmallQueue[MultiStream | None] = SmallQueue()
@@ -53,6 +60,11 @@ class MultiSession(SessionLifetime):
         self._due_bytes = 0
         self._progress_timer: asyncio.TimerHandle | None = None
         self._repeat_timer: asyncio.TimerHandle | None = None
+
+    def share_memory(self, other: SessionLifetime) -> None:
+        super().share_memory(other)
+        if isinstance(other, MultiSession):
+            self._windows = other._windows
 
     # -- life
 
@@ -106,6 +118,7 @@ class MultiSession(SessionLifetime):
 
     def _release(self, reason: ConnectionLost) -> None:
         self._dispatcher.close()
+        self._tails.close()
         for timer in (self._progress_timer, self._repeat_timer):
             if timer is not None:
                 timer.cancel()
@@ -143,9 +156,24 @@ class MultiSession(SessionLifetime):
         copy = self._copies.pack(data)
         return sum(carrier.connection.send_datagram(copy) for carrier in self._for_datagrams()) > 0
 
+    def _send_tail(self, tail: bytes) -> None:
+        for carrier in self._for_datagrams():
+            carrier.connection.send_datagram(mark_tail(tail))
+
     def datagram(self, data: bytes) -> None:
-        if (payload := self._copies.unpack(data)) is not None:
+        if (tail := marked_tail(data)) is not None:
+            self._tail_arrived(tail)
+        elif (payload := self._copies.unpack(data)) is not None:
             self.on_datagram(payload)
+
+    def _tail_arrived(self, data: bytes) -> None:
+        tail = unpack_tail(data)
+        if tail is None or (stream := self._streams.get(tail[0])) is None:
+            return
+        try:
+            stream.arrived(tail[1])
+        except IroshError as error:
+            log.info("%s: a tail is dropped: %s", self.peer_id[:10], error.message)
 
     def _for_datagrams(self) -> list[Carrier]:
         return self.carriers()[: 2 if self.uses is Paths.REDUNDANT else 1]

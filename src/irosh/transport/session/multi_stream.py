@@ -176,6 +176,15 @@ class MultiStream:
         self.sending.on_lane(flight, position)
         self.wake_writers()
 
+    def tail(self, most: int) -> Piece | None:
+        """See :class:`irosh.transport.session.tails.Tailed`."""
+        end = self.log.finished and self.sending.next > self.log.end
+        stop = min(self.sending.next, self.log.end)
+        start = max(self.log.acknowledged, stop - most)
+        if self._write_error is not None or (start >= stop and not end) or self.log.settled:
+            return None
+        return Piece(start, self.log.read(start, stop - start) if start < stop else b"", end)
+
     def withdrawn(self, flight: Flight[Carrier]) -> None:
         if (load := self._owner.load(flight.carrier)) is not None:
             self.sending.withdraw(flight, load)

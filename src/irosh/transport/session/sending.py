@@ -69,6 +69,8 @@ class Sending(Generic[K]):
         self.next = 0
         """First byte that was never sent."""
         self.acknowledged = 0
+        self.is_small = False
+        """Whether what was planned last is worth sending more than once."""
         self._twice = Allowance() if redundant else None
         self._again: deque[tuple[int, int, K]] = deque()  # and the carrier that has them
         self._flights: dict[K, deque[Flight[K]]] = {}
@@ -184,7 +186,8 @@ class Sending(Generic[K]):
         roomy = [carrier for carrier in live if loads[carrier].room >= size]
         if not roomy:
             return []
-        if self._twice.take(size, now):
+        self.is_small = self._twice.take(size, now)
+        if self.is_small:
             return roomy[:2]
         return roomy[:1] if roomy[0] == live[0] else []
 

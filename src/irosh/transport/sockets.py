@@ -1,4 +1,4 @@
-"""The sockets at the ends of a tunnel: connecting to a source, listening for local programs."""
+"""Sockets of programs, at the ends of streams: connecting to a service, listening for local programs."""
 
 from __future__ import annotations
 
