@@ -52,8 +52,10 @@ def without_session(
     ):
         if background is not None:
             background.stand()
-        settings.output.event("ready", {})
-        raise forwarding.wait_ended()
+        settings.output.event("ready", {}, None if flags.background else "irosh: ready; Ctrl-C ends it")
+        with suppress(KeyboardInterrupt):
+            raise forwarding.wait_ended()
+    return 0
 
 
 @contextmanager
