@@ -24,6 +24,7 @@ from irosh.rendezvous.iroh_default import IrohDefault
 from irosh.rendezvous.modes import Modes, Starter
 from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.services.shell.service import ShellService
+from irosh.services.telemetry.service import TelemetryService
 from irosh.services.tunnel.listening import ListenService
 from irosh.services.tunnel.remote_forward import ForwardedService
 from irosh.services.tunnel.service import TunnelService
@@ -68,7 +69,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 config=config,
                 trust=trust,
                 modes=modes,
-                services=[shell, tunnel, ListenService(), ForwardedService(tunnel.promises)],
+                services=[shell, tunnel, ListenService(), ForwardedService(tunnel.promises), TelemetryService()],
                 hosting=options.hosting,
             )
             node.add_operations(node_operations(node))
