@@ -10,7 +10,7 @@ import secrets
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from irosh.core.addresses import parse_ip
 from irosh.core.capability import Capability, SocketKind, SocketSpec
@@ -105,6 +105,14 @@ class Grant:
     action: Action
     addresses: tuple[str, ...] = ()
     trees: tuple[FileTree, ...] = ()
+
+    def sockets(self) -> list[SocketSpec]:
+        """For :class:`Reach`: the sockets that may be used."""
+        assert isinstance(self.action, Reach)
+        spec = self.action.spec
+        if spec.protocol == "unix":
+            return [replace(spec, path=self.addresses[0])]
+        return [replace(spec, host=address) for address in self.addresses]
 
 
 class Authorizer:
