@@ -201,7 +201,7 @@ class TestUdpAssociate:
     def test_others_are_not_served(self, dynamic: Forwards) -> None:
         seen: list[bytes] = []
         with (
-            udp_server(lambda packet, _: seen.append(packet)) as port,  # type: ignore[func-returns-value]
+            udp_server(lambda packet, _: seen.append(packet)) as port,
             udp_server(lambda packet, _: packet) as echoing,
             Association(dynamic.address(1)) as association,
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
