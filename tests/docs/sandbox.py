@@ -30,6 +30,7 @@ _PORTS = re.compile(r"(?<![\w.-])(?:2222|3340|4433|5353|5432|7447|8000|8080|9464
 _TICKET = re.compile(r"irosh1[a-z2-7]{60,}")
 _LOOPBACK = re.compile(r"(?<![\w.])(?:relay\.example\.org|0\.0\.0\.0)(?![\w.])")
 _SITE = Path(__file__).with_name("site")
+_SOURCE = Path(__file__).parents[2] / "src"
 _SHARED = "/mnt/shared"
 _NO_NETWORK = '[network]\nrelays = []\nbind = "127.0.0.1:0"\nstun_servers = []\n'
 # OpenSSH finds the home directory in the password database, whatever HOME says.
@@ -237,7 +238,7 @@ class Sandbox:
             "TERM": "xterm",
             "SHELL": "/bin/bash",
             "PYTHONUNBUFFERED": "1",
-            "PYTHONPATH": str(_SITE),
+            "PYTHONPATH": os.pathsep.join([str(_SITE), str(_SOURCE)]),
             "DOCUMENTED_MACHINE": machine,
         }
 

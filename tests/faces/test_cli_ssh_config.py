@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import getpass
+import json
+import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -130,3 +133,139 @@ def test_ssh_refuses_a_host_with_another_key(pair: Pair, tmp_path: Path) -> None
     done = ssh(configuration, "impostor", "true")
     assert done.returncode == 255
     assert b"Host key verification failed" in done.stderr
+
+
+def wrote(irosh: Irosh, home: Path, *arguments: str) -> dict[str, object]:
+    done = irosh.run("--json", "ssh-config", *arguments, environment={"HOME": str(home)})
+    answer: dict[str, object] = json.loads(done.stdout)
+    assert answer["ok"] is True, answer
+    return answer
+
+
+USERS_OWN = b"""\
+User somebody
+ProxyCommand none
+
+Host alice
+    User mine
+    HostKeyAlias other
+# no newline at the end
+Host *
+    StrictHostKeyChecking no"""
+
+
+class TestFile:
+    """``--write`` and ``--remove``."""
+
+    def test_it_is_made_with_its_directory(self, irosh: Irosh, tmp_path: Path) -> None:
+        irosh.call("peer", "add", ALICE, "--name", "alice")
+        answer = wrote(irosh, tmp_path, "--write")
+        file = tmp_path / ".ssh" / "config"
+        assert answer == {"ok": True, "file": str(file), "changed": True, "backup": None, "peers": ["alice"]}
+        assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+        assert irosh.call("ssh-config")["ssh_config"] in file.read_text()
+
+    def test_again_changes_nothing_and_a_new_peer_comes_in(self, irosh: Irosh, tmp_path: Path) -> None:
+        irosh.call("peer", "add", ALICE, "--name", "alice")
+        wrote(irosh, tmp_path, "--write")
+        file = tmp_path / ".ssh" / "config"
+        before = file.read_bytes(), file.stat().st_ino
+        assert wrote(irosh, tmp_path, "--write")["changed"] is False
+        assert (file.read_bytes(), file.stat().st_ino) == before
+        irosh.call("peer", "add", BOB, "--name", "bob")
+        assert wrote(irosh, tmp_path, "--write")["changed"] is True
+        assert file.read_text().count("Host bob") == file.read_text().count("Host alice") == 1
+        assert wrote(irosh, tmp_path, "--write", "bob")["peers"] == ["bob"]
+        assert "Host alice" not in file.read_text()
+
+    @requires("ssh")
+    def test_it_takes_effect_before_the_users_own_lines_and_changes_nothing_else(
+        self, irosh: Irosh, tmp_path: Path
+    ) -> None:
+        irosh.call("peer", "add", ALICE, "--name", "alice")
+        file = tmp_path / ".ssh" / "config"
+        file.parent.mkdir(0o700)
+        file.write_bytes(USERS_OWN)
+        before = {name: _effective(file, name) for name in ("alice", "elsewhere")}
+        wrote(irosh, tmp_path, "--write")
+        assert file.read_bytes().endswith(USERS_OWN)
+        assert _effective(file, "elsewhere") == before["elsewhere"]
+        effective = _effective(file, "alice")
+        assert effective["hostkeyalias"] == "alice"
+        assert effective["stricthostkeychecking"] == "true"
+        assert effective["proxycommand"].endswith("proxy '%h'")
+        assert effective["user"] == "somebody"
+
+    def test_remove_gives_the_very_same_bytes_back(self, irosh: Irosh, tmp_path: Path) -> None:
+        irosh.call("peer", "add", ALICE, "--name", "alice")
+        file = tmp_path / ".ssh" / "config"
+        file.parent.mkdir(0o700)
+        file.write_bytes(USERS_OWN)
+        file.chmod(0o640)
+        assert wrote(irosh, tmp_path, "--remove")["changed"] is False
+        answer = wrote(irosh, tmp_path, "--write")
+        assert Path(str(answer["backup"])).read_bytes() == USERS_OWN
+        assert file.stat().st_mode & 0o777 == 0o640
+        assert wrote(irosh, tmp_path, "--remove")["changed"] is True
+        assert file.read_bytes() == USERS_OWN
+        assert file.stat().st_mode & 0o777 == 0o640
+
+    def test_a_symbolic_link_stays_one(self, irosh: Irosh, tmp_path: Path) -> None:
+        irosh.call("peer", "add", ALICE, "--name", "alice")
+        real = tmp_path / "dotfiles" / "ssh_config"
+        real.parent.mkdir()
+        real.write_bytes(USERS_OWN)
+        link = tmp_path / ".ssh" / "config"
+        link.parent.mkdir(0o700)
+        link.symlink_to(real)
+        wrote(irosh, tmp_path, "--write")
+        assert link.is_symlink()
+        assert b"Host alice" in real.read_bytes()
+        wrote(irosh, tmp_path, "--remove")
+        assert (link.is_symlink(), real.read_bytes()) == (True, USERS_OWN)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to own files as somebody else")
+    def test_the_owner_stays(self, irosh: Irosh, tmp_path: Path) -> None:
+        file = tmp_path / "config"
+        file.write_bytes(USERS_OWN)
+        os.chown(file, 65_534, 65_534)
+        wrote(irosh, tmp_path, "--write", "--file", str(file))
+        assert (file.stat().st_uid, file.stat().st_gid) == (65_534, 65_534)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk")
+    def test_a_full_disk_leaves_the_file_as_it_was(self, irosh: Irosh, tmp_path: Path) -> None:
+        irosh.call("peer", "add", ALICE, "--name", "alice")
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        if LOCAL.run("mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk), check=False).returncode != 0:
+            pytest.skip("cannot mount a tmpfs")
+        try:
+            file = disk / "config"
+            file.write_bytes(USERS_OWN)
+            with suppress(OSError):
+                (disk / "filler").write_bytes(bytes(16_384))
+            assert irosh.failure("ssh-config", "--write", "--file", str(file))["code"] == "disk-full"
+            assert file.read_bytes() == USERS_OWN
+            assert sorted(path.name for path in disk.iterdir()) == ["config", "filler"]
+        finally:
+            LOCAL.run("umount", str(disk))
+
+    def test_a_broken_block_is_not_guessed(self, irosh: Irosh, tmp_path: Path) -> None:
+        file = tmp_path / "config"
+        wrote(irosh, tmp_path, "--write", "--file", str(file))
+        broken = file.read_text().rsplit("#", 1)[0] + "Host mine\n"
+        file.write_text(broken)
+        for option in ("--write", "--remove"):
+            error = irosh.failure("ssh-config", option, "--file", str(file))
+            assert (error["code"], str(file) in error["message"]) == ("usage", True)
+        assert file.read_text() == broken
+
+    @pytest.mark.parametrize("arguments", [("--write", "--remove"), ("--remove", "alice"), ("--file", "x")])
+    def test_what_makes_no_sense_is_refused(self, irosh: Irosh, arguments: tuple[str, ...]) -> None:
+        assert irosh.failure("ssh-config", *arguments)["code"] == "usage"
+
+
+def _effective(file: Path, host: str) -> dict[str, str]:
+    """What ssh(1) makes of ``file`` for ``host``."""
+    text = LOCAL.run("ssh", "-G", "-F", str(file), host).stdout.decode()
+    return {name: value for name, _, value in (line.partition(" ") for line in text.splitlines())}

@@ -72,7 +72,6 @@ async def _lose_channel_then_connection(steps: int, marker: str) -> None:
 
 
 def _context(group: asyncio.TaskGroup) -> SSHContext:
-    import asyncssh
 
     def allow(action: Immediate) -> Grant:
         return Grant(action)
@@ -82,7 +81,6 @@ def _context(group: asyncio.TaskGroup) -> SSHContext:
 
     return SSHContext(
         petname="peer",
-        identity_key=asyncssh.generate_private_key("ssh-ed25519").convert_to_public(),
         authorize=authorize,
         authorize_now=allow,
         group=group,

@@ -70,9 +70,16 @@ def write_private_file(path: Path, data: bytes) -> None:
     Raises:
         IroshError: ``DISK_FULL`` or ``STATE_UNUSABLE``.
     """
+    replace_file(path, data, None)
+
+
+def replace_file(path: Path, data: bytes, like: os.stat_result | None) -> None:
+    """As :func:`write_private_file`, with mode and owner of ``like``."""
     try:
         temporary = _write_temporary(path, data)
         try:
+            if like is not None:
+                _make_like(temporary, like)
             temporary.replace(path)
         except BaseException:
             temporary.unlink()
@@ -80,6 +87,12 @@ def write_private_file(path: Path, data: bytes) -> None:
         _flush_directory(path.parent)
     except OSError as error:
         raise file_error("write", path, error) from error
+
+
+def _make_like(path: Path, like: os.stat_result) -> None:
+    if (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
+        os.chown(path, like.st_uid, like.st_gid)
+    path.chmod(stat.S_IMODE(like.st_mode))
 
 
 def create_private_file(path: Path, data: bytes) -> None:

@@ -60,6 +60,11 @@ def parse_listen(text: str) -> SocketSpec:
     return _parse(text, lambda port: 0 if port == "0" else parse_port(port))
 
 
+def with_loopback(listen: str) -> str:
+    """``2222`` and ``:2222`` as an address of loopback, as with ``ssh -L``; anything else as it is."""
+    return f"127.0.0.1:{listen.lstrip(':')}" if listen.lstrip(":").isdecimal() else listen
+
+
 def _parse(text: str, read_port: Callable[[str], int]) -> SocketSpec:
     try:
         protocol, rest = split_protocol(text)

@@ -13,7 +13,6 @@ import logging
 import os
 import socket
 import stat
-import struct
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
@@ -31,6 +30,7 @@ from irosh.node.control_wire import (
     parse_message,
     parse_prefix,
 )
+from irosh.transport.socket_owner import is_own
 from irosh.transport.tasks import first_to_end, task_group
 
 log = logging.getLogger(__name__)
@@ -190,7 +190,7 @@ class ControlServer:
                         await asyncio.sleep(0.1)  # let other clients leave; there is no event to wait for
                         continue
                     client.setblocking(False)
-                    if _same_user(client):
+                    if sys.platform != "linux" or is_own(client):  # the socket's mode says so too
                         group.create_task(self._serve_client(client))
                     else:
                         client.close()
@@ -237,12 +237,3 @@ class ControlServer:
         except Exception as error:
             log.exception("control operation failed")
             await channel.fail(IroshError(ErrorCode.INTERNAL, f"internal error: {error!r}", "see the node's log"))
-
-
-def _same_user(client: socket.socket) -> bool:
-    """Whether the process at the other end runs as this user or root; the socket's mode says so too."""
-    if sys.platform != "linux":
-        return True
-    credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _, uid, _ = struct.unpack("3i", credentials)
-    return uid in (os.geteuid(), 0)

@@ -6,6 +6,8 @@ import os
 import socket
 import threading
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,18 +23,41 @@ _CHUNK = 256 * 1024
 
 @click.command(cls=MeetingCommand)
 @click.argument("target")
+@click.option("--listen", metavar="ADDR", help="Serve the peer's SSH at [HOST:]PORT or unix:///PATH here instead.")
+@click.option(
+    "--authorized-keys",
+    "keys_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --listen: let in whoever has one of these keys, not this user's programs.",
+)
+@click.option("--allow-remote", is_flag=True, help="With --listen and --authorized-keys: not on loopback only.")
 @network_flags(hosting=False)
 @common_options
-def proxy(settings: Settings, target: str, network: NetworkFlags) -> None:
+def proxy(
+    settings: Settings,
+    target: str,
+    listen: str | None,
+    keys_file: Path | None,
+    allow_remote: bool,
+    network: NetworkFlags,
+) -> None:
     """Carry SSH between standard input and output and a peer.
 
     For use by other programs: ssh -o ProxyCommand='irosh proxy %h' PEER. `irosh ssh-config` prints what makes
-    plain `ssh PEER` work.
+    plain `ssh PEER` work. For programs that only know a host and a port: --listen, until interrupted.
     """
+    request: dict[str, Any] = {**network.request(), "target": read_target(target, network.modes)}
+    if listen is not None:
+        from irosh.faces.cli.proxy_port import serve_port
+
+        serve_port(settings, {**request, "listen": listen}, network, keys_file, allow_remote=allow_remote)
+        return
+    if keys_file is not None or allow_remote:
+        raise click.UsageError("--authorized-keys and --allow-remote are about --listen")
     # ssh(1) ends its ProxyCommand by SIGHUP, and shows what is written to stderr: nothing.
     with suppress(KeyboardInterrupt), ended_as_interrupted(), control_client(settings, settings.output) as client:
         blocks = Blocks(settings.output, network.files(), stdin=False, stdout=False)
-        request = {**network.request(), "target": read_target(target, network.modes)}
         client.switch("proxy", request, blocks.handle, lambda: blocks.wait(client))
         _carry(client.socket)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -18,14 +19,33 @@ from irosh.faces.cli.program import own_command
 
 @click.command("ssh-config")
 @click.argument("names", nargs=-1, metavar="[PEER...]")
+@click.option("--write", is_flag=True, help="Put it into ~/.ssh/config, as a block that later runs replace.")
+@click.option("--remove", is_flag=True, help="Take that block out of ~/.ssh/config again.")
+@click.option("--file", type=click.Path(path_type=Path), metavar="FILE", help="Another file than ~/.ssh/config.")
 @common_options
-def ssh_config(settings: Settings, names: tuple[str, ...]) -> None:
-    """Print ssh_config(5) for reaching peers (all, or those named) with OpenSSH.
+def ssh_config(settings: Settings, names: tuple[str, ...], write: bool, remove: bool, file: Path | None) -> None:
+    """Print ssh_config(5) for reaching peers (all, or those named) with OpenSSH, or have it in ~/.ssh/config.
 
     \b
-    irosh ssh-config >> ~/.ssh/config         then:  ssh PEER, git, rsync, scp -O, …
+    irosh ssh-config --write                  then:  ssh PEER, git, rsync, scp -O, …
     ssh -F <(irosh ssh-config) PEER           without changing a file
     """
+    if write and remove:
+        raise click.UsageError("--write and --remove exclude each other")
+    if (remove and names) or (file is not None and not (write or remove)):
+        raise click.UsageError("--remove takes no names" if names else "--file is about --write and --remove")
+    state, peers, text = _configuration(settings, names)
+    if write or remove:
+        from irosh.faces.cli.ssh_config_file import change_file
+
+        changed = change_file(file, _state_option(settings, state), text if write else None)
+        settings.output.result({**changed.fields(), "peers": [known.petname for known in peers] * write}, str(changed))
+        return
+    nobody = "# No peers yet: connect to one with a ticket first."
+    settings.output.result({"ssh_config": text, "peers": [known.petname for known in peers]}, text or nobody)
+
+
+def _configuration(settings: Settings, names: tuple[str, ...]) -> tuple[StateDirectory, list[Peer], str]:
     from irosh.core.trust import TrustStore
 
     state = StateDirectory(settings.state_path).ensure()
@@ -33,12 +53,14 @@ def ssh_config(settings: Settings, names: tuple[str, ...]) -> None:
         peers = [_named(trust.find(name), name) for name in names] or [
             known for known in trust.peers() if known.status != "blocked"
         ]
-    program = own_command()
-    if settings.state is not None or os.environ.get(ENVIRONMENT_VARIABLE):
-        program += ["--state", str(state.path)]
-    text = "\n\n".join(_block(known, program) for known in peers)
-    nobody = "# No peers yet: connect to one with a ticket first."
-    settings.output.result({"ssh_config": text, "peers": [known.petname for known in peers]}, text or nobody)
+    chosen = _state_option(settings, state)
+    program = own_command() + (["--state", chosen] if chosen is not None else [])
+    return state, peers, "\n\n".join(_block(known, program) for known in peers)
+
+
+def _state_option(settings: Settings, state: StateDirectory) -> str | None:
+    """The state directory, unless it is the one that is used without being named."""
+    return str(state.path) if settings.state is not None or os.environ.get(ENVIRONMENT_VARIABLE) else None
 
 
 def _named(known: Peer | None, name: str) -> Peer:

@@ -35,7 +35,6 @@ class SSHContext:
     """What the SSH server of one stream knows of its peer."""
 
     petname: str
-    identity_key: asyncssh.SSHKey
     authorize: Callable[[Action], Awaitable[Grant]]
     authorize_now: Callable[[Immediate], Grant]
     group: asyncio.TaskGroup
@@ -45,11 +44,14 @@ class SSHContext:
 
 
 class IroshSSHServer(asyncssh.SSHServer):
-    """Authenticates the peer, whom QUIC has proven already, and opens its channels."""
+    """Authenticates the peer, whom QUIC has proven already, and opens its channels.
 
-    def __init__(self, context: SSHContext, *, require_key: bool) -> None:
+    ``login_key``: which keys SSH asks for besides; None: for none, as a stock client of the peer itself needs none.
+    """
+
+    def __init__(self, context: SSHContext, login_key: Callable[[asyncssh.SSHKey], bool] | None) -> None:
         self._context = context
-        self._require_key = require_key
+        self._login_key = login_key
         self._account: Account | None = None
         self._connection: asyncssh.SSHServerConnection | None = None
 
@@ -57,7 +59,7 @@ class IroshSSHServer(asyncssh.SSHServer):
         self._connection = conn
 
     def begin_auth(self, username: str) -> bool:
-        """The transport has authenticated the peer; a stock client needs no key. irosh's own shows its key too."""
+        """Whether SSH has anything left to ask for."""
         try:
             if not is_own_account(username):
                 self._context.authorize_now(AsUser(username))
@@ -67,14 +69,13 @@ class IroshSSHServer(asyncssh.SSHServer):
             assert self._connection is not None
             self._connection.send_auth_banner(f"irosh: {error}\r\n")
             return True  # and no key is accepted
-        return self._require_key
+        return self._login_key is not None
 
     def public_key_auth_supported(self) -> bool:
         return True
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        """The peer's identity is its user key; no other is accepted."""
-        return self._account is not None and key == self._context.identity_key
+        return self._account is not None and self._login_key is not None and self._login_key(key)
 
     def session_requested(self) -> asyncssh.SSHServerSession[bytes] | bool:
         if self._account is None or self._context.sessions >= MAX_SESSIONS:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.identity import Identity, openssh_public_key_of
+from irosh.core.identity import Identity
 from irosh.node.authorization import Action, Use
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
@@ -19,6 +19,7 @@ from irosh.node.operations import path_summary
 from irosh.node.services import IncomingStream
 from irosh.node.targets import TargetRequest
 from irosh.services.shell.messages import ConnectRequest, ShellRequest
+from irosh.services.shell.port import serve_port_request
 from irosh.services.shell.ssh_library import load_ssh_library
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import task_group
@@ -51,18 +52,19 @@ class ShellService:
         import asyncssh
 
         from irosh.services.shell.client import CIPHERS
+        from irosh.services.shell.login_keys import required_key
         from irosh.services.shell.server import IroshSSHServer, SSHContext
         from irosh.transport.asyncio_transport import StreamTunnel
 
         request: ShellRequest = incoming.request
         peer_id = incoming.connection.peer_id
+        login_key = required_key(request, peer_id)
         await incoming.accept()
         tunnel = StreamTunnel(incoming.stream)
         try:
             async with task_group() as group:
                 context = SSHContext(
                     petname=incoming.petname,
-                    identity_key=asyncssh.import_public_key(openssh_public_key_of(peer_id)),
                     authorize=incoming.authorize,
                     authorize_now=incoming.authorize_now,
                     group=group,
@@ -75,7 +77,7 @@ class ShellService:
                             "peer",
                             tunnel=tunnel,
                             config=None,
-                            server_factory=lambda: IroshSSHServer(context, require_key=request.key_auth),
+                            server_factory=lambda: IroshSSHServer(context, login_key),
                             server_host_keys=[asyncssh.import_private_key(self._identity.openssh_private_key())],
                             encoding=None,
                             line_editor=False,
@@ -105,7 +107,10 @@ class ShellService:
         async def proxy(channel: Channel, request: dict[str, Any]) -> None:
             await _proxy(node, channel, request)
 
-        return {"connect": connect, "proxy": proxy}
+        async def listen(channel: Channel, request: dict[str, Any]) -> None:
+            await serve_port_request(node, channel, request)
+
+        return {"connect": connect, "proxy": proxy, "proxy.listen": listen}
 
     async def aclose(self) -> None:
         """End the SSH connections to peers."""

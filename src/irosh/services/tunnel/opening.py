@@ -14,7 +14,7 @@ from typing import Any
 
 from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.socket_spec import SocketSpec, parse_listen
+from irosh.core.socket_spec import SocketSpec, parse_listen, with_loopback
 from irosh.node.control import Channel, parsed_request
 from irosh.node.exchange import ChannelExchange
 from irosh.node.links import ENDS, Destination
@@ -46,7 +46,7 @@ def parse_mapping(source: str, listen: str) -> Mapping:
     """``IroshError`` (invalid-address) for a pair that cannot be joined."""
     parsed_source = parse_source(source)
     scheme = "udp" if parsed_source.protocol == "udp" else "tcp"
-    parsed_listen = parse_listen(listen if "://" in listen else f"{scheme}://{_with_host(listen)}")
+    parsed_listen = parse_listen(listen if "://" in listen else f"{scheme}://{with_loopback(listen)}")
     if (parsed_listen.protocol == "udp") != (parsed_source.protocol == "udp"):
         raise IroshError(
             ErrorCode.INVALID_ADDRESS,
@@ -54,11 +54,6 @@ def parse_mapping(source: str, listen: str) -> Mapping:
             "datagrams (udp) and byte streams (tcp, unix) cannot be joined",
         )
     return Mapping(parsed_source, parsed_listen)
-
-
-def _with_host(listen: str) -> str:
-    """``2222`` and ``:2222`` mean the loopback address, as with ``ssh -L``."""
-    return f"127.0.0.1:{listen.lstrip(':')}" if listen.lstrip(":").isdecimal() else listen
 
 
 async def serve_open_request(node: Node, channel: Channel, request: dict[str, Any], *, udp_idle: float) -> None:

@@ -1,0 +1,103 @@
+"""``irosh proxy --listen``: a local port that is a peer's SSH server, for programs that cannot run a ProxyCommand."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.key_list import parse_key_list
+from irosh.faces.cli.blocks import Blocks
+from irosh.faces.cli.limits import raise_file_limit
+from irosh.faces.cli.network_flags import NetworkFlags
+from irosh.faces.cli.options import Settings
+from irosh.faces.cli.output import Output, style
+from irosh.faces.cli.running import control_client
+from irosh.faces.cli.signals import ended_as_interrupted
+
+MAX_FILE = 256 * 1024  # bytes of a file with keys
+
+
+def serve_port(
+    settings: Settings, request: dict[str, Any], network: NetworkFlags, keys_file: Path | None, *, allow_remote: bool
+) -> None:
+    """Serve the port of ``request`` until interrupted."""
+    request["login_keys"] = None if keys_file is None else _read_keys(keys_file)
+    if allow_remote and keys_file is None:
+        raise click.UsageError("--allow-remote takes --authorized-keys too: whoever reaches the port would be let in")
+    listen = str(request["listen"])
+    if not allow_remote and not _is_local(listen):
+        raise click.UsageError(f"{listen} can be reached from elsewhere: that takes --allow-remote")
+    output = settings.output
+    if not _is_local(listen):
+        text = f"irosh: warning: others may reach {listen}; the keys in {keys_file} are all that keeps them out"
+        output.event("warning", {"listen": listen}, text)
+    raise_file_limit()
+    with ended_as_interrupted(), control_client(settings, output) as client:
+        client.request("proxy.listen", request)
+        blocks = Blocks(output, network.files(), stdin=True, stdout=True)
+        with suppress(KeyboardInterrupt):
+            for message in client.messages(lambda: blocks.wait(client)):
+                if not blocks.handle(message):
+                    _show(output, message)
+
+
+def _is_local(listen: str) -> bool:
+    """Whether the address is a Unix socket's or plainly one of loopback; the node looks at what was bound."""
+    from irosh.core.addresses import parse_ip
+    from irosh.core.socket_spec import parse_listen, with_loopback
+
+    if listen.startswith(("/", "unix:")):
+        return True
+    spec = parse_listen(listen if "://" in listen else f"tcp://{with_loopback(listen)}")
+    address = parse_ip(spec.host)
+    return spec.host == "localhost" if address is None else address.ip.is_loopback
+
+
+def _read_keys(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise IroshError(ErrorCode.USAGE, f"cannot read {path}: {error.strerror}") from None
+    if len(content) > MAX_FILE:
+        raise IroshError(ErrorCode.USAGE, f"{path} is larger than {MAX_FILE} bytes")
+    try:
+        digests = parse_key_list(content.decode(errors="replace"))
+    except IroshError as error:
+        raise IroshError(error.code, f"{path}: {error.message}", error.hint) from None
+    if not digests:
+        raise IroshError(ErrorCode.USAGE, f"{path} holds no key", "put public keys there, one a line")
+    return [digest.hex() for digest in digests]
+
+
+def _show(output: Output, message: dict[str, Any]) -> None:
+    fields = {key: value for key, value in message.items() if key != "event"}
+    text: str | None
+    match message.get("event"):
+        case "connected":
+            text = f"irosh: connected to {fields['peer']} ({fields['path']})"
+        case "listening":
+            text = f"  {style(fields['listen'], 'green')}  →  its SSH server"
+        case "ready":
+            text = "irosh: ready; Ctrl-C ends it"
+        case "refused":
+            text = f"irosh: {fields['client']}: {_error_text(fields)}"
+        case "lost":
+            text = f"irosh: connection lost: {_error_text(fields)}; dialling again"
+        case "resumed":
+            text = f"irosh: connected again after {fields['gap']:.0f} s; open connections went on"
+        case "retry":
+            text = f"irosh: not yet: {_error_text(fields)}"
+        case "restored":
+            text = "irosh: connected again"
+        case _:
+            text = None
+    output.event(str(message.get("event")), fields, text)
+
+
+def _error_text(fields: dict[str, Any]) -> str:
+    return str(IroshError.from_dict(fields["error"]))
