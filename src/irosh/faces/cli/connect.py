@@ -91,12 +91,19 @@ def connect(
         request |= terminal.request() if terminal is not None else {"terminal": "dumb"}
     else:
         terminal = None
+    foreground = None
+    if terminal is not None and escape is not None:
+        from irosh.faces.cli.foreground import Foreground
+
+        foreground = Foreground.begin()
     try:
         with ended_as_interrupted(), control_client(settings, settings.output) as client:
             client.request("connect", request)
             blocks = Blocks(settings.output, network.files(), stdin=True, stdout=False)
-            escapes = SessionEscapes(settings, escape if "terminal" in request else None, terminal)
-            end = carry_session(client, settings.output, terminal, blocks, escapes)
+            character = escape if "terminal" in request else None
+            with SessionEscapes(settings, character, terminal, user=user, foreground=foreground) as escapes:
+                end = carry_session(client, settings.output, terminal, blocks, escapes)
+                escapes.finish()
     except Abandoned as left:
         settings.output.event("closed", {}, f"irosh: {left}")
         return EXIT_LOST

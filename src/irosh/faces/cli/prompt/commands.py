@@ -50,8 +50,10 @@ COMMANDS: dict[str, PromptCommand] = {
         "-KD[bind:]port", "cancel a dynamic forward", "prompt.forwards:cancel", "prompt.forwards:complete_cancel"
     ),
     "put": PromptCommand(
-        "put [-r] [-a] LOCAL... [REMOTE]", "copy files there; -a goes on with what is left of an earlier try",
-        "prompt.files:put", "prompt.files:complete_put",
+        "put [-r] [-a] LOCAL... [REMOTE]",
+        "copy files there; -a goes on with what is left of an earlier try",
+        "prompt.files:put",
+        "prompt.files:complete_put",
     ),
     "get": PromptCommand(
         "get [-r] [-a] REMOTE... [LOCAL]", "copy files here", "prompt.files:get", "prompt.files:complete_get"
@@ -80,7 +82,8 @@ def run_command(context: PromptContext, line: PromptLine) -> None:
 def complete(context: PromptContext, line: PromptLine, before: str) -> Iterable[Candidate]:
     """What the line up to the cursor, ``before``, may go on with."""
     if len(before.lstrip()) == len(line.command) and line.command != "?":
-        return [Candidate(name + _space(name), len(line.command), name) for name in COMMANDS if name.startswith(line.command)]
+        begun = [name for name in COMMANDS if name.startswith(line.command)]
+        return [Candidate(name + _space(name), len(line.command), name) for name in begun]
     command = COMMANDS.get(line.command)
     if command is None or not command.complete:
         return ()

@@ -1,4 +1,4 @@
-"""The prompt of ``~C`` on the terminal: reads lines and runs commands in a thread, while another carries the session."""
+"""The prompt of ``~C``: reads lines and runs commands in a thread, while another carries the session."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from irosh.core.errors import IroshError
@@ -68,11 +69,11 @@ class Console:
         """Ctrl-C while a command runs: do not wait for it any longer."""
         self._interrupted.set()
 
-    def make_room(self, show: Callable[[], bytes]) -> None:
-        """Have ``show`` write to the screen, the prompt being out of the way; it returns the last byte it wrote."""
+    def make_room(self, show: Callable[[], bool]) -> None:
+        """Have ``show`` write to the screen, the prompt being out of the way; it tells whether that was whole lines."""
 
         def show_lines() -> None:
-            if show() not in (b"", b"\n"):
+            if not show():
                 self._print("")
 
         self._above(show_lines)
@@ -90,6 +91,13 @@ class Console:
         self._untold.clear()
         return lines
 
+    def close(self) -> None:
+        """At the end of the session."""
+        self._ended.close()
+        self._end.close()
+        if self._screen is not None:
+            self._screen.close()
+
     # -- in the thread of the prompt
 
     def _run(self, typed: bytes) -> None:
@@ -97,8 +105,8 @@ class Console:
             editor = self._opened()
             editor.feed(typed)
             self._print("")
-            for text in self.untold():
-                self._print(text)
+            for told in self.untold():
+                self._print(told)
             while (text := editor.read()) is not None:
                 line = parse_prompt_line(text)
                 if not line.command:
@@ -114,7 +122,7 @@ class Console:
         from irosh.faces.cli.prompt.editor import LineEditor
 
         if self._screen is None:
-            self._screen = open(os.ttyname(self._terminal.descriptor), "w")  # noqa: SIM115 - for all of the session
+            self._screen = Path(os.ttyname(self._terminal.descriptor)).open("w")  # noqa: SIM115 - until `close`
         if self._editor is None:
             self._editor = LineEditor(
                 self._terminal, self._screen, self._complete, above=self._progress, beside=self._beside

@@ -94,7 +94,7 @@ def _local_matches(context: PromptContext, source: str) -> list[str]:
     path = local_path(context, source)
     if os.path.lexists(path):
         return [str(path)]
-    found = sorted(glob.glob(str(path))) if glob.has_magic(source) else []
+    found = sorted(glob.glob(str(path))) if glob.has_magic(source) else []  # noqa: PTH207 - of any folder
     if not found:
         raise IroshError(ErrorCode.USAGE, f"{quoted(source)}: no such file here", f"lpwd: {context.directory}")
     return found

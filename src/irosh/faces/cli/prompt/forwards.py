@@ -26,9 +26,7 @@ class SessionForwards:
     ``tell`` gets lines about what happens to them. Its methods may be called by any thread.
     """
 
-    def __init__(
-        self, settings: Settings, peer_id: str, given: Forwarding | None, tell: Callable[[str], None]
-    ) -> None:
+    def __init__(self, settings: Settings, peer_id: str, given: Forwarding | None, tell: Callable[[str], None]) -> None:
         self._settings = settings
         self._peer_id = peer_id
         self._tell = tell
@@ -130,7 +128,8 @@ def forward_lines(states: list[ForwardState]) -> list[str]:
         shown = state.connections[:left]
         left -= len(shown)
         lines += [
-            "    " + escape(f"{each.peer} → {each.target}", _LONGEST)
+            "    "
+            + escape(f"{each.peer} → {each.target}", _LONGEST)
             + f"  {size(each.sent)} out, {size(each.received)} in"
             for each in shown
         ]

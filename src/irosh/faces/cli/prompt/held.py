@@ -29,13 +29,32 @@ class HeldOutput:
         """Whether it is time to show what there is."""
         return self._size > MAX_HELD
 
-    def write_out(self) -> bytes:
-        """Write all that there is; returns its last byte, if any."""
-        last = b""
+    def write_lines(self) -> bool:
+        """Write all whole lines, or what there is without one; whether the cursor is at the beginning of a line."""
         with self._lock:
-            while self._parts:
-                descriptor, data = self._parts.popleft()
-                self._size -= len(data)
-                self._write(descriptor, data)
-                last = data[-1:] or last
-        return last
+            rest: deque[tuple[int, bytes]] = deque()
+            while self._parts and b"\n" not in self._parts[-1][1]:
+                rest.appendleft(self._parts.pop())
+            if not self._parts:
+                self._parts = rest
+                self._write_out()
+                return False
+            descriptor, data = self._parts.pop()
+            whole, newline, begun = data.rpartition(b"\n")
+            self._parts.append((descriptor, whole + newline))
+            self._write_out()
+            if begun:
+                rest.appendleft((descriptor, begun))
+            self._parts = rest
+            self._size = sum(len(kept) for _, kept in rest)
+            return True
+
+    def write_out(self) -> None:
+        """Write all that there is."""
+        with self._lock:
+            self._write_out()
+
+    def _write_out(self) -> None:
+        while self._parts:
+            self._write(*self._parts.popleft())
+        self._size = 0

@@ -45,7 +45,7 @@ def lcd(context: PromptContext, line: PromptLine) -> None:
         raise IroshError(ErrorCode.USAGE, "lcd takes one path", "put spaces in quotes")
     path = local_path(context, words[0] if words else "~")
     try:
-        os.listdir(path)
+        next(path.iterdir(), None)  # whether it is a folder that may be listed
         context.directory = path.resolve()
     except OSError as error:
         raise _failed(path, error) from None
@@ -74,9 +74,7 @@ def local_candidates(context: PromptContext, text: str, *, folders_only: bool) -
     folder, _, _ = word.text.rpartition("/")
     root = "/" if word.text.startswith("/") and not folder else folder
     try:
-        found = [
-            entry.name + ("/" if entry.is_dir() else "") for entry in os.scandir(local_path(context, root))
-        ]
+        found = [entry.name + ("/" if entry.is_dir() else "") for entry in os.scandir(local_path(context, root))]
     except (OSError, ValueError):
         return ()
     return path_candidates(text, [name for name in found if name.endswith("/") or not folders_only])

@@ -20,9 +20,10 @@ def show(context: PromptContext, line: PromptLine) -> None:
     """Print it."""
     if line.rest:
         raise IroshError(ErrorCode.USAGE, "status takes nothing")
-    context.say("\n".join([*connection_lines(context), *_section("forwards", forward_lines(context.forwards.states()))]))
-    if lines := context.transfers.lines():
-        context.say("\n".join(_section("transfers", lines)))
+    lines = connection_lines(context)
+    lines += _section("forwards", forward_lines(context.forwards.states()))
+    lines += _section("transfers", context.transfers.lines())
+    context.say("\n".join(lines))
 
 
 def connection_lines(context: PromptContext) -> list[str]:
