@@ -25,6 +25,8 @@ from irosh.rendezvous.modes import Modes, Starter
 from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.services.shell.service import ShellService
 from irosh.services.telemetry.service import TelemetryService
+from irosh.services.tunnel.listening import ListenService
+from irosh.services.tunnel.remote_forward import ForwardedService
 from irosh.services.tunnel.service import TunnelService
 from irosh.transport.wheel import EndpointSettings
 
@@ -59,6 +61,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         trust = stack.enter_context(TrustStore(state.database_path))
         modes, fallback = _modes(identity, options.network.applied_to(config.network_options()))
         shell = ShellService(identity)
+        tunnel = TunnelService(udp_idle=config.tunnel.udp_idle)
         try:
             node = Node(
                 state=state,
@@ -66,7 +69,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 config=config,
                 trust=trust,
                 modes=modes,
-                services=[shell, TunnelService(udp_idle=config.tunnel.udp_idle), TelemetryService()],
+                services=[shell, tunnel, ListenService(), ForwardedService(tunnel.promises), TelemetryService()],
                 hosting=options.hosting,
             )
             node.add_operations(node_operations(node))
@@ -82,6 +85,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 yield node
         finally:
             await shell.aclose()
+            await tunnel.aclose()
             await modes.close()
             await fallback.close()
 

@@ -51,7 +51,7 @@ def test_a_line_that_does_not_end_is_written_too() -> None:
     written: Parts = []
     held = HeldOutput(lambda descriptor, data: written.append((descriptor, data)))
     held.add(1, b"x" * (MAX_HELD + 1))
-    assert held.full
+    assert held.is_full()
     assert not held.write_lines()
-    assert not held.full
+    assert not held.is_full()
     assert written == [(1, b"x" * (MAX_HELD + 1))]

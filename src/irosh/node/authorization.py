@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from irosh.core.addresses import parse_ip
 from irosh.core.capability import Capability, SocketKind, SocketSpec
@@ -24,12 +26,14 @@ from irosh.core.policy import (
     permitted_addresses,
 )
 from irosh.core.trust import TrustStore
+from irosh.core.wording import escape
 from irosh.node.audit import Auditor
 
 log = logging.getLogger(__name__)
 
 RESOLVE_DEADLINE = 10.0
 MAX_RESOLVING = 8
+TOKEN_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,19 @@ class Reach:
         return f"{self.kind}:{self.spec}"
 
 
-Immediate = Use | AsUser | Files
+@dataclass(frozen=True)
+class BringBack:
+    """Bring a connection that this node asked the peer to wait for: ``token`` is what it gave out when it asked."""
+
+    token: bytes = field(repr=False)
+    listen: str
+    """Where the peer says that it took the connection."""
+
+    def __str__(self) -> str:
+        return f"forwarded:{escape(self.listen, 200)}"
+
+
+Immediate = Use | AsUser | Files | BringBack
 """Actions that need no name resolved."""
 Action = Immediate | Reach
 
@@ -99,6 +115,7 @@ class Authorizer:
         self._auditor = auditor
         # Name look-ups run in threads that all peers share.
         self._resolving = asyncio.Semaphore(MAX_RESOLVING)
+        self._promised: dict[str, set[bytes]] = {}
 
     async def authorize(self, peer_id: str, action: Action) -> Grant:
         """Grant ``action`` to the peer, or raise ``IroshError`` (denied; target-unreachable for unknown names)."""
@@ -111,9 +128,29 @@ class Authorizer:
                 where = await _where(action.spec)
             return _decide_reach(self._capabilities(peer_id), action, where)
 
+    @contextmanager
+    def promise(self, peer_id: str) -> Iterator[bytes]:
+        """A fresh token, with which the peer may :class:`BringBack` connections while the context lasts.
+
+        It is no capability: the peer may do nothing else by it, and no other peer anything.
+        """
+        token = secrets.token_bytes(TOKEN_SIZE)
+        tokens = self._promised.setdefault(peer_id, set())
+        tokens.add(token)
+        try:
+            yield token
+        finally:
+            tokens.discard(token)
+            if not tokens and self._promised.get(peer_id) is tokens:
+                del self._promised[peer_id]
+
     def authorize_now(self, peer_id: str, action: Immediate) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         with self._audited(peer_id, action):
+            if isinstance(action, BringBack):
+                if not any(hmac.compare_digest(action.token, token) for token in self._promised.get(peer_id, ())):
+                    raise IroshError(ErrorCode.DENIED, "nobody here waits for such a connection")
+                return Grant(action)
             capabilities = self._capabilities(peer_id)
             if isinstance(action, Files):
                 if trees := file_trees(capabilities):

@@ -8,15 +8,14 @@ import os
 import select
 import signal
 import socket
-import sys
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.blocks import POLL, Blocks
-from irosh.faces.cli.link_notices import LinkNotices
-from irosh.faces.cli.output import Output, style
+from irosh.faces.cli.link_notices import LinkNotices, tell_connected
+from irosh.faces.cli.output import Output
 from irosh.faces.cli.prompt.held import HeldOutput
 from irosh.faces.cli.session_escapes import SessionEscapes
 from irosh.faces.cli.terminal import LocalTerminal
@@ -72,11 +71,7 @@ def _until_connected(
             if "ok" in message:
                 checked(message)
             elif message.get("event") == "connected":
-                name = style(str(message["peer"]), "bold", sys.stderr)
-                text = (
-                    f"irosh: {name} is pinned; from now on: irosh connect {message['peer']}" if message["new"] else None
-                )
-                output.event("connected", {key: value for key, value in message.items() if key != "event"}, text)
+                tell_connected(output, message)
                 return message, frames[position + 1 :], typed
             else:
                 blocks.handle(message)
@@ -155,7 +150,7 @@ class _Carrier:
                 ended = console.begin(context, typed)
                 try:
                     while self._end is None and ended not in self._step(ended):
-                        if held.full:
+                        if held.is_full():
                             console.make_room(held.write_lines)
                 finally:
                     behind = console.leave()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -10,12 +11,15 @@ import click
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.blocks import Blocks
 from irosh.faces.cli.carrier import SessionEnd, carry_session
-from irosh.faces.cli.escape_flags import escape_flags
+from irosh.faces.cli.escape_flags import EscapeFlags, escape_flags
+from irosh.faces.cli.forward_flags import ForwardFlags, forward_flags
+from irosh.faces.cli.forwarded_session import forwarded_session, without_session
 from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
-from irosh.faces.cli.running import Abandoned, control_client
-from irosh.faces.cli.session_escapes import SessionEscapes
+from irosh.faces.cli.running import Abandoned
+from irosh.faces.cli.session_escapes import SessionEscapes, begin_foreground
 from irosh.faces.cli.signals import ended_as_interrupted
+from irosh.faces.cli.ssh_options import SSHOptions, environment, ssh_options
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.terminal import LocalTerminal
 
@@ -53,8 +57,10 @@ class ConnectCommand(MeetingCommand):
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND...]")
 @click.option("-t", "force_tty", is_flag=True, help="Use a terminal, also for a command.")
 @click.option("-T", "no_tty", is_flag=True, help="Use no terminal, also for a shell.")
-@escape_flags
 @click.option("--name", metavar="NAME", help="Petname to remember the peer by (default: its host name).")
+@ssh_options
+@escape_flags
+@forward_flags
 @network_flags(hosting=False)
 @common_options
 def connect(
@@ -63,9 +69,11 @@ def connect(
     command: tuple[str, ...],
     force_tty: bool,
     no_tty: bool,
-    escape: int | None,
+    escapes: EscapeFlags,
     name: str | None,
     network: NetworkFlags,
+    forwards: ForwardFlags,
+    ssh: SSHOptions,
 ) -> int:
     """Open a shell on a peer, or run COMMAND there.
 
@@ -77,33 +85,41 @@ def connect(
     When the network is lost, the session waits for it, for ten minutes unless the configuration says otherwise.
     """
     user, target = _split_user(target)
-    terminal = LocalTerminal.find()
-    wants_terminal = (force_tty or not command) and not no_tty and not settings.json
-    request: dict[str, Any] = {
+    reach: dict[str, Any] = {
         **network.request(),
         "target": read_target(target, network.modes),
         "name": name,
-        "user": user,
-        "command": " ".join(command) if command else None,
-        "env": {key: value for key, value in os.environ.items() if key.startswith(_SENT_ENVIRONMENT)},
+        "connect_timeout": float(ssh.value("ConnectTimeout") or 0) or None,
     }
-    if wants_terminal and (terminal is not None or force_tty):
-        request |= terminal.request() if terminal is not None else {"terminal": "dumb"}
+    sent = {key: value for key, value in os.environ.items() if key.startswith(_SENT_ENVIRONMENT)}
+    session: dict[str, Any] = {
+        "user": user or ssh.value("User"),
+        "command": " ".join(command) if command else None,
+        "env": sent | environment(ssh, dict(os.environ)),
+    }
+    tty = "force" if force_tty else "no" if no_tty else ssh.value("RequestTTY") or "auto"
+    terminal = LocalTerminal.find()
+    if (tty in ("force", "yes") or (tty == "auto" and not command)) and not settings.json and not forwards.no_command:
+        if terminal is not None:
+            session |= terminal.request()
+        elif tty == "force":
+            session["terminal"] = "dumb"
     else:
         terminal = None
-    foreground = None
-    if terminal is not None and escape is not None:
-        from irosh.faces.cli.foreground import Foreground
-
-        foreground = Foreground.begin()
+    escapes = escapes if "terminal" in session else replace(escapes, character=None)
     try:
-        with ended_as_interrupted(), control_client(settings, settings.output) as client:
-            client.request("connect", request)
-            blocks = Blocks(settings.output, network.files(), stdin=True, stdout=False)
-            character = escape if "terminal" in request else None
-            with SessionEscapes(settings, character, terminal, user=user, foreground=foreground) as escapes:
-                end = carry_session(client, settings.output, terminal, blocks, escapes)
-                escapes.finish()
+        forwards.check(command)
+        if (status := without_session(settings, reach, forwards, network)) is not None:
+            return status
+        foreground = begin_foreground(escapes, terminal) if not forwards.background else None
+        blocks = Blocks(settings.output, network.files(), stdin=True, stdout=False)
+        with ended_as_interrupted(), forwarded_session(settings, reach, forwards, blocks) as begun:
+            begun.client.request("connect", {**reach, **begun.fields, **session})
+            with SessionEscapes(
+                settings, escapes, terminal, user=session["user"], foreground=foreground, forwarding=begun.forwarding
+            ) as keys:
+                end = carry_session(begun.client, settings.output, terminal, blocks, keys)
+                keys.finish()
     except Abandoned as left:
         settings.output.event("closed", {}, f"irosh: {left}")
         return EXIT_LOST

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from irosh.core.escapes import Escape, EscapeFilter, help_lines, shown_escape
+from irosh.faces.cli.escape_flags import EscapeFlags
 from irosh.faces.cli.options import Settings
 from irosh.faces.cli.running import Abandoned
 from irosh.faces.cli.table import printable
@@ -15,6 +16,7 @@ from irosh.faces.cli.terminal import LocalTerminal
 
 if TYPE_CHECKING:
     from irosh.faces.cli.foreground import Foreground
+    from irosh.faces.cli.forwarding import Forwarding
     from irosh.faces.cli.prompt.beside import Beside
     from irosh.faces.cli.prompt.console import Console
     from irosh.faces.cli.prompt.context import PromptContext
@@ -40,23 +42,26 @@ class Session(Protocol):
 
 
 class SessionEscapes:
-    """Looks for escapes in what is typed, and acts on them. ``character`` None: there are none."""
+    """Looks for escapes in what is typed, and acts on them. ``forwarding``: the forwards of the command line."""
 
     def __init__(
         self,
         settings: Settings,
-        character: int | None,
+        flags: EscapeFlags,
         terminal: LocalTerminal | None,
         *,
         user: str | None = None,
         foreground: Foreground | None = None,
+        forwarding: Forwarding | None = None,
     ) -> None:
-        self.character = character
-        self._filter = EscapeFilter(character)
+        self.character = flags.character
+        self._command_line = flags.command_line
+        self._filter = EscapeFilter(flags.character)
         self._settings = settings
         self._terminal = terminal
         self._user = user
         self._foreground = foreground
+        self._forwarding = forwarding
         self._verbosity = settings.verbosity
         self._session: Session | None = None
         self._peer = self._peer_id = ""
@@ -139,6 +144,8 @@ class SessionEscapes:
         reasons: dict[Escape, str] = {}
         if self._foreground is None:
             reasons[Escape.BACKGROUND] = "this command has no terminal to leave"
+        if not self._command_line:
+            reasons[Escape.COMMAND_LINE] = "EnableEscapeCommandline=no"
         if not self._node_is_here:
             elsewhere = f"process {self._node} has the connection, and a log of its own"
             reasons |= {Escape.QUIETER: elsewhere, Escape.LOUDER: elsewhere}
@@ -196,7 +203,7 @@ class SessionEscapes:
         if self._beside is None:
             from irosh.faces.cli.prompt.beside import Beside
 
-            self._beside = Beside(self._settings, self._peer, self._peer_id, self._user)
+            self._beside = Beside(self._settings, self._peer, self._peer_id, self._user, self._forwarding)
         return self._beside
 
     def _help(self, escape: Escape) -> None:
@@ -208,6 +215,15 @@ class SessionEscapes:
     def _say(self, escape: Escape, text: str = "") -> None:
         assert self.character is not None
         _write(f"{shown_escape(self.character, escape)} {text}".rstrip())
+
+
+def begin_foreground(flags: EscapeFlags, terminal: LocalTerminal | None) -> Foreground | None:
+    """Fork, so that ``~&`` can leave the terminal; to be called before there is any thread."""
+    if terminal is None or flags.character is None:
+        return None
+    from irosh.faces.cli.foreground import Foreground
+
+    return Foreground.begin()
 
 
 def _write(line: str) -> None:

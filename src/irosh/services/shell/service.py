@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 LOGIN_DEADLINE = 30.0
 # Any of these lets a peer speak SSH to the host; each channel is then checked by itself.
-_ENTRY = Use(("shell", "exec", "files", "forward"))
+_ENTRY = Use(("shell", "exec", "files", "forward", "listen"))
 
 
 class ShellService:

@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 
 from irosh.core.errors import IroshError
+from irosh.faces.cli.forwarding import Forwarding
 from irosh.faces.cli.options import Settings
 from irosh.faces.cli.prompt.console import Console
 from irosh.faces.cli.prompt.context import PromptContext
@@ -17,10 +18,10 @@ from irosh.faces.cli.terminal import LocalTerminal
 class Beside:
     """Made when an escape first needs it; kept until the session ends."""
 
-    def __init__(self, settings: Settings, peer: str, peer_id: str, user: str | None) -> None:
+    def __init__(self, settings: Settings, peer: str, peer_id: str, user: str | None, given: Forwarding | None) -> None:
         self._settings = settings
         self._console: Console | None = None
-        self.forwards = SessionForwards(settings, peer_id, None, self._say)
+        self.forwards = SessionForwards(settings, peer_id, given, self._say)
         self.transfers = Transfers(settings, peer_id, self._say)
         self.context = PromptContext(
             settings, peer, peer_id, user, say=self._say, forwards=self.forwards, transfers=self.transfers

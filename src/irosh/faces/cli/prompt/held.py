@@ -24,8 +24,7 @@ class HeldOutput:
             self._parts.append((descriptor, data))
             self._size += len(data)
 
-    @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether it is time to show what there is."""
         return self._size > MAX_HELD
 
