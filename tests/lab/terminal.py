@@ -71,12 +71,12 @@ class Terminal:
 
     def type(self, text: str) -> None:
         """Type ``text`` as it is, and Enter."""
-        self._tmux("send-keys", "-l", text)
+        self._tmux("send-keys", "-l", "--", text)
         self.press("Enter")
 
     def press(self, *keys: str) -> None:
         """Press keys by tmux's names, such as ``C-c`` or ``Escape``."""
-        self._tmux("send-keys", *keys)
+        self._tmux("send-keys", "--", *keys)
 
     def paste(self, text: str) -> None:
         """Type ``text`` all at once, as it is."""

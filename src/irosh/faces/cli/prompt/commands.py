@@ -1,7 +1,7 @@
 """The commands of the prompt: one table, from which running, completion and ``help`` go. A new one is one line here.
 
-Each names a function ``run(context, line)`` and maybe one ``complete(context, text)``, as ``module:attribute`` below
-``irosh.faces.cli``, imported when used.
+Each names a function ``run(context, line)`` and maybe one ``complete(context, line, text)``, as ``module:attribute``
+below ``irosh.faces.cli``, imported when used.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ COMMANDS: dict[str, PromptCommand] = {
     "help": PromptCommand("help [COMMAND]", "this list", "prompt.commands:show_help", "prompt.commands:complete_help"),
 }
 
-Complete = Callable[[PromptContext, str], Iterable[Candidate]]
+Complete = Callable[[PromptContext, PromptLine, str], Iterable[Candidate]]
+"""What the text behind a command may go on with, up to the cursor."""
 
 
 def run_command(context: PromptContext, line: PromptLine) -> None:
@@ -81,14 +82,14 @@ def run_command(context: PromptContext, line: PromptLine) -> None:
 
 def complete(context: PromptContext, line: PromptLine, before: str) -> Iterable[Candidate]:
     """What the line up to the cursor, ``before``, may go on with."""
-    if len(before.lstrip()) == len(line.command) and line.command != "?":
+    command = COMMANDS.get(line.command)
+    if before.lstrip() == line.command and (command is None or not line.command.startswith("-")):
         begun = [name for name in COMMANDS if name.startswith(line.command)]
         return [Candidate(name + _space(name), len(line.command), name) for name in begun]
-    command = COMMANDS.get(line.command)
     if command is None or not command.complete:
         return ()
     function: Complete = _imported(command.complete)
-    return function(context, before[line.column :])
+    return function(context, line, before[line.column :])
 
 
 def show_help(context: PromptContext, line: PromptLine) -> None:
@@ -103,7 +104,7 @@ def show_help(context: PromptContext, line: PromptLine) -> None:
         context.say("Ctrl-C, Ctrl-D or an empty line goes back to the session.")
 
 
-def complete_help(_context: PromptContext, text: str) -> Iterable[Candidate]:
+def complete_help(_context: PromptContext, _line: PromptLine, text: str) -> Iterable[Candidate]:
     """Names of commands."""
     return [Candidate(name, len(text), name) for name in COMMANDS if name.startswith(text)]
 

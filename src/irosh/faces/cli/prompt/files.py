@@ -45,7 +45,7 @@ def cancel(context: PromptContext, line: PromptLine) -> None:
     context.transfers.cancel(int(line.rest))
 
 
-def complete_put(context: PromptContext, text: str) -> Iterable[Candidate]:
+def complete_put(context: PromptContext, _line: PromptLine, text: str) -> Iterable[Candidate]:
     """Options and local paths, and from the second path on those of the peer too."""
     if options := _option_candidates(text):
         return options
@@ -53,7 +53,7 @@ def complete_put(context: PromptContext, text: str) -> Iterable[Candidate]:
     return [*local, *_remote(context, text)] if _position(text) and not local else local
 
 
-def complete_get(context: PromptContext, text: str) -> Iterable[Candidate]:
+def complete_get(context: PromptContext, _line: PromptLine, text: str) -> Iterable[Candidate]:
     """Options and paths of the peer, and from the second path on those here too."""
     if options := _option_candidates(text):
         return options
@@ -61,7 +61,7 @@ def complete_get(context: PromptContext, text: str) -> Iterable[Candidate]:
     return local_candidates(context, text, folders_only=True) if _position(text) and not remote else remote
 
 
-def complete_cancel(context: PromptContext, text: str) -> Iterable[Candidate]:
+def complete_cancel(context: PromptContext, _line: PromptLine, text: str) -> Iterable[Candidate]:
     """Numbers of transfers."""
     numbers = [str(each.number) for each in context.transfers.running()]
     return [Candidate(number, len(text), number) for number in numbers if number.startswith(text)]

@@ -102,9 +102,10 @@ def cancel(context: PromptContext, line: PromptLine) -> None:
     context.say("Canceled forwarding.")
 
 
-def complete_cancel(context: PromptContext, text: str) -> Iterable[Candidate]:
-    """The forwards there are."""
-    specs = [state.spec for state in context.forwards.states() if not state.cancelled]
+def complete_cancel(context: PromptContext, line: PromptLine, text: str) -> Iterable[Candidate]:
+    """The forwards there are of that kind."""
+    states = [state for state in context.forwards.states() if not state.cancelled and state.kind == line.command[-1]]
+    specs = [state.spec for state in states]
     return [Candidate(spec, len(text), spec) for spec in specs if spec.startswith(text) and spec.isprintable()]
 
 

@@ -58,12 +58,12 @@ def lpwd(context: PromptContext, line: PromptLine) -> None:
     context.say(escape(str(context.directory), 4096))
 
 
-def complete_path(context: PromptContext, text: str) -> Iterable[Candidate]:
+def complete_path(context: PromptContext, _line: PromptLine, text: str) -> Iterable[Candidate]:
     """Local paths for the word that ``text`` ends with."""
     return local_candidates(context, text, folders_only=False)
 
 
-def complete_folder(context: PromptContext, text: str) -> Iterable[Candidate]:
+def complete_folder(context: PromptContext, _line: PromptLine, text: str) -> Iterable[Candidate]:
     """Local folders likewise."""
     return local_candidates(context, text, folders_only=True)
 
