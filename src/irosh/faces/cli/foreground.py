@@ -11,7 +11,7 @@ import signal
 
 _PASSED = {signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGCONT}
 _RELEASE = signal.SIGUSR1
-_KERNEL = 0x80  # SI_KERNEL: from the terminal, which tells the whole process group
+_KERNEL = 0x80  # SI_KERNEL: from the terminal, which mostly tells the whole process group
 
 
 class Foreground:
@@ -64,8 +64,13 @@ def _wait(child: int, watched: set[signal.Signals]) -> int:
         elif info.si_signo == _RELEASE:
             if info.si_pid == child:
                 return 0
-        elif info.si_code != _KERNEL:
+        elif info.si_code != _KERNEL or _hung_up(info.si_signo):
             os.kill(child, info.si_signo)
+
+
+def _hung_up(number: int) -> bool:
+    """Whether the terminal has gone, which only the leader of its session is told."""
+    return number == signal.SIGHUP and os.getsid(0) == os.getpid()
 
 
 def _look_at(child: int) -> int | None:

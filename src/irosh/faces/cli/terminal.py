@@ -92,7 +92,8 @@ class LocalTerminal:
     def _leave(self) -> None:
         if self._before is not None:
             self._raw = False
-            termios.tcsetattr(self.descriptor, termios.TCSADRAIN, self._before)
+            with contextlib.suppress(termios.error):  # it has gone
+                termios.tcsetattr(self.descriptor, termios.TCSADRAIN, self._before)
 
 
 def line_end(descriptor: int) -> str:

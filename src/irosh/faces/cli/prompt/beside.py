@@ -11,6 +11,7 @@ from irosh.faces.cli.options import Settings
 from irosh.faces.cli.prompt.console import Console
 from irosh.faces.cli.prompt.context import PromptContext
 from irosh.faces.cli.prompt.forwards import SessionForwards, forward_lines
+from irosh.faces.cli.prompt.load import HostLoad
 from irosh.faces.cli.prompt.transfers import Transfers
 from irosh.faces.cli.terminal import LocalTerminal
 
@@ -21,6 +22,7 @@ class Beside:
     def __init__(self, settings: Settings, peer: str, peer_id: str, user: str | None, given: Forwarding | None) -> None:
         self._settings = settings
         self._console: Console | None = None
+        self._load = HostLoad(settings, peer_id)
         self.forwards = SessionForwards(settings, peer_id, given, self._say)
         self.transfers = Transfers(settings, peer_id, self._say)
         self.context = PromptContext(
@@ -76,9 +78,6 @@ class Beside:
     def _say(self, text: str) -> None:
         if self._console is not None:
             self._console.say(text)
-
-    def _load(self) -> str:
-        return ""
 
 
 def _print(*lines: str) -> None:

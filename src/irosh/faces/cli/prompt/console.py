@@ -14,20 +14,22 @@ from irosh.core.errors import IroshError
 from irosh.core.prompt_line import PromptLine, parse_prompt_line
 from irosh.faces.cli.prompt.commands import Candidate, complete, run_command
 from irosh.faces.cli.prompt.context import PromptContext
+from irosh.faces.cli.prompt.load import HostLoad
 from irosh.faces.cli.terminal import LocalTerminal
 
 if TYPE_CHECKING:
     from irosh.faces.cli.prompt.editor import LineEditor
 
+MIN_TYPED = 32  # columns that are left for typing beside how busy the host is
 MAX_LINES = 200  # kept until somebody looks
 
 
 class Console:
     """One for each session: it keeps the history, and what there is to tell, from one ``~C`` to the next."""
 
-    def __init__(self, terminal: LocalTerminal, beside: Callable[[], str]) -> None:
+    def __init__(self, terminal: LocalTerminal, load: HostLoad) -> None:
         self._terminal = terminal
-        self._beside = beside
+        self._load = load
         self._context: PromptContext | None = None
         self._editor: LineEditor | None = None
         self._screen: TextIO | None = None
@@ -102,6 +104,7 @@ class Console:
 
     def _run(self, typed: bytes) -> None:
         try:
+            self._load.begin()
             editor = self._opened()
             editor.feed(typed)
             self._print("")
@@ -116,6 +119,7 @@ class Console:
         except BaseException as error:  # noqa: BLE001 - raised again by `leave`
             self._error = error
         finally:
+            self._load.end()
             self._end.send(b".")
 
     def _opened(self) -> LineEditor:
@@ -125,7 +129,7 @@ class Console:
             self._screen = Path(os.ttyname(self._terminal.descriptor)).open("w")  # noqa: SIM115 - until `close`
         if self._editor is None:
             self._editor = LineEditor(
-                self._terminal, self._screen, self._complete, above=self._progress, beside=self._beside
+                self._terminal, self._screen, self._complete, above=self._progress, beside=self._busy
             )
         self._editor.again()
         if self._leaving:
@@ -161,6 +165,10 @@ class Console:
     def _progress(self) -> list[str]:
         assert self._context is not None
         return self._context.transfers.lines()
+
+    def _busy(self) -> str:
+        columns = self._terminal.size()[0]
+        return self._load.text(columns - MIN_TYPED)
 
     def _above(self, show: Callable[[], None]) -> None:
         if self._editor is not None:
