@@ -14,7 +14,7 @@ import asyncssh
 from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec
-from irosh.node.accounts import Account, find_account, is_own_account
+from irosh.node.accounts import Account, accepted_environment, find_account, is_own_account
 from irosh.node.authorization import Action, AsUser, Grant, Immediate, Reach, Use
 from irosh.services.shell.descriptors import read_descriptor, write_descriptor
 from irosh.services.shell.processes import SessionProcess, Terminal, start_process, start_program
@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 
 MAX_SESSIONS = 256  # of one SSH connection
 MAX_INPUT = 256 * 1024  # bytes of a session's input that may wait for its process
-# Environment variables that a peer may set, as in Debian's sshd_config(5).
-_ACCEPTED = ("LANG", "LC_", "COLORTERM", "TZ")
 _CANNOT_START = 127
 
 
@@ -278,12 +276,7 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         process.close_stdin()
 
     def _environment(self) -> dict[str, str]:
-        asked = self._chan.get_environment()
-        accepted = {
-            name: value
-            for name, value in asked.items()
-            if name.startswith(_ACCEPTED) and "\0" not in value and len(value) < 1024
-        }
+        accepted = accepted_environment(self._chan.get_environment())
         return {**accepted, **self._context.environment}
 
 
