@@ -24,6 +24,8 @@ from irosh.rendezvous.iroh_default import IrohDefault
 from irosh.rendezvous.modes import Modes, Starter
 from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.services.factor.service import FactorService
+from irosh.services.files.subsystems import FileSubsystems
+from irosh.services.files.transfer.service import FilesService
 from irosh.services.shell.persistent.service import SessionService
 from irosh.services.shell.service import ShellService
 from irosh.services.telemetry.service import TelemetryService
@@ -62,7 +64,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         identity = load_or_create_identity(state.identity_path)
         trust = stack.enter_context(TrustStore(state.database_path))
         modes, fallback = _modes(identity, options.network.applied_to(config.network_options()))
-        shell = ShellService(identity)
+        shell = ShellService(identity, FileSubsystems())
         tunnel = TunnelService(udp_idle=config.tunnel.udp_idle)
         sessions = SessionService()
         try:
@@ -78,6 +80,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                     tunnel,
                     ListenService(),
                     ForwardedService(tunnel.promises),
+                    FilesService(),
                     TelemetryService(),
                     FactorService(identity.id),
                 ],
