@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,8 +32,10 @@ def status_bar_option(function: F) -> F:
     )(function)
 
 
-def with_status_bar(settings: Settings, terminal: LocalTerminal) -> LocalTerminal:
-    """The same terminal with a status bar."""
+def with_status_bar(settings: Settings, terminal: LocalTerminal | None) -> LocalTerminal | None:
+    """The same terminal with a status bar, where the session is shown on it."""
+    if terminal is None or not os.isatty(1):
+        return terminal
     return TerminalWithBar(terminal.descriptor, settings)
 
 

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 LOGIN_DEADLINE = 30.0
 # Any of these lets a peer speak SSH to the host; each channel is then checked by itself.
-_ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward")
+_ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward", "listen")
 
 
 class ShellService:
