@@ -23,6 +23,7 @@ from irosh.rendezvous.interfaces import Exchange, Hosting, Rendezvous
 from irosh.rendezvous.iroh_default import IrohDefault
 from irosh.rendezvous.modes import Modes, Starter
 from irosh.rendezvous.relay_fallback import RelayFallback
+from irosh.services.factor.service import FactorService
 from irosh.services.shell.persistent.service import SessionService
 from irosh.services.shell.service import ShellService
 from irosh.services.telemetry.service import TelemetryService
@@ -68,7 +69,13 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 config=config,
                 trust=trust,
                 modes=modes,
-                services=[shell, sessions, TunnelService(udp_idle=config.tunnel.udp_idle), TelemetryService()],
+                services=[
+                    shell,
+                    sessions,
+                    TunnelService(udp_idle=config.tunnel.udp_idle),
+                    TelemetryService(),
+                    FactorService(identity.id),
+                ],
                 hosting=options.hosting,
             )
             node.add_operations(node_operations(node))

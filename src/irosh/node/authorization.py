@@ -26,6 +26,7 @@ from irosh.core.policy import (
 )
 from irosh.core.trust import TrustStore
 from irosh.node.audit import Auditor
+from irosh.node.verification import FactorGate, Verification
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,16 @@ MAX_RESOLVING = 8
 @dataclass(frozen=True)
 class Use:
     """One of the plain capabilities; with several names any one of them is enough."""
+
+    names: tuple[PlainCapability, ...]
+
+    def __str__(self) -> str:
+        return "|".join(self.names)
+
+
+@dataclass(frozen=True)
+class Enter:
+    """Begin what asks for second factors itself, such as SSH's authentication: any one of these is enough."""
 
     names: tuple[PlainCapability, ...]
 
@@ -84,7 +95,7 @@ class Join:
         return f"join:{self.session}"
 
 
-Immediate = Use | AsUser | Files | Join
+Immediate = Use | Enter | AsUser | Files | Join
 """Actions that need no name resolved."""
 Action = Immediate | Reach
 
@@ -103,28 +114,39 @@ class Grant:
 
 
 class Authorizer:
-    """Decides by the trust store, looked up anew for every action, so that a change holds at once."""
+    """Decides by the trust store, looked up anew for every action, so that a change holds at once.
 
-    def __init__(self, trust: TrustStore, auditor: Auditor) -> None:
+    ``verification``: what the session has given besides its identity. Without it a peer of which second factors are
+    required may do nothing.
+    """
+
+    def __init__(self, trust: TrustStore, auditor: Auditor, gate: FactorGate) -> None:
         self._trust = trust
         self._auditor = auditor
+        self.gate = gate
         # Name look-ups run in threads that all peers share.
         self._resolving = asyncio.Semaphore(MAX_RESOLVING)
 
-    async def authorize(self, peer_id: str, action: Action) -> Grant:
-        """Grant ``action`` to the peer, or raise ``IroshError`` (denied; target-unreachable for unknown names)."""
+    async def authorize(self, peer_id: str, action: Action, verification: Verification | None = None) -> Grant:
+        """Grant ``action`` to the peer, or raise ``IroshError``.
+
+        Its codes: denied; factor-required; target-unreachable for unknown names.
+        """
         if not isinstance(action, Reach):
-            return self.authorize_now(peer_id, action)
+            return self.authorize_now(peer_id, action, verification)
         with self._audited(peer_id, action):
+            self.gate.check(peer_id, verification)
             if not may_permit(self._capabilities(peer_id), action.kind, action.spec):
                 raise _denied(action)  # a peer without any such capability cannot make this host look up names
             async with self._resolving:
                 where = await _where(action.spec)
             return _decide_reach(self._capabilities(peer_id), action, where)
 
-    def authorize_now(self, peer_id: str, action: Immediate) -> Grant:
+    def authorize_now(self, peer_id: str, action: Immediate, verification: Verification | None = None) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         with self._audited(peer_id, action):
+            if not isinstance(action, Enter):
+                self.gate.check(peer_id, verification)
             if isinstance(action, Files):
                 if trees := file_trees(self._capabilities(peer_id)):
                     return Grant(action, trees=trees)
@@ -136,7 +158,7 @@ class Authorizer:
     def permits(self, peer_id: str, action: Immediate) -> bool:
         """Whether :meth:`authorize_now` would grant it. Nothing is used, so the audit does not say so."""
         capabilities = self._capabilities(peer_id)
-        if isinstance(action, Use):
+        if isinstance(action, Use | Enter):
             return any(permits(capabilities, name) for name in action.names)
         if isinstance(action, Join):
             return permits_joining(capabilities, action.session)
@@ -156,7 +178,7 @@ class Authorizer:
             self._auditor.record("use", peer_id, "refused", f"{action}: {error.message}")
             raise
         if not (
-            isinstance(action, Use) and len(action.names) > 1
+            isinstance(action, Enter) or (isinstance(action, Use) and len(action.names) > 1)
         ):  # a way in, not a use: what is used is checked again
             self._auditor.record("use", peer_id, "used", str(action))
 
@@ -176,7 +198,9 @@ def _denied(action: Action) -> IroshError:
         return IroshError(
             ErrorCode.DENIED, "this peer may join no session here", "ask for a ticket: irosh share prints one"
         )
-    wanted = action.names[0] if isinstance(action, Use) else "files" if isinstance(action, Files) else str(action)
+    wanted = (
+        action.names[0] if isinstance(action, Use | Enter) else "files" if isinstance(action, Files) else str(action)
+    )
     return IroshError(
         ErrorCode.DENIED,
         f"this peer may not use {wanted}",

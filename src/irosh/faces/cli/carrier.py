@@ -68,6 +68,8 @@ def _until_connected(
             message = parse_message(payload)
             if "ok" in message:
                 checked(message)
+            elif client.asked(message):
+                pass
             elif message.get("event") == "connected":
                 name = style(str(message["peer"]), "bold", sys.stderr)
                 text = (

@@ -19,6 +19,7 @@ COMMANDS = {
     "connect": ("connect", "connect", "Open a shell on a peer, or run a command there."),
     "tunnel": ("tunnel", "tunnel", "Bring a TCP, UDP or Unix socket of a peer to this machine."),
     "proxy": ("proxy", "proxy", "Carry SSH for other programs (ssh -o ProxyCommand='irosh proxy %h')."),
+    "verify": ("verify", "verify", "Give a host the second factors it asks for."),
     "share": ("share", "share", "Share a terminal of this machine with guests; prints a ticket."),
     "join": ("join", "join", "Take part in a session that somebody shares."),
     "session": ("session", "session", "Sessions that stay: list, attach, kill; who is there, who may type."),

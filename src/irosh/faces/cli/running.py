@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.state import StateDirectory
+from irosh.faces.cli.factor_prompt import FactorPrompt
 from irosh.faces.cli.options import Settings
 from irosh.faces.cli.output import Output
 from irosh.node.control_client import ControlClient, attach
@@ -32,6 +33,7 @@ def control_client(settings: Settings, output: Output, *, hosting: bool = False)
     state = StateDirectory(settings.state_path)
     with ExitStack() as stack:
         client = _attach_or_start(state, settings, output, stack, hosting=hosting)
+        client.answers = FactorPrompt(output).answer
         yield client
         client.close()
 
