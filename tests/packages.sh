@@ -13,7 +13,9 @@ tc         iproute2         everything in network namespaces
 turnserver coturn           meeting by STUN and TURN
 iperf3     iperf3           throughput of tunnels
 tmux       tmux             interactive shells
-curl       curl             HTTP through tunnels
+curl       curl             HTTP through tunnels and SOCKS
+chromium   chromium         a browser through SOCKS
+nc         netcat-openbsd   nc through SOCKS
 redis-server redis-server   Redis through tunnels
 redis-cli  redis-tools      Redis through tunnels
 dig        dnsutils         DNS through tunnels

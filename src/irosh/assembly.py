@@ -25,9 +25,12 @@ from irosh.rendezvous.modes import Modes, Starter
 from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.services.factor.service import FactorService
 from irosh.services.files.subsystems import FileSubsystems
+from irosh.services.files.transfer.service import FilesService
 from irosh.services.shell.persistent.service import SessionService
 from irosh.services.shell.service import ShellService
 from irosh.services.telemetry.service import TelemetryService
+from irosh.services.tunnel.listening import ListenService
+from irosh.services.tunnel.remote_forward import ForwardedService
 from irosh.services.tunnel.service import TunnelService
 from irosh.transport.wheel import EndpointSettings
 
@@ -62,6 +65,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         trust = stack.enter_context(TrustStore(state.database_path))
         modes, fallback = _modes(identity, options.network.applied_to(config.network_options()))
         shell = ShellService(identity, FileSubsystems())
+        tunnel = TunnelService(udp_idle=config.tunnel.udp_idle)
         sessions = SessionService()
         try:
             node = Node(
@@ -73,7 +77,10 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 services=[
                     shell,
                     sessions,
-                    TunnelService(udp_idle=config.tunnel.udp_idle),
+                    tunnel,
+                    ListenService(),
+                    ForwardedService(tunnel.promises),
+                    FilesService(),
                     TelemetryService(),
                     FactorService(identity.id),
                 ],
@@ -93,6 +100,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         finally:
             await sessions.aclose()
             await shell.aclose()
+            await tunnel.aclose()
             await modes.close()
             await fallback.close()
 

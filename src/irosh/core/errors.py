@@ -36,6 +36,8 @@ class ErrorCode(StrEnum):
     PORT_TAKEN = "port-taken"
     PROGRAM_MISSING = "program-missing"
     MOUNT_FAILED = "mount-failed"
+    FILE = "file-error"
+    TRANSFER_INCOMPLETE = "transfer-incomplete"
     # reaching the peer
     UNREACHABLE = "unreachable"
     IDENTITY_MISMATCH = "identity-mismatch"

@@ -8,7 +8,6 @@ import os
 import select
 import signal
 import socket
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType
@@ -16,8 +15,8 @@ from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.blocks import POLL, Blocks
-from irosh.faces.cli.link_notices import LinkNotices
-from irosh.faces.cli.output import Output, style
+from irosh.faces.cli.link_notices import LinkNotices, tell_connected
+from irosh.faces.cli.output import Output
 from irosh.faces.cli.session_escapes import SessionEscapes
 from irosh.faces.cli.terminal import LocalTerminal
 from irosh.node.control_client import ControlClient, checked
@@ -71,11 +70,7 @@ def _until_connected(
             elif client.asked(message):
                 pass
             elif message.get("event") == "connected":
-                name = style(str(message["peer"]), "bold", sys.stderr)
-                text = (
-                    f"irosh: {name} is pinned; from now on: irosh connect {message['peer']}" if message["new"] else None
-                )
-                output.event("connected", {key: value for key, value in message.items() if key != "event"}, text)
+                tell_connected(output, message)
                 return message, frames[position + 1 :], typed
             else:
                 blocks.handle(message)

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 LOGIN_DEADLINE = 30.0
 MAX_PROGRAMS = 64  # of one peer: each takes some 10 MB
 # Any of these lets a peer speak SSH to the host; each channel is then checked by itself.
-_ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward")
+_ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward", "listen")
 
 
 class ShellService:
