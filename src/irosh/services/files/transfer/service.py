@@ -100,9 +100,17 @@ async def _start(
         (account.uid, account.gid, list(account.groups)) if account.switch else None,
         [] if EVERYTHING in trees else [(tree.path, tree.read_only) for tree in trees],
     )
-    # The account may not be able to read where the program is: it is loaded first, then becomes the account.
+    # The account may not be able to read where the program is: it is loaded first, then becomes the account. Nothing
+    # is loaded from the account's own packages (-s), which would run with the host's rights.
     environment = {**account.environment(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-P", "-m", "irosh.services.files.transfer.worker", msgspec.json.encode(setup).decode()]
+    command = [
+        sys.executable,
+        "-P",
+        "-s",
+        "-m",
+        "irosh.services.files.transfer.worker",
+        msgspec.json.encode(setup).decode(),
+    ]
     try:
         return await asyncio.create_subprocess_exec(
             *command,
