@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,7 +126,12 @@ def opened(settings: Settings, peer_id: str, options: TransferOptions, *, writin
                 _connected(output, message)
 
         client.switch("files.transfer", request, told, lambda: blocks.wait(client))
-        yield client.socket
+        try:
+            yield client.socket
+        finally:
+            # A thread that still reads would keep it open.
+            with suppress(OSError):
+                client.socket.shutdown(socket.SHUT_RDWR)
 
 
 def _connected(output: Output, message: dict[str, Any]) -> None:
