@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -20,6 +21,7 @@ from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
 from irosh.node.node import Node
 from irosh.node.operations import path_summary
+from irosh.node.peer_connection import PeerConnection
 from irosh.node.services import IncomingStream
 from irosh.services.files.transfer.messages import FilesRequest, Setup, TransferRequest
 from irosh.transport.interfaces import SpliceCounters
@@ -35,6 +37,9 @@ class FilesService:
 
     name = "files"
     request_type = FilesRequest
+
+    def __init__(self) -> None:
+        self._transfers: dict[socket.socket, PeerConnection] = {}
 
     def required(self, request: Any) -> Sequence[Action]:
         assert isinstance(request, FilesRequest)
@@ -62,6 +67,8 @@ class FilesService:
             ours.close()
             raise
         try:
+            self._end_abandoned(incoming.connection)
+            self._transfers[ours] = incoming.connection
             try:
                 await incoming.accept()
             except BaseException:
@@ -69,7 +76,18 @@ class FilesService:
                 raise
             await incoming.stream.splice(ours, SpliceCounters())
         finally:
+            self._transfers.pop(ours, None)
             await to_the_end(_end(worker))
+
+    def _end_abandoned(self, connection: PeerConnection) -> None:
+        """End what the peer's node left behind when it was started anew: its session may seem alive for a while yet.
+
+        Meanwhile nobody could go on with the files it holds.
+        """
+        for sock, other in self._transfers.items():
+            if other.peer_id == connection.peer_id and other.instance != connection.instance and not other.dialed:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
 
     def operations(self, node: Node) -> dict[str, Operation]:
         async def transfer(channel: Channel, request: dict[str, Any]) -> None:
