@@ -25,13 +25,3 @@ class TransferRequest(TargetRequest, kw_only=True):
 
     user: str | None = None
     writing: bool = False
-
-
-class Setup(msgspec.Struct):
-    """What the node tells its worker. ``trees`` empty: everything; ``account``: user, group and groups to become."""
-
-    descriptor: int
-    writing: bool
-    home: str
-    account: tuple[int, int, list[int]] | None
-    trees: list[tuple[str, bool]]

@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import fcntl
 import os
-import secrets
 import stat
 import struct
 import time
@@ -79,7 +78,7 @@ def open_partial(folder: FolderHandle, name: bytes, size: int, mtime: int, *, mo
             return Partial(folder, name, hidden, descriptor)
         os.close(descriptor)
     # Another transfer is at it, or it is not ours: a name that nobody else has.
-    hidden = tag(name) + secrets.token_hex(8).encode()
+    hidden = tag(name) + os.urandom(8).hex().encode()
     descriptor = os.open(hidden, _OPEN | os.O_CREAT | os.O_EXCL, mode, dir_fd=folder.descriptor)
     _lock(descriptor)
     return Partial(folder, name, hidden, descriptor)

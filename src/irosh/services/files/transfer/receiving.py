@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import threading
 import time
@@ -203,7 +202,7 @@ class Receiver:
 
     def _link(self, payload: memoryview) -> None:
         link = decode(payload, Link)
-        hidden = PREFIX + secrets.token_hex(16).encode()
+        hidden = PREFIX + os.urandom(16).hex().encode()
         try:
             parent, name = self._locate(link.source, link.parts)
             _check_target(parent, name)

@@ -23,7 +23,8 @@ from irosh.node.node import Node
 from irosh.node.operations import path_summary
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.services import IncomingStream
-from irosh.services.files.transfer.messages import FilesRequest, Setup, TransferRequest
+from irosh.services.files.transfer.messages import FilesRequest, TransferRequest
+from irosh.services.files.transfer.setup import Setup
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import to_the_end
 
