@@ -184,9 +184,10 @@ def test_the_link_goes_down_and_up(tmp_path: Path, direction: str) -> None:
         with pair.client.start(direction, "-r", "--limit=8M", *words) as process:
             arriving(tmp_path / "there" / "source", 5 * MEBIBYTE)
             link.down()
-            time.sleep(6)
-            assert process.running
+            process.wait_event("lost")
+            time.sleep(2)
             link.up()
+            assert process.wait_event("resumed")["gap"] > 1
             assert process.wait_exit(timeout=90) == 0
         assert digest(tmp_path / "there" / "source" / "large") == expected
         assert contents(tmp_path / "there" / "source") == contents(tmp_path / "source")

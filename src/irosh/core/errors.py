@@ -34,6 +34,8 @@ class ErrorCode(StrEnum):
     NOT_RUNNING = "not-running"
     BIND_FAILED = "bind-failed"
     PORT_TAKEN = "port-taken"
+    PROGRAM_MISSING = "program-missing"
+    MOUNT_FAILED = "mount-failed"
     FILE = "file-error"
     TRANSFER_INCOMPLETE = "transfer-incomplete"
     # reaching the peer
@@ -47,6 +49,7 @@ class ErrorCode(StrEnum):
     STUN_UNREACHABLE = "stun-unreachable"
     STUN_INVALID = "stun-invalid"
     CONNECTION_LOST = "connection-lost"
+    CLOSED = "closed"
     SESSION_UNKNOWN = "session-unknown"
     TIMEOUT = "timeout"
     CLOCK_SKEW = "clock-skew"

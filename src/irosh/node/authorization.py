@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from irosh.core.addresses import parse_ip
 from irosh.core.capability import Capability, SocketKind, SocketSpec
@@ -19,11 +21,13 @@ from irosh.core.policy import (
     file_trees,
     may_permit,
     permits,
+    permits_joining,
     permits_unix,
     permits_user,
     permitted_addresses,
 )
 from irosh.core.trust import TrustStore
+from irosh.core.wording import escape
 from irosh.node.audit import Auditor
 from irosh.node.verification import FactorGate, Verification
 
@@ -31,6 +35,7 @@ log = logging.getLogger(__name__)
 
 RESOLVE_DEADLINE = 10.0
 MAX_RESOLVING = 8
+TOKEN_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,29 @@ class Reach:
         return f"{self.kind}:{self.spec}"
 
 
-Immediate = Use | Enter | AsUser | Files
+@dataclass(frozen=True)
+class BringBack:
+    """Bring a connection that this node asked the peer to wait for: ``token`` is what it gave out when it asked."""
+
+    token: bytes = field(repr=False)
+    listen: str
+    """Where the peer says that it took the connection."""
+
+    def __str__(self) -> str:
+        return f"forwarded:{escape(self.listen, 200)}"
+
+
+@dataclass(frozen=True)
+class Join:
+    """Take part in the shared session with the id ``session``."""
+
+    session: str
+
+    def __str__(self) -> str:
+        return f"join:{self.session}"
+
+
+Immediate = Use | Enter | AsUser | Files | Join | BringBack
 """Actions that need no name resolved."""
 Action = Immediate | Reach
 
@@ -101,6 +128,14 @@ class Grant:
     addresses: tuple[str, ...] = ()
     trees: tuple[FileTree, ...] = ()
 
+    def sockets(self) -> list[SocketSpec]:
+        """For :class:`Reach`: the sockets that may be used."""
+        assert isinstance(self.action, Reach)
+        spec = self.action.spec
+        if spec.protocol == "unix":
+            return [replace(spec, path=self.addresses[0])]
+        return [replace(spec, host=address) for address in self.addresses]
+
 
 class Authorizer:
     """Decides by the trust store, looked up anew for every action, so that a change holds at once.
@@ -115,6 +150,7 @@ class Authorizer:
         self.gate = gate
         # Name look-ups run in threads that all peers share.
         self._resolving = asyncio.Semaphore(MAX_RESOLVING)
+        self._promised: dict[str, set[bytes]] = {}
 
     async def authorize(self, peer_id: str, action: Action, verification: Verification | None = None) -> Grant:
         """Grant ``action`` to the peer, or raise ``IroshError``.
@@ -131,23 +167,48 @@ class Authorizer:
                 where = await _where(action.spec)
             return _decide_reach(self._capabilities(peer_id), action, where)
 
+    @contextmanager
+    def promise(self, peer_id: str) -> Iterator[bytes]:
+        """A fresh token, with which the peer may :class:`BringBack` connections while the context lasts.
+
+        It is no capability: the peer may do nothing else by it, and no other peer anything.
+        """
+        token = secrets.token_bytes(TOKEN_SIZE)
+        tokens = self._promised.setdefault(peer_id, set())
+        tokens.add(token)
+        try:
+            yield token
+        finally:
+            tokens.discard(token)
+            if not tokens and self._promised.get(peer_id) is tokens:
+                del self._promised[peer_id]
+
     def authorize_now(self, peer_id: str, action: Immediate, verification: Verification | None = None) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         with self._audited(peer_id, action):
-            if not isinstance(action, Enter):
+            if not isinstance(action, Enter | BringBack):  # that was promised by this node's user
                 self.gate.check(peer_id, verification)
-            capabilities = self._capabilities(peer_id)
             if isinstance(action, Files):
-                if trees := file_trees(capabilities):
+                if trees := file_trees(self._capabilities(peer_id)):
                     return Grant(action, trees=trees)
                 raise _denied(action)
-            if isinstance(action, Use | Enter):
-                permitted = any(permits(capabilities, name) for name in action.names)
-            else:
-                permitted = permits_user(capabilities, action.name)
-            if not permitted:
+            if not self.permits(peer_id, action):
                 raise _denied(action)
             return Grant(action)
+
+    def permits(self, peer_id: str, action: Immediate) -> bool:
+        """Whether :meth:`authorize_now` would grant it. Nothing is used, so the audit does not say so."""
+        capabilities = self._capabilities(peer_id)
+        if isinstance(action, BringBack):
+            promised = self._promised.get(peer_id, ())
+            return any(hmac.compare_digest(action.token, token) for token in promised)
+        if isinstance(action, Use | Enter):
+            return any(permits(capabilities, name) for name in action.names)
+        if isinstance(action, Join):
+            return permits_joining(capabilities, action.session)
+        if isinstance(action, Files):
+            return bool(file_trees(capabilities))
+        return permits_user(capabilities, action.name)
 
     def _capabilities(self, peer_id: str) -> Sequence[Capability]:
         peer = self._trust.active(peer_id)
@@ -177,11 +238,15 @@ def _decide_reach(capabilities: Sequence[Capability], action: Reach, where: Sequ
 
 
 def _denied(action: Action) -> IroshError:
-    wanted = str(action)
-    if isinstance(action, Use | Enter):
-        wanted = action.names[0]
-    elif isinstance(action, Files):
-        wanted = "files"
+    if action == Use(("join",)) or isinstance(action, Join):
+        return IroshError(
+            ErrorCode.DENIED, "this peer may join no session here", "ask for a ticket: irosh share prints one"
+        )
+    if isinstance(action, BringBack):
+        return IroshError(ErrorCode.DENIED, "nobody here waits for such a connection")
+    wanted = (
+        action.names[0] if isinstance(action, Use | Enter) else "files" if isinstance(action, Files) else str(action)
+    )
     return IroshError(
         ErrorCode.DENIED,
         f"this peer may not use {wanted}",

@@ -24,6 +24,7 @@ from irosh.node.verification import Verification
 from irosh.services.shell.messages import ConnectRequest, ShellRequest
 from irosh.services.shell.port import serve_port_request
 from irosh.services.shell.ssh_library import load_ssh_library
+from irosh.services.shell.subsystems import Subsystems
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import task_group
 
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 LOGIN_DEADLINE = 30.0
 # Any of these lets a peer speak SSH to the host; each channel is then checked by itself.
-_ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward")
+_ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward", "listen")
 
 
 class ShellService:
@@ -43,8 +44,9 @@ class ShellService:
     name = "shell"
     request_type = ShellRequest
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, subsystems: Subsystems) -> None:
         self._identity = identity
+        self._subsystems = subsystems
         self._clients: SSHClients | None = None
 
     def required(self, request: Any) -> Sequence[Action]:
@@ -55,7 +57,7 @@ class ShellService:
         await load_ssh_library()
         import asyncssh
 
-        from irosh.services.shell.client import CIPHERS
+        from irosh.services.shell.client import CIPHERS, OLD_CIPHERS
         from irosh.services.shell.login_keys import required_key
         from irosh.services.shell.server import IroshSSHServer, SSHContext
         from irosh.transport.asyncio_transport import StreamTunnel
@@ -76,6 +78,7 @@ class ShellService:
                     group=group,
                     transport=lambda: tunnel.transport,
                     environment={"IROSH_PEER": incoming.petname, "IROSH_PEER_ID": peer_id},
+                    subsystems=self._subsystems,
                 )
                 try:
                     async with asyncio.timeout(LOGIN_DEADLINE):
@@ -87,7 +90,7 @@ class ShellService:
                             server_host_keys=[asyncssh.import_private_key(self._identity.openssh_private_key())],
                             encoding=None,
                             line_editor=False,
-                            encryption_algs=CIPHERS,
+                            encryption_algs=(*CIPHERS, *OLD_CIPHERS),
                             compression_algs=("none",),
                             agent_forwarding=False,
                             x11_forwarding=False,

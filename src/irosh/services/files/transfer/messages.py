@@ -25,3 +25,9 @@ class TransferRequest(TargetRequest, kw_only=True):
 
     user: str | None = None
     writing: bool = False
+
+
+class LinkRequest(msgspec.Struct):
+    """Operation ``files.link``: tell what happens to the session with ``peer``, an identity."""
+
+    peer: str

@@ -19,11 +19,12 @@ from irosh.node.accounts import DEFAULT_USER, Account, find_account, is_own_acco
 from irosh.node.authorization import Action, AsUser, Files
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
+from irosh.node.link_events import link_events
 from irosh.node.node import Node
 from irosh.node.operations import path_summary
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.services import IncomingStream
-from irosh.services.files.transfer.messages import FilesRequest, TransferRequest
+from irosh.services.files.transfer.messages import FilesRequest, LinkRequest, TransferRequest
 from irosh.services.files.transfer.setup import Setup
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import to_the_end
@@ -94,7 +95,10 @@ class FilesService:
         async def transfer(channel: Channel, request: dict[str, Any]) -> None:
             await _transfer(node, channel, request)
 
-        return {"files.transfer": transfer}
+        async def link(channel: Channel, request: dict[str, Any]) -> None:
+            await _watch_link(node, channel, request)
+
+        return {"files.transfer": transfer, "files.link": link}
 
 
 async def _transfer(node: Node, channel: Channel, request: dict[str, Any]) -> None:
@@ -107,6 +111,17 @@ async def _transfer(node: Node, channel: Channel, request: dict[str, Any]) -> No
     await channel.event("connected", **fields, **path_summary(reached.connection))
     await channel.answer()
     await opened.stream.splice(channel.socket, SpliceCounters())
+
+
+async def _watch_link(node: Node, channel: Channel, request: dict[str, Any]) -> None:
+    """Operation ``files.link``: what happens to the session with a peer, beside a control connection that is a stream.
+
+    Until the client leaves, or the session ends.
+    """
+    asked = parsed_request(request, LinkRequest)
+    for connection in node.links.connections(asked.peer)[:1]:
+        async with link_events(connection.session, channel):
+            await channel.while_connected(asyncio.Event().wait())
 
 
 async def _start(
