@@ -2,6 +2,7 @@
 
 ========================================  ===================================================================
 ``shell``, ``exec``, ``files``            an interactive shell; commands; the file service
+``agent``                                 have its ssh-agent used in its sessions on the host
 ``user:NAME``, ``user:*``                 ask a host that runs as root for this (any) Unix user
 ``forward:tcp://127.0.0.0/8:*``           connect from the host to these addresses and ports (or ``udp://``)
 ``forward:tcp://[fd00::/8]:8000-8100``    IPv6 in brackets, a range of ports
@@ -55,8 +56,8 @@ __all__ = [
 ]
 
 SocketKind = Literal["forward", "listen"]
-Kind = Literal["shell", "exec", "files", "user", "forward", "listen", "all"]
-KINDS: tuple[Kind, ...] = ("shell", "exec", "files", "user", "forward", "listen", "all")
+Kind = Literal["shell", "exec", "files", "agent", "user", "forward", "listen", "all"]
+KINDS: tuple[Kind, ...] = ("shell", "exec", "files", "agent", "user", "forward", "listen", "all")
 
 ANY_PORT = (0, 65_535)
 """What the port ``*`` stands for: also port 0, which asks a listener for any free port."""

@@ -37,7 +37,7 @@ from irosh.core.capability import Capability, SocketKind, is_user_name
 from irosh.core.socket_spec import LONGEST_PATH, SocketSpec
 
 
-def permits(capabilities: Iterable[Capability], name: Literal["shell", "exec", "files", "forward"]) -> bool:
+def permits(capabilities: Iterable[Capability], name: Literal["shell", "exec", "files", "forward", "agent"]) -> bool:
     """Whether ``name`` is granted; for ``forward``, whether anything is."""
     return any(rule.kind in (name, "all") for rule in capabilities)
 

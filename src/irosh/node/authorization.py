@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 RESOLVE_DEADLINE = 10.0
 MAX_RESOLVING = 8
 
-PlainCapability = Literal["shell", "exec", "files", "forward"]
+PlainCapability = Literal["shell", "exec", "files", "forward", "agent"]
 
 
 @dataclass(frozen=True)

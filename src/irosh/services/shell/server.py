@@ -16,6 +16,8 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec
 from irosh.node.authorization import Action, AsUser, Grant, Reach, Use
 from irosh.services.shell.accounts import Account, find_account, is_own_account
+from irosh.services.shell.agent_forwarding import SessionAgent, forward_agent, served_agent
+from irosh.services.shell.agent_socket import OpenAgent
 from irosh.services.shell.descriptors import read_descriptor, write_descriptor
 from irosh.services.shell.processes import SessionProcess, Terminal, start_process
 from irosh.transport.asyncio_transport import StreamTransport
@@ -77,10 +79,14 @@ class IroshSSHServer(asyncssh.SSHServer):
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         return self._account is not None and self._login_key is not None and self._login_key(key)
 
-    def session_requested(self) -> asyncssh.SSHServerSession[bytes] | bool:
+    def session_requested(self) -> Any:
         if self._account is None or self._context.sessions >= MAX_SESSIONS:
             return False
-        return ServerSession(self._context, self._account)
+        assert self._connection is not None
+        session = ServerSession(self._context, self._account)
+        chan = self._connection.create_server_channel(encoding=None)
+        forward_agent(self._connection, chan, session.agent_requested)
+        return chan, session
 
     async def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
         """``ssh -L`` and ``-W`` of a stock client, under the same capabilities as a tunnel."""
@@ -127,9 +133,16 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         self._writable = asyncio.Event()
         self._writable.set()
         self._task: asyncio.Task[None] | None = None
+        self._agent: SessionAgent | None = None
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         self._chan = chan
+
+    def agent_requested(self, open_agent: OpenAgent) -> bool:
+        """The client offers its agent: once for a session, under a capability of its own."""
+        if self._agent is None and self._allowed(Use(("agent",))):
+            self._agent = SessionAgent.make(self._account, open_agent)
+        return self._agent is not None
 
     def pty_requested(
         self, term_type: str, term_size: tuple[int, int, int, int], term_modes: Mapping[int, int]
@@ -192,10 +205,16 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         self._writable.set()
         if self._task is not None:
             self._task.cancel()
+        elif self._agent is not None:
+            self._agent.close()  # nothing was run with it
 
     # -- the life of the process
 
     async def _run(self) -> None:
+        async with served_agent(self._agent):
+            await self._run_process()
+
+    async def _run_process(self) -> None:
         try:
             try:
                 process = await start_process(self._account, self._command, self._terminal, self._environment())
@@ -258,7 +277,8 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
             for name, value in asked.items()
             if name.startswith(_ACCEPTED) and "\0" not in value and len(value) < 1024
         }
-        return {**accepted, **self._context.environment}
+        agent = {} if self._agent is None else {"SSH_AUTH_SOCK": self._agent.path}
+        return {**accepted, **self._context.environment, **agent}
 
 
 async def _end(process: SessionProcess, feeder: asyncio.Task[None]) -> None:
