@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from irosh.node.authorization import AsUser, Grant, Use
-from irosh.services.shell.accounts import DEFAULT_USER, find_account
+from irosh.node.accounts import DEFAULT_USER, find_account
+from irosh.node.authorization import Grant, Immediate
 from irosh.services.shell.server import ServerSession, SSHContext
 from tests.lab.processes import processes_with
 
@@ -73,7 +73,7 @@ async def _lose_channel_then_connection(steps: int, marker: str) -> None:
 
 def _context(group: asyncio.TaskGroup) -> SSHContext:
 
-    def allow(action: Use | AsUser) -> Grant:
+    def allow(action: Immediate) -> Grant:
         return Grant(action)
 
     async def authorize(action: Any) -> Grant:

@@ -34,12 +34,26 @@ from irosh.core.addresses import (
     parse_ip,
 )
 from irosh.core.capability import Capability, SocketKind, is_user_name
+from irosh.core.file_tree import EVERYTHING, FileTree
 from irosh.core.socket_spec import LONGEST_PATH, SocketSpec
 
 
-def permits(capabilities: Iterable[Capability], name: Literal["shell", "exec", "files", "forward", "agent"]) -> bool:
-    """Whether ``name`` is granted; for ``forward``, whether anything is."""
+def permits(
+    capabilities: Iterable[Capability],
+    name: Literal["shell", "exec", "files", "forward", "agent", "jump", "gateway"],
+) -> bool:
+    """Whether ``name`` is granted; for ``forward``, ``files`` and ``gateway``, whether anything is."""
     return any(rule.kind in (name, "all") for rule in capabilities)
+
+
+def file_trees(capabilities: Iterable[Capability]) -> tuple[FileTree, ...]:
+    """The trees the peer may use, none of them covered by another; just :data:`EVERYTHING` when all is granted.
+
+    As everywhere, rules add up: a tree granted for writing stays so where a rule for reading is about a part of it.
+    """
+    trees = [rule.tree or EVERYTHING for rule in capabilities if rule.kind in ("files", "all")]
+    distinct = dict.fromkeys(trees)
+    return tuple(tree for tree in distinct if not any(other != tree and other.covers(tree) for other in distinct))
 
 
 def permits_user(capabilities: Iterable[Capability], user: str) -> bool:
@@ -91,7 +105,7 @@ def permitted_addresses(
         if candidate is None:
             continue
         address = candidate
-        if kind == "forward":
+        if kind != "listen":
             address = replace(candidate, ip=loopback_for(candidate.ip))
         if _is_permitted(rules, address, name):
             permitted[str(address)] = None

@@ -20,6 +20,6 @@ class SessionSettings:
     replay_buffer: int = 16 * 1024 * 1024
     """Of one stream."""
     replay_total: int = 128 * 1024 * 1024
-    """Of all streams of one session."""
+    """Of all streams of all sessions with one peer."""
     paths: Paths = Paths.FASTEST
     """How sessions that this node opens use several networks, unless a command says."""

@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from irosh.core.addresses import parse_ip
-from irosh.core.capability import Capability, SocketKind, SocketSpec
+from irosh.core.capability import GATEWAY_SCHEME, Capability, SocketKind, SocketSpec
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.file_tree import FileTree
 from irosh.core.policy import (
+    file_trees,
     may_permit,
     permits,
     permits_unix,
     permits_user,
     permitted_addresses,
 )
+from irosh.core.socket_spec import bracketed
 from irosh.core.trust import TrustStore
 from irosh.node.audit import Auditor
 
@@ -29,7 +32,7 @@ log = logging.getLogger(__name__)
 RESOLVE_DEADLINE = 10.0
 MAX_RESOLVING = 8
 
-PlainCapability = Literal["shell", "exec", "files", "forward", "agent"]
+PlainCapability = Literal["shell", "exec", "files", "forward", "agent", "jump", "gateway"]
 
 
 @dataclass(frozen=True)
@@ -53,25 +56,44 @@ class AsUser:
 
 
 @dataclass(frozen=True)
+class Files:
+    """Use files on the host; :attr:`Grant.trees` says which. ``how`` is for the audit: sftp, scp, ..."""
+
+    how: str = ""
+
+    def __str__(self) -> str:
+        return f"files ({self.how})" if self.how else "files"
+
+
+@dataclass(frozen=True)
 class Reach:
-    """Connect to (``forward``) or bind (``listen``) a socket on the host."""
+    """Connect to (``forward``; ``gateway``: for SSH only) or bind (``listen``) a socket on the host."""
 
     kind: SocketKind
     spec: SocketSpec
 
     def __str__(self) -> str:
+        if self.kind == "gateway":
+            return f"gateway:{GATEWAY_SCHEME}://{bracketed(self.spec.host)}:{self.spec.port}"
         return f"{self.kind}:{self.spec}"
 
 
-Action = Use | AsUser | Reach
+Immediate = Use | AsUser | Files
+"""Actions that need no name resolved."""
+Action = Immediate | Reach
 
 
 @dataclass(frozen=True)
 class Grant:
-    """A granted action. ``addresses``: for :class:`Reach`, the only addresses that may be used; never resolve again."""
+    """A granted action.
+
+    ``addresses``: for :class:`Reach`, the only addresses that may be used; never resolve again.
+    ``trees``: for :class:`Files`, the only trees that may be used; never none.
+    """
 
     action: Action
     addresses: tuple[str, ...] = ()
+    trees: tuple[FileTree, ...] = ()
 
 
 class Authorizer:
@@ -94,10 +116,14 @@ class Authorizer:
                 where = await _where(action.spec)
             return _decide_reach(self._capabilities(peer_id), action, where)
 
-    def authorize_now(self, peer_id: str, action: Use | AsUser) -> Grant:
+    def authorize_now(self, peer_id: str, action: Immediate) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         with self._audited(peer_id, action):
             capabilities = self._capabilities(peer_id)
+            if isinstance(action, Files):
+                if trees := file_trees(capabilities):
+                    return Grant(action, trees=trees)
+                raise _denied(action)
             if isinstance(action, Use):
                 permitted = any(permits(capabilities, name) for name in action.names)
             else:
@@ -134,7 +160,7 @@ def _decide_reach(capabilities: Sequence[Capability], action: Reach, where: Sequ
 
 
 def _denied(action: Action) -> IroshError:
-    wanted = action.names[0] if isinstance(action, Use) else str(action)
+    wanted = action.names[0] if isinstance(action, Use) else "files" if isinstance(action, Files) else str(action)
     return IroshError(
         ErrorCode.DENIED,
         f"this peer may not use {wanted}",

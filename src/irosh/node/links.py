@@ -295,6 +295,8 @@ class Links:
         hello = greeted.hello
         carrier = Carrier(greeted.connection, greeted.control, settings)
         session = new_session(carrier, settings, dialed=False, uses=peer_uses(hello))
+        for other in self.connections(session.peer_id):
+            session.share_memory(other.session)
         session.established(credentials, resume_for=settings.resume_for, replay_buffer=hello.replay_buffer)
         return PeerConnection(self._doorway, session, dialed=False, instance=hello.instance)
 

@@ -10,7 +10,7 @@ import msgspec
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.wire import answer_of
-from irosh.node.authorization import Action, AsUser, Grant, Use
+from irosh.node.authorization import Action, Grant, Immediate
 from irosh.transport.framing import write_frame
 from irosh.transport.interfaces import Stream
 
@@ -38,7 +38,7 @@ class IncomingStream:
         """A further action inside this stream, decided where all are. ``IroshError`` (denied, …)."""
         return await self.connection.authorizer.authorize(self.connection.peer_id, action)
 
-    def authorize_now(self, action: Use | AsUser) -> Grant:
+    def authorize_now(self, action: Immediate) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         return self.connection.authorizer.authorize_now(self.connection.peer_id, action)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import asyncssh
 
-from irosh.services.shell.accounts import Account
+from irosh.node.accounts import Account
 from irosh.services.shell.agent_socket import AgentSocket, OpenAgent
 from irosh.services.shell.channel_stream import ChannelStream
 from irosh.transport.interfaces import Stream

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from irosh.services.shell.accounts import Account
+from irosh.node.accounts import Account
 from irosh.transport.interfaces import SpliceCounters, Stream, StreamReset
 from irosh.transport.socket_owner import owner_of
 from irosh.transport.tasks import task_group

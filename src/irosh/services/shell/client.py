@@ -12,10 +12,10 @@ import asyncssh
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity, openssh_public_key_of
+from irosh.node.accounts import DEFAULT_USER
 from irosh.node.control import Channel
 from irosh.node.control_wire import Kind, parse_message
 from irosh.node.peer_connection import PeerConnection
-from irosh.services.shell.accounts import DEFAULT_USER
 from irosh.services.shell.messages import ConnectRequest, ShellRequest
 from irosh.transport.asyncio_transport import StreamTunnel
 

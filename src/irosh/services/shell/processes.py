@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.services.shell.accounts import Account, tty_group
+from irosh.node.accounts import Account, tty_group
 from irosh.services.shell.terminal_modes import apply_modes
 
 PIPE_SIZE = 256 * 1024

@@ -14,8 +14,8 @@ import asyncssh
 from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec
-from irosh.node.authorization import Action, AsUser, Grant, Reach, Use
-from irosh.services.shell.accounts import Account, find_account, is_own_account
+from irosh.node.accounts import Account, find_account, is_own_account
+from irosh.node.authorization import Action, AsUser, Grant, Immediate, Reach, Use
 from irosh.services.shell.agent_forwarding import SessionAgent, forward_agent, served_agent
 from irosh.services.shell.agent_socket import OpenAgent
 from irosh.services.shell.descriptors import read_descriptor, write_descriptor
@@ -38,7 +38,7 @@ class SSHContext:
 
     petname: str
     authorize: Callable[[Action], Awaitable[Grant]]
-    authorize_now: Callable[[Use | AsUser], Grant]
+    authorize_now: Callable[[Immediate], Grant]
     group: asyncio.TaskGroup
     transport: Callable[[], StreamTransport | None]
     environment: Mapping[str, str]

@@ -103,6 +103,10 @@ class SessionLifetime(ABC):
         self._ended = SmallEvent()
         self._group: asyncio.TaskGroup | None = None
 
+    def share_memory(self, other: SessionLifetime) -> None:
+        """Keep no more than what ``other``, of the same peer, may keep, together with it. Before any stream is."""
+        self._budget = other._budget
+
     # -- what it carries
 
     @abstractmethod

@@ -61,6 +61,11 @@ class MultiSession(SessionLifetime):
         self._progress_timer: asyncio.TimerHandle | None = None
         self._repeat_timer: asyncio.TimerHandle | None = None
 
+    def share_memory(self, other: SessionLifetime) -> None:
+        super().share_memory(other)
+        if isinstance(other, MultiSession):
+            self._windows = other._windows
+
     # -- life
 
     def _start(self, group: asyncio.TaskGroup) -> None:
