@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.shells import shell
 from tests.lab.irosh_process import Irosh
 from tests.lab.pair import PEER, Pair
 from tests.lab.processes import processes_with, wait_until
 from tests.lab.requirements import find_program, requires, requires_netns
-from tests.lab.terminal import Terminal
 
 pytestmark = [pytest.mark.netns, requires_netns()]
 
 BULK = 100_000_000
-
-
-@contextmanager
-def shell(pair: Pair, directory: Path, *, columns: int = 90, rows: int = 30) -> Iterator[Terminal]:
-    """An interactive shell on the host, in a terminal of the client."""
-    command = (*pair.client.command, "connect", PEER)
-    with Terminal.open(pair.client.machine, directory, *command, columns=columns, rows=rows) as terminal:
-        terminal.type("PS1='prompt> '; stty echo; echo ready $((40 + 2))")
-        terminal.wait_for("ready 42")
-        yield terminal
 
 
 def test_a_ticket_is_enough_the_first_time_and_the_name_afterwards(routed_pair: Pair, tmp_path: Path) -> None:

@@ -9,12 +9,15 @@ import click
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.blocks import Blocks
+from irosh.faces.cli.carrier import SessionEnd, carry_session
+from irosh.faces.cli.escape_flags import escape_flags
 from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
-from irosh.faces.cli.running import control_client
+from irosh.faces.cli.running import Abandoned, control_client
+from irosh.faces.cli.session_escapes import SessionEscapes
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.target import read_target
-from irosh.faces.cli.terminal import LocalTerminal, SessionEnd, carry_session
+from irosh.faces.cli.terminal import LocalTerminal
 
 # As ssh_config(5) SendEnv on Debian, and what says how many colours there are.
 _SENT_ENVIRONMENT = ("LANG", "LC_", "COLORTERM")
@@ -50,6 +53,7 @@ class ConnectCommand(MeetingCommand):
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND...]")
 @click.option("-t", "force_tty", is_flag=True, help="Use a terminal, also for a command.")
 @click.option("-T", "no_tty", is_flag=True, help="Use no terminal, also for a shell.")
+@escape_flags
 @click.option("--name", metavar="NAME", help="Petname to remember the peer by (default: its host name).")
 @network_flags(hosting=False)
 @common_options
@@ -59,6 +63,7 @@ def connect(
     command: tuple[str, ...],
     force_tty: bool,
     no_tty: bool,
+    escape: int | None,
     name: str | None,
     network: NetworkFlags,
 ) -> int:
@@ -90,7 +95,11 @@ def connect(
         with ended_as_interrupted(), control_client(settings, settings.output) as client:
             client.request("connect", request)
             blocks = Blocks(settings.output, network.files(), stdin=True, stdout=False)
-            end = carry_session(client, settings.output, terminal, blocks)
+            escapes = SessionEscapes(settings, escape if "terminal" in request else None, terminal)
+            end = carry_session(client, settings.output, terminal, blocks, escapes)
+    except Abandoned as left:
+        settings.output.event("closed", {}, f"irosh: {left}")
+        return EXIT_LOST
     except IroshError as error:
         from irosh.faces.cli.output import report_error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,18 +54,9 @@ def common_options(function: F) -> F:
         settings.json = as_json or settings.json
         settings.verbosity = max(verbose, settings.verbosity)
         if settings.verbosity:
-            _log_to_stderr(settings.verbosity)
+            from irosh.faces.cli.verbosity import show_log
+
+            show_log(settings.verbosity)
         return function(settings, *args, **kwargs)
 
     return wrapped  # type: ignore[return-value]
-
-
-def _log_to_stderr(verbosity: int) -> None:
-    import logging
-
-    level = logging.INFO if verbosity == 1 else logging.DEBUG
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("irosh").setLevel(level)
-    if verbosity > 2:
-        logging.getLogger("asyncssh").setLevel(logging.INFO)
-    os.environ.setdefault("RUST_LOG", "warn")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.state import StateDirectory
@@ -12,7 +13,14 @@ from irosh.faces.cli.options import Settings
 from irosh.faces.cli.output import Output
 from irosh.node.control_client import ControlClient, attach
 
+if TYPE_CHECKING:
+    from irosh.faces.cli.background_node import BackgroundNode
+
 CHANGE_DEADLINE = 10.0  # seconds for a node of another process to start or end
+
+
+class Abandoned(Exception):
+    """The user leaves a session at once: a node of this process ends with it, whoever else uses it (``~.``)."""
 
 
 @contextmanager
@@ -41,8 +49,22 @@ def _attach_or_start(state: StateDirectory, settings: Settings, output: Output, 
                 raise
             time.sleep(0.05)
             continue
-        stack.callback(node.finish)
+        stack.enter_context(_FinishUnlessAbandoned(node))
         return stack.enter_context(ControlClient(state.control_socket_path))
+
+
+class _FinishUnlessAbandoned:
+    """Leaving it lets other commands finish, but not when the user has had enough."""
+
+    def __init__(self, node: BackgroundNode) -> None:
+        self._node = node
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not Abandoned:
+            self._node.finish()
 
 
 def running_node(settings: Settings) -> ControlClient:

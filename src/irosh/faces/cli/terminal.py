@@ -1,47 +1,24 @@
-"""This end of a session: standard streams and the terminal, joined to the node by the control socket. No event loop."""
+"""The terminal the user sits at: its size and modes, raw mode, and giving it back for a while."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
 import os
-import select
 import signal
-import socket
 import struct
-import sys
 import termios
 import tty
 from collections.abc import Iterator
-from dataclasses import dataclass
-from types import FrameType
 from typing import Any
-
-from irosh.core.errors import ErrorCode, IroshError
-from irosh.faces.cli.blocks import POLL, Blocks
-from irosh.faces.cli.link_notices import LinkNotices
-from irosh.faces.cli.output import Output, style
-from irosh.node.control_client import ControlClient, checked
-from irosh.node.control_wire import FrameParser, Kind, pack, pack_message, parse_message
-
-CHUNK = 64 * 1024
-_PASSED_SIGNALS = {signal.SIGINT: "INT", signal.SIGTERM: "TERM", signal.SIGHUP: "HUP", signal.SIGQUIT: "QUIT"}
-
-
-@dataclass(frozen=True)
-class SessionEnd:
-    """How a session ended: an exit ``status``, or the name of a ``signal``."""
-
-    status: int | None
-    signal: str | None
 
 
 class LocalTerminal:
-    """The terminal the user sits at."""
+    """A terminal, by the descriptor of its device."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
+        self._before: list[Any] | None = None  # the modes to give back, while it is raw
 
     @classmethod
     def find(cls) -> LocalTerminal | None:
@@ -73,209 +50,46 @@ class LocalTerminal:
     @contextlib.contextmanager
     def raw(self) -> Iterator[None]:
         """Raw mode: keys go to the remote side as typed. Restored whatever happens."""
-        before = termios.tcgetattr(self.descriptor)
+        self._before = termios.tcgetattr(self.descriptor)
         try:
-            tty.setraw(self.descriptor, termios.TCSANOW)
+            self._enter()
             yield
         finally:
-            termios.tcsetattr(self.descriptor, termios.TCSADRAIN, before)
+            self._leave()
+            self._before = None
 
-
-def carry_session(client: ControlClient, output: Output, terminal: LocalTerminal | None, blocks: Blocks) -> SessionEnd:
-    """Carry the requested session to its end. ``IroshError`` when it could not begin, or was lost."""
-    parser = FrameParser()
-    early, typed = _until_connected(client, parser, output, blocks)
-    with contextlib.ExitStack() as stack:
-        if terminal is not None:
-            stack.enter_context(terminal.raw())
-        return stack.enter_context(_Carrier(client, parser, output, terminal, blocks)).run(early, typed)
-
-
-def _until_connected(
-    client: ControlClient, parser: FrameParser, output: Output, blocks: Blocks
-) -> tuple[list[tuple[Kind, bytes]], bytes]:
-    """Wait for the event ``connected``; returns the frames that came with it, and what was typed ahead."""
-    typed = b""
-    while True:
-        typed += blocks.wait(client)
-        data = client.socket.recv(CHUNK)
-        if not data:
-            raise IroshError(ErrorCode.CONNECTION_LOST, "the node has stopped")
-        frames = parser.feed(data)
-        for position, (kind, payload) in enumerate(frames):
-            if kind is not Kind.MESSAGE:
-                continue
-            message = parse_message(payload)
-            if "ok" in message:
-                checked(message)
-            elif message.get("event") == "connected":
-                name = style(str(message["peer"]), "bold", sys.stderr)
-                text = (
-                    f"irosh: {name} is pinned; from now on: irosh connect {message['peer']}" if message["new"] else None
-                )
-                output.event("connected", {key: value for key, value in message.items() if key != "event"}, text)
-                return frames[position + 1 :], typed
-            else:
-                blocks.handle(message)
-
-
-class _Carrier:
-    """Moves bytes between the standard streams and the control socket; either may be slow, little is buffered."""
-
-    def __init__(
-        self,
-        client: ControlClient,
-        parser: FrameParser,
-        output: Output,
-        terminal: LocalTerminal | None,
-        blocks: Blocks,
-    ) -> None:
-        self._notices = LinkNotices(output, terminal is not None)
-        self._blocks = blocks
-        self._socket = client.socket
-        self._parser = parser
-        self._output = output
-        self._terminal = terminal
-        self._outgoing = bytearray()
-        self._reading_stdin = True
-        self._wake, self._wake_write = socket.socketpair()
-        self._signals: list[int] = []
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> _Carrier:
-        self._wake_write.setblocking(False)
-        watched = {signal.SIGWINCH, *_PASSED_SIGNALS}
-        for number in watched:
-            self._previous[number] = signal.signal(number, self._caught)
-        signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.set_wakeup_fd(-1)
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._wake.close()
-        self._wake_write.close()
-        self._socket.setblocking(True)
-
-    def run(self, frames: list[tuple[Kind, bytes]], typed: bytes) -> SessionEnd:
-        """Until the final answer; ``typed`` is the first input."""
-        self._socket.setblocking(False)
-        if typed:
-            self._outgoing += pack(Kind.STDIN, typed)
-        end = self._show(frames)
-        while end is None:
-            readable, writable, _ = self._select()
-            if self._wake in readable:
-                self._wake.recv(1024)
-                self._pass_signals()
-            if self._socket in readable:
-                end = self._receive()
-            if 0 in readable:
-                self._read_stdin()
-            if (block := self._blocks.from_file()) is not None:
-                self._outgoing += pack_message({"paste": block})
-            if self._outgoing and (self._socket in writable or not self._blocked()):
-                self._flush()
-        return end
-
-    def _select(self) -> tuple[list[Any], list[Any], list[Any]]:
-        reading: list[Any] = [self._socket, self._wake]
-        if self._reading_stdin and not self._blocked():
-            reading.append(0)
-        return select.select(
-            reading, [self._socket] if self._outgoing else [], [], POLL if self._blocks.polls else None
-        )
-
-    def _blocked(self) -> bool:
-        return len(self._outgoing) > CHUNK
-
-    def _read_stdin(self) -> None:
+    @contextlib.contextmanager
+    def cooked(self) -> Iterator[None]:
+        """Within raw mode: the modes that were before, for the length of the block."""
+        self._leave()
         try:
-            data = os.read(0, CHUNK)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data and self._blocks.wants_stdin:
-            block, data = self._blocks.typed(data.replace(b"\r", b"\n"))
-            if block is not None:
-                self._outgoing += pack_message({"paste": block})
-            if not data:
-                return
-        self._outgoing += pack(Kind.STDIN, data)
-        if not data:
-            self._reading_stdin = False
+            yield
+        finally:
+            self._enter()
 
-    def _flush(self) -> None:
-        try:
-            sent = self._socket.send(self._outgoing)
-        except BlockingIOError:
-            return
-        except OSError:
-            # What the node still said, such as why it ended, is read first.
-            self._outgoing.clear()
-            self._reading_stdin = False
-            return
-        del self._outgoing[:sent]
+    def suspend(self) -> None:
+        """Stop this process as Ctrl-Z does, with the terminal given back, until it is continued."""
+        with self.cooked():
+            os.kill(os.getpid(), signal.SIGTSTP)
 
-    def _receive(self) -> SessionEnd | None:
-        try:
-            data = self._socket.recv(256 * 1024)
-        except BlockingIOError:
-            return None
-        except OSError:
-            data = b""
-        if not data:
-            raise IroshError(ErrorCode.CONNECTION_LOST, "the node has stopped")
-        return self._show(self._parser.feed(data))
+    def continued(self) -> None:
+        """After a stop that came from elsewhere, when a shell may have changed the modes: raw again."""
+        with contextlib.suppress(OSError):
+            if os.tcgetpgrp(self.descriptor) == os.getpgrp():
+                self._enter()
 
-    def _show(self, frames: list[tuple[Kind, bytes]]) -> SessionEnd | None:
-        for kind, payload in frames:
-            if kind is Kind.MESSAGE:
-                message = parse_message(payload)
-                if "ok" in message:
-                    self._notices.clear()
-                    answer = checked(message)
-                    return SessionEnd(answer.get("exit_status"), answer.get("exit_signal"))
-                if not self._blocks.handle(message):
-                    self._notices.show(message)
-            elif self._output.as_json:
-                self._output.event(kind.name.lower(), _as_text(payload))
-            else:
-                _write_all(1 if kind is Kind.STDOUT else 2, payload)
-        return None
+    def _enter(self) -> None:
+        if self._before is not None:
+            tty.setraw(self.descriptor, termios.TCSANOW)
 
-    def _caught(self, number: int, _frame: FrameType | None) -> None:
-        self._signals.append(number)
-
-    def _pass_signals(self) -> None:
-        while self._signals:
-            number = self._signals.pop(0)
-            if number == signal.SIGWINCH:
-                if self._terminal is not None:
-                    self._outgoing += pack_message({"resize": self._terminal.size()})
-            elif number in (signal.SIGTERM, signal.SIGHUP) or self._interrupts_us(number):
-                raise KeyboardInterrupt
-            else:
-                self._outgoing += pack_message({"signal": _PASSED_SIGNALS[signal.Signals(number)]})
-
-    def _interrupts_us(self, number: int) -> bool:
-        """Without a terminal on the other side Ctrl-C is for this process, as with ssh; ending it ends the command."""
-        return self._terminal is None and number == signal.SIGINT
+    def _leave(self) -> None:
+        if self._before is not None:
+            termios.tcsetattr(self.descriptor, termios.TCSADRAIN, self._before)
 
 
-def _as_text(payload: bytes) -> dict[str, str]:
-    try:
-        return {"data": payload.decode()}
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(payload).decode()}
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(descriptor, view) :]
-        except BlockingIOError:
-            select.select([], [descriptor], [])
+def line_end(descriptor: int) -> str:
+    """What ends a line of text written to ``descriptor``: a raw terminal does not go back to the left by itself."""
+    with contextlib.suppress(termios.error, ValueError, OSError):
+        if not termios.tcgetattr(descriptor)[1] & termios.OPOST:
+            return "\r\n"
+    return "\n"

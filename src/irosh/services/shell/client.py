@@ -17,7 +17,9 @@ from irosh.node.control import Channel
 from irosh.node.control_wire import Kind, parse_message
 from irosh.node.peer_connection import PeerConnection
 from irosh.services.shell.messages import ConnectRequest, ShellRequest
+from irosh.services.shell.rekeying import rekey
 from irosh.transport.asyncio_transport import StreamTunnel
+from irosh.transport.tasks import task_group
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +162,7 @@ async def run_session(ssh: asyncssh.SSHClientConnection, request: ConnectRequest
         ) from None
     except asyncssh.Error as error:
         raise IroshError(ErrorCode.CONNECTION_LOST, f"the connection was lost: {error}") from None
-    typing = asyncio.create_task(_carry_input(chan, session, channel))
+    typing = asyncio.create_task(_carry_input(ssh, chan, session, channel))
     try:
         printing = asyncio.create_task(_carry_output(session, channel))
         try:
@@ -187,27 +189,37 @@ async def run_session(ssh: asyncssh.SSHClientConnection, request: ConnectRequest
     return {"exit_status": status}
 
 
-async def _carry_input(chan: Any, session: _ClientSession, channel: Channel) -> None:
-    while True:
-        kind, payload = await channel.receive()
-        if kind is Kind.STDIN:
-            with suppress(BrokenPipeError, OSError):
-                if payload:
-                    chan.write(payload)
+async def _carry_input(ssh: asyncssh.SSHClientConnection, chan: Any, session: _ClientSession, channel: Channel) -> None:
+    async with task_group() as group:
+        while True:
+            kind, payload = await channel.receive()
+            if kind is Kind.STDIN:
+                with suppress(BrokenPipeError, OSError):
+                    if payload:
+                        chan.write(payload)
+                    else:
+                        chan.write_eof()
+                await session.writable.wait()
+            elif kind is Kind.MESSAGE:
+                message = parse_message(payload)
+                if message.get("rekey"):
+                    group.create_task(_rekey(ssh, channel))
                 else:
-                    chan.write_eof()
-            await session.writable.wait()
-        elif kind is Kind.MESSAGE:
-            _control(chan, payload)
+                    _control(chan, message)
 
 
-def _control(chan: Any, payload: bytes) -> None:
-    message = parse_message(payload)
+async def _rekey(ssh: asyncssh.SSHClientConnection, channel: Channel) -> None:
+    await channel.event("rekeyed", done=await rekey(ssh))
+
+
+def _control(chan: Any, message: dict[str, Any]) -> None:
     with suppress(OSError):
         if size := message.get("resize"):
             chan.change_terminal_size(*(int(value) for value in size[:4]))
         elif name := message.get("signal"):
             chan.send_signal(str(name))
+        elif milliseconds := message.get("break"):
+            chan.send_break(int(milliseconds))
 
 
 async def _carry_output(session: _ClientSession, channel: Channel) -> None:

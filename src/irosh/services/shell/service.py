@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,7 @@ class ShellService:
             self._clients = SSHClients(self._identity)
         try:
             ssh = await self._clients.get(reached.connection, session.user)
-            await channel.event("connected", **_reached(reached))
+            await channel.event("connected", **_reached(reached), node=os.getpid())
             async with link_events(reached.connection.session, channel):
                 end = await run_session(ssh, session, channel)
         except IroshError as error:
