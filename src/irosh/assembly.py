@@ -23,6 +23,7 @@ from irosh.rendezvous.interfaces import Exchange, Hosting, Rendezvous
 from irosh.rendezvous.iroh_default import IrohDefault
 from irosh.rendezvous.modes import Modes, Starter
 from irosh.rendezvous.relay_fallback import RelayFallback
+from irosh.services.shell.jump_service import JumpService
 from irosh.services.shell.service import ShellService
 from irosh.services.tunnel.service import TunnelService
 from irosh.transport.wheel import EndpointSettings
@@ -65,7 +66,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 config=config,
                 trust=trust,
                 modes=modes,
-                services=[shell, TunnelService(udp_idle=config.tunnel.udp_idle)],
+                services=[shell, JumpService(), TunnelService(udp_idle=config.tunnel.udp_idle)],
                 hosting=options.hosting,
             )
             node.add_operations(node_operations(node))

@@ -119,18 +119,29 @@ class Authorizer:
     def authorize_now(self, peer_id: str, action: Immediate) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         with self._audited(peer_id, action):
-            capabilities = self._capabilities(peer_id)
-            if isinstance(action, Files):
-                if trees := file_trees(capabilities):
-                    return Grant(action, trees=trees)
-                raise _denied(action)
-            if isinstance(action, Use):
-                permitted = any(permits(capabilities, name) for name in action.names)
-            else:
-                permitted = permits_user(capabilities, action.name)
-            if not permitted:
-                raise _denied(action)
-            return Grant(action)
+            return self._decide(peer_id, action)
+
+    def would_grant(self, peer_id: str, action: Immediate) -> bool:
+        """What :meth:`authorize_now` would say, without an entry in the audit: for an identity that is only claimed."""
+        try:
+            self._decide(peer_id, action)
+        except IroshError:
+            return False
+        return True
+
+    def _decide(self, peer_id: str, action: Immediate) -> Grant:
+        capabilities = self._capabilities(peer_id)
+        if isinstance(action, Files):
+            if trees := file_trees(capabilities):
+                return Grant(action, trees=trees)
+            raise _denied(action)
+        if isinstance(action, Use):
+            permitted = any(permits(capabilities, name) for name in action.names)
+        else:
+            permitted = permits_user(capabilities, action.name)
+        if not permitted:
+            raise _denied(action)
+        return Grant(action)
 
     def _capabilities(self, peer_id: str) -> Sequence[Capability]:
         peer = self._trust.active(peer_id)

@@ -17,6 +17,7 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.blocks import POLL, Blocks
 from irosh.faces.cli.link_notices import LinkNotices
 from irosh.faces.cli.output import Output, style
+from irosh.faces.cli.questions import Questions
 from irosh.faces.cli.session_escapes import SessionEscapes
 from irosh.faces.cli.terminal import LocalTerminal
 from irosh.node.control_client import ControlClient, checked
@@ -54,6 +55,7 @@ def _until_connected(
 ) -> tuple[dict[str, Any], list[tuple[Kind, bytes]], bytes]:
     """Wait for the event ``connected``; returns it, the frames that came with it, and what was typed ahead."""
     typed = b""
+    questions = Questions(output, client.message)
     while True:
         typed += blocks.wait(client)
         data = client.socket.recv(CHUNK)
@@ -73,7 +75,7 @@ def _until_connected(
                 )
                 output.event("connected", {key: value for key, value in message.items() if key != "event"}, text)
                 return message, frames[position + 1 :], typed
-            else:
+            elif not questions.handle(message):
                 blocks.handle(message)
 
 
@@ -90,6 +92,7 @@ class _Carrier:
         escapes: SessionEscapes,
     ) -> None:
         self._notices = LinkNotices(output, terminal is not None)
+        self._questions = Questions(output, self.message)
         self._blocks = blocks
         self._escapes = escapes
         self._socket = client.socket
@@ -218,9 +221,9 @@ class _Carrier:
 
     def _handle_block(self, message: dict[str, Any]) -> bool:
         if self._terminal is None:
-            return self._blocks.handle(message)
-        with self._terminal.cooked():  # what is told about blocks are lines of text
-            return self._blocks.handle(message)
+            return self._questions.handle(message) or self._blocks.handle(message)
+        with self._terminal.cooked():  # what is told about blocks, and asked, are lines of text
+            return self._questions.handle(message) or self._blocks.handle(message)
 
     def _caught(self, number: int, _frame: FrameType | None) -> None:
         self._signals.append(number)

@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.hops import is_ssh_url
+from irosh.faces.cli.agent_flags import agent_flags
 from irosh.faces.cli.blocks import Blocks
 from irosh.faces.cli.carrier import SessionEnd, carry_session
 from irosh.faces.cli.escape_flags import escape_flags
@@ -18,6 +20,7 @@ from irosh.faces.cli.session_escapes import SessionEscapes
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.terminal import LocalTerminal
+from irosh.faces.cli.through_flags import through_flags
 
 # As ssh_config(5) SendEnv on Debian, and what says how many colours there are.
 _SENT_ENVIRONMENT = ("LANG", "LC_", "COLORTERM")
@@ -54,6 +57,8 @@ class ConnectCommand(MeetingCommand):
 @click.option("-t", "force_tty", is_flag=True, help="Use a terminal, also for a command.")
 @click.option("-T", "no_tty", is_flag=True, help="Use no terminal, also for a shell.")
 @escape_flags
+@through_flags
+@agent_flags
 @click.option("--name", metavar="NAME", help="Petname to remember the peer by (default: its host name).")
 @network_flags(hosting=False)
 @common_options
@@ -64,6 +69,8 @@ def connect(
     force_tty: bool,
     no_tty: bool,
     escape: int | None,
+    through: dict[str, Any],
+    agent: dict[str, Any],
     name: str | None,
     network: NetworkFlags,
 ) -> int:
@@ -74,6 +81,8 @@ def connect(
     whoever the offer is from. Input, output, errors and the exit status of COMMAND are passed on; 255 means that the
     connection failed.
 
+    With -J the way leads through other machines, and TARGET may be ssh://[USER@]HOST[:PORT] too.
+
     When the network is lost, the session waits for it, for ten minutes unless the configuration says otherwise.
     """
     user, target = _split_user(target)
@@ -81,6 +90,8 @@ def connect(
     wants_terminal = (force_tty or not command) and not no_tty and not settings.json
     request: dict[str, Any] = {
         **network.request(),
+        **through,
+        **agent,
         "target": read_target(target, network.modes),
         "name": name,
         "user": user,
@@ -109,6 +120,8 @@ def connect(
 
 
 def _split_user(target: str) -> tuple[str | None, str]:
+    if is_ssh_url(target):
+        return None, target
     user, at, rest = target.strip().rpartition("@")
     return (user, rest) if at and user else (None, rest)
 

@@ -22,6 +22,7 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes]):
 
     def __init__(self) -> None:
         self._chan: Any = None
+        self._opened = asyncio.Event()
         self._chunks: deque[bytes] = deque()
         self._waiting = 0
         self._readable = asyncio.Event()
@@ -34,6 +35,7 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes]):
 
     def connection_made(self, chan: Any) -> None:
         self._chan = chan
+        self._opened.set()
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         if datatype is not None:
@@ -61,6 +63,7 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes]):
         self._eof = True
         self._readable.set()
         self._writable.set()
+        self._opened.set()
         self._chan = None
 
     # -- Stream
@@ -92,6 +95,7 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes]):
         return bytes(data)
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
+        await self._opened.wait()
         try:
             if self._chan is None:
                 raise BrokenPipeError

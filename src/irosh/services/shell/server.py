@@ -18,7 +18,9 @@ from irosh.node.accounts import Account, find_account, is_own_account
 from irosh.node.authorization import Action, AsUser, Grant, Immediate, Reach, Use
 from irosh.services.shell.agent_forwarding import SessionAgent, forward_agent, served_agent
 from irosh.services.shell.agent_socket import OpenAgent
+from irosh.services.shell.channel_stream import ChannelStream
 from irosh.services.shell.descriptors import read_descriptor, write_descriptor
+from irosh.services.shell.onward import PEER_DOMAIN, Way, way_to_server
 from irosh.services.shell.processes import SessionProcess, Terminal, start_process
 from irosh.transport.asyncio_transport import StreamTransport
 from irosh.transport.tasks import to_the_end
@@ -42,6 +44,8 @@ class SSHContext:
     group: asyncio.TaskGroup
     transport: Callable[[], StreamTransport | None]
     environment: Mapping[str, str]
+    lead_on: Callable[[str], Awaitable[Way]] | None = None
+    """Finds a way to the peer of that name or id."""
     sessions: int = 0
 
 
@@ -89,9 +93,17 @@ class IroshSSHServer(asyncssh.SSHServer):
         return chan, session
 
     async def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
-        """``ssh -L`` and ``-W`` of a stock client, under the same capabilities as a tunnel."""
+        """``ssh -L``, ``-W`` and ``-J`` of any client, under the same capabilities as a tunnel, a jump, a gateway."""
         assert self._connection is not None
-        addresses = await self._granted(SocketSpec("tcp", host=dest_host, port=dest_port), checked_by=parse_source)
+        if dest_host.lower().endswith(PEER_DOMAIN):
+            return await self._lead_on(dest_host[: -len(PEER_DOMAIN)])
+        spec = SocketSpec("tcp", host=dest_host, port=dest_port)
+        try:
+            addresses = await self._granted(spec, checked_by=parse_source)
+        except asyncssh.ChannelOpenError as refusal:
+            if refusal.code != asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
+                raise
+            return await self._gateway(spec, refusal)
         failure: asyncssh.ChannelOpenError | None = None
         for address in addresses:
             try:
@@ -106,17 +118,45 @@ class IroshSSHServer(asyncssh.SSHServer):
         (path,) = await self._granted(SocketSpec("unix", path=dest_path), checked_by=parse_source)
         return await self._connection.forward_unix_connection(path)
 
+    async def _lead_on(self, name: str) -> ChannelStream:
+        if self._context.lead_on is None:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "this host leads nobody on")
+        try:
+            self._context.authorize_now(Use(("jump",)))
+            way = await self._context.lead_on(name)
+        except IroshError as error:
+            raise _open_error(error) from None
+        return self._carried(way)
+
+    async def _gateway(self, spec: SocketSpec, refusal: asyncssh.ChannelOpenError) -> ChannelStream:
+        """To an SSH server that this host is a gateway to; ``refusal`` is the answer when it is none."""
+        try:
+            grant = await self._context.authorize(Reach("gateway", parse_source(str(spec))))
+        except IroshError:
+            raise refusal from None
+        try:
+            return self._carried(await way_to_server(spec, grant.addresses))
+        except IroshError as error:
+            raise _open_error(error) from None
+
+    def _carried(self, way: Way) -> ChannelStream:
+        channel = ChannelStream()
+        self._context.group.create_task(way.carry(channel))
+        return channel
+
     async def _granted(self, spec: SocketSpec, *, checked_by: Callable[[str], SocketSpec]) -> tuple[str, ...]:
         """The addresses the policy grants; the client's text goes through the same parser as everybody's."""
         try:
             return (await self._context.authorize(Reach("forward", checked_by(str(spec))))).addresses
         except IroshError as error:
-            code = (
-                asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
-                if error.code is ErrorCode.DENIED
-                else asyncssh.OPEN_CONNECT_FAILED
-            )
-            raise asyncssh.ChannelOpenError(code, error.message) from None
+            raise _open_error(error) from None
+
+
+def _open_error(error: IroshError) -> asyncssh.ChannelOpenError:
+    """Why a channel is not opened, as SSH says it."""
+    denied = error.code is ErrorCode.DENIED
+    code = asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED if denied else asyncssh.OPEN_CONNECT_FAILED
+    return asyncssh.ChannelOpenError(code, error.message)
 
 
 class ServerSession(asyncssh.SSHServerSession[bytes]):

@@ -1,0 +1,93 @@
+"""Serving SSH on one stream: for the peer itself, or for somebody whom it brings."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+import asyncssh
+
+from irosh.core.errors import IroshError
+from irosh.core.identity import Identity
+from irosh.node.authorization import Use
+from irosh.node.node import Node
+from irosh.node.services import IncomingStream
+from irosh.services.shell.guest_server import GuestSSHServer
+from irosh.services.shell.login import CIPHERS, LOGIN_DEADLINE
+from irosh.services.shell.login_keys import required_key
+from irosh.services.shell.messages import ShellRequest
+from irosh.services.shell.onward import Way, way_to_peer
+from irosh.services.shell.server import IroshSSHServer, SSHContext
+from irosh.transport.asyncio_transport import StreamTunnel
+from irosh.transport.tasks import task_group
+
+log = logging.getLogger(__name__)
+
+
+async def serve_ssh(node: Node, incoming: IncomingStream, identity: Identity, entry: Use) -> None:
+    """Serve ``incoming`` until it ends. ``entry``: any one of what it names lets somebody speak SSH to this host."""
+    request: ShellRequest = incoming.request
+    peer_id = incoming.connection.peer_id
+    login_key = required_key(request, peer_id)
+    await incoming.accept()
+    tunnel = StreamTunnel(incoming.stream)
+
+    async def lead_on(name: str) -> Way:
+        return await way_to_peer(node, name)
+
+    try:
+        async with task_group() as group:
+            context = SSHContext(
+                petname=incoming.petname,
+                authorize=incoming.authorize,
+                authorize_now=incoming.authorize_now,
+                group=group,
+                transport=lambda: tunnel.transport,
+                environment={"IROSH_PEER": incoming.petname, "IROSH_PEER_ID": peer_id},
+                lead_on=lead_on,
+            )
+            server: IroshSSHServer
+            if request.on_behalf:
+                server = GuestSSHServer(context, node.guests, incoming.connection.authorizer, entry)
+            else:
+                server = IroshSSHServer(context, login_key)
+            try:
+                connection = await _logged_in(tunnel, server, identity)
+            except (asyncssh.Error, OSError, TimeoutError) as error:
+                log.info("%s: ssh login failed: %s", incoming.petname, error)
+                return
+            with contextlib.ExitStack() as stack:
+                if isinstance(server, GuestSSHServer) and server.guest is not None:
+
+                    def turn_out(error: IroshError) -> None:
+                        connection.disconnect(asyncssh.DISC_BY_APPLICATION, error.message)
+
+                    stack.enter_context(node.guests.visit(server.guest.id, incoming.petname, turn_out))
+                await connection.wait_closed()
+    finally:
+        await tunnel.aclose()
+
+
+async def _logged_in(tunnel: StreamTunnel, server: IroshSSHServer, identity: Identity) -> asyncssh.SSHServerConnection:
+    async with asyncio.timeout(LOGIN_DEADLINE):
+        return await asyncssh.connect_reverse(
+            "peer",
+            tunnel=tunnel,
+            config=None,
+            server_factory=lambda: server,
+            server_host_keys=[asyncssh.import_private_key(identity.openssh_private_key())],
+            encoding=None,
+            line_editor=False,
+            encryption_algs=CIPHERS,
+            compression_algs=("none",),
+            agent_forwarding=False,
+            x11_forwarding=False,
+            password_auth=False,
+            kbdint_auth=False,
+            gss_auth=False,
+            gss_host=None,  # its default asks the name server for this machine's own name
+            allow_scp=False,
+            rekey_bytes=1 << 40,
+            keepalive_interval=0,
+        )
