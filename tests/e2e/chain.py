@@ -49,14 +49,15 @@ def chain(
     with ExitStack() as stack:
         hosts: dict[str, Irosh] = {}
         processes: dict[str, IroshProcess] = {}
-        before: Irosh | None = None
+        before: tuple[str, Irosh] | None = None
         for name, machine in machines.items():
             host = hosts[name] = Irosh(machine, directory / name)
             process = processes[name] = stack.enter_context(host.start("host", *options))
             ticket = str(process.wait_event("ready")["ticket"])
             if before is not None:
                 # The neighbour may bring others; what they may do is their own matter.
-                pin(before, ticket, name)
+                pin(before[1], ticket, name)
+                host.call("peer", "rename", identity(before[1]), before[0])
                 client.call("peer", "add", identity(host), "--name", name)
                 host.call("peer", "add", own, "--name", "client")
             else:
@@ -64,5 +65,5 @@ def chain(
                 host.call("peer", "rename", own, "client")
             last = len(hosts) == len(machines)
             host.call("peer", "allow", "client", "--replace", *(END if last else HOP))
-            before = host
+            before = name, host
         yield Chain(client, hosts, processes)

@@ -59,7 +59,7 @@ class GuestSSHServer(IroshSSHServer):
             self._account = find_account(self._user)
         except IroshError as error:
             assert self._connection is not None
-            self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, error.message)
+            self._connection.disconnect(asyncssh.DISC_SERVICE_NOT_AVAILABLE, error.message)
             return
         self.guest = guest
 

@@ -267,8 +267,9 @@ class Journey:
         else:
             assert goal.peer_id is not None
             user = goal.user or DEFAULT_USER
+            stream = await goal.open_stream()
             try:
-                link = await log_in(self.identity, await goal.open_stream(), goal.peer_id, user, serve_agent)
+                link = await log_in(self.identity, stream, goal.peer_id, user, serve_agent)
             except IroshError as error:
                 if error.code is not ErrorCode.DENIED:
                     raise

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import asyncssh
@@ -46,7 +46,8 @@ class SSHContext:
     environment: Mapping[str, str]
     lead_on: Callable[[str], Awaitable[Way]] | None = None
     """Finds a way to the peer of that name or id."""
-    sessions: int = 0
+    sessions: dict[Callable[[], None], None] = field(default_factory=dict)
+    """How to end each session that runs."""
 
 
 class IroshSSHServer(asyncssh.SSHServer):
@@ -84,7 +85,7 @@ class IroshSSHServer(asyncssh.SSHServer):
         return self._account is not None and self._login_key is not None and self._login_key(key)
 
     def session_requested(self) -> Any:
-        if self._account is None or self._context.sessions >= MAX_SESSIONS:
+        if self._account is None or len(self._context.sessions) >= MAX_SESSIONS:
             return False
         assert self._connection is not None
         session = ServerSession(self._context, self._account)
@@ -178,6 +179,10 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         self._chan = chan
 
+    def end(self) -> None:
+        """End it at once."""
+        self._chan.abort()
+
     def agent_requested(self, open_agent: OpenAgent) -> bool:
         """The client offers its agent: once for a session, under a capability of its own."""
         if self._agent is None and self._allowed(Use(("agent",))):
@@ -208,7 +213,7 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         return True
 
     def session_started(self) -> None:
-        self._context.sessions += 1
+        self._context.sessions[self.end] = None
         self._task = self._context.group.create_task(self._run())
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
@@ -270,7 +275,7 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
                 # The lost channel and the ending connection both cancel this task, one maybe during the other.
                 await to_the_end(_end(process, feeder))
         finally:
-            self._context.sessions -= 1
+            self._context.sessions.pop(self.end, None)
 
     async def _serve(self, process: SessionProcess) -> None:
         outputs = [asyncio.create_task(self._copy(process.stdout, None))]

@@ -24,6 +24,8 @@ from irosh.transport.tasks import task_group
 
 log = logging.getLogger(__name__)
 
+FAREWELL_DEADLINE = 2.0  # seconds for a client to hear why it is turned out
+
 
 async def serve_ssh(node: Node, incoming: IncomingStream, identity: Identity, entry: Use) -> None:
     """Serve ``incoming`` until it ends. ``entry``: any one of what it names lets somebody speak SSH to this host."""
@@ -61,12 +63,25 @@ async def serve_ssh(node: Node, incoming: IncomingStream, identity: Identity, en
                 if isinstance(server, GuestSSHServer) and server.guest is not None:
 
                     def turn_out(error: IroshError) -> None:
-                        connection.disconnect(asyncssh.DISC_BY_APPLICATION, error.message)
+                        group.create_task(_turn_out(connection, context, error.message))
 
                     stack.enter_context(node.guests.visit(server.guest.id, incoming.petname, turn_out))
                 await connection.wait_closed()
     finally:
         await tunnel.aclose()
+
+
+async def _turn_out(connection: asyncssh.SSHServerConnection, context: SSHContext, reason: str) -> None:
+    """End all sessions at once, and the connection once the client has heard why, or a little later."""
+    # AsyncSSH's disconnect() ends the transport before it has sent the message.
+    connection._send_disconnect(asyncssh.DISC_SERVICE_NOT_AVAILABLE, reason, "en")
+    for end in list(context.sessions):
+        end()
+    try:
+        async with asyncio.timeout(FAREWELL_DEADLINE):
+            await connection.wait_closed()
+    except TimeoutError:
+        connection.abort()
 
 
 async def _logged_in(tunnel: StreamTunnel, server: IroshSSHServer, identity: Identity) -> asyncssh.SSHServerConnection:
