@@ -23,8 +23,11 @@ from irosh.rendezvous.interfaces import Exchange, Hosting, Rendezvous
 from irosh.rendezvous.iroh_default import IrohDefault
 from irosh.rendezvous.modes import Modes, Starter
 from irosh.rendezvous.relay_fallback import RelayFallback
+from irosh.services.factor.service import FactorService
 from irosh.services.shell.jump_service import JumpService
+from irosh.services.shell.persistent.service import SessionService
 from irosh.services.shell.service import ShellService
+from irosh.services.telemetry.service import TelemetryService
 from irosh.services.tunnel.service import TunnelService
 from irosh.transport.wheel import EndpointSettings
 
@@ -59,6 +62,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         trust = stack.enter_context(TrustStore(state.database_path))
         modes, fallback = _modes(identity, options.network.applied_to(config.network_options()))
         shell = ShellService(identity)
+        sessions = SessionService()
         try:
             node = Node(
                 state=state,
@@ -66,7 +70,14 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 config=config,
                 trust=trust,
                 modes=modes,
-                services=[shell, JumpService(), TunnelService(udp_idle=config.tunnel.udp_idle)],
+                services=[
+                    shell,
+                    JumpService(),
+                    sessions,
+                    TunnelService(udp_idle=config.tunnel.udp_idle),
+                    TelemetryService(),
+                    FactorService(identity.id),
+                ],
                 hosting=options.hosting,
             )
             node.add_operations(node_operations(node))
@@ -81,6 +92,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                     await modes.host(options.modes, hosting)
                 yield node
         finally:
+            await sessions.aclose()
             await shell.aclose()
             await modes.close()
             await fallback.close()

@@ -15,7 +15,11 @@
 ``listen:tcp://127.0.0.1:*``              listen on the host; the same forms
 ``jump``                                  use the host as a hop: go on to its peers, or come here through one
 ``gateway:ssh://10.0.0.0/8:22``           go on from the host to SSH servers at these addresses and ports
+``telemetry``                             see how busy the host is: processor, memory, disk, network
+``vpn:10.0.0.0/8``, ``vpn:fd00::/8``      send IP packets through the host to these addresses
+``vpn:*``                                 to any address but those that :mod:`irosh.core.policy` keeps back
 ``all``                                   everything above
+``join:ID``                               take part in the shared session ID, and nothing else
 ========================================  ===================================================================
 
 This module only reads and writes them; :mod:`irosh.core.policy` is the one place that matches them.
@@ -61,7 +65,9 @@ __all__ = [
 ]
 
 SocketKind = Literal["forward", "listen", "gateway"]
-Kind = Literal["shell", "exec", "files", "agent", "jump", "user", "forward", "listen", "gateway", "all"]
+Kind = Literal[
+    "shell", "exec", "files", "agent", "jump", "user", "forward", "listen", "gateway", "telemetry", "vpn", "all", "join"
+]
 KINDS: tuple[Kind, ...] = (
     "shell",
     "exec",
@@ -72,7 +78,10 @@ KINDS: tuple[Kind, ...] = (
     "forward",
     "listen",
     "gateway",
+    "telemetry",
+    "vpn",
     "all",
+    "join",
 )
 
 GATEWAY_SCHEME = "ssh"
@@ -95,6 +104,7 @@ DEFAULT_INVITE_CAPABILITIES: tuple[str, ...] = (
 _LONGEST = 4200  # characters: a path of the longest kind and what stands before it
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+\\-]{0,63}\$?", re.ASCII)
 _HAS_PORT = re.compile(r":[^:\]]*$")
+_SESSION_ID = re.compile(r"[0-9a-f]{32}")
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
@@ -111,19 +121,25 @@ class Capability:
     protocol: Protocol | None = None
     """For ``forward`` and ``listen``; ``tcp`` for ``gateway``."""
     host: str | IPNetwork = ""
-    """For ``tcp`` and ``udp``: a network, a host name, or ``*`` for any address."""
+    """For ``tcp`` and ``udp``: a network, a host name, or ``*`` for any address. For ``vpn``: a network or ``*``."""
     ports: tuple[int, int] = ANY_PORT
     """First and last port, both included."""
     path: str = ""
     """For ``unix``: the pattern of paths."""
+    session: str = ""
+    """For ``join``: the id of the shared session."""
     tree: FileTree | None = None
     """For ``files``: the only tree that is meant; None for everything."""
 
     def __str__(self) -> str:
+        if self.kind == "join":
+            return f"join:{self.session}"
         if self.kind == "user":
             return f"user:{self.user}"
         if self.tree is not None:
             return f"{self.kind}:{self.tree}"
+        if self.kind == "vpn":
+            return f"vpn:{self.host if isinstance(self.host, str) else _network_text(self.host)}"
         if self.protocol is None:
             return self.kind
         if self.protocol == "unix":
@@ -163,12 +179,18 @@ def _parse(text: str) -> Capability:
         if argument != "*" and not is_user_name(argument):
             raise Fault(f"{quoted(argument)} is not a user name", "write user:NAME, or user:* for any")
         return Capability("user", user=argument)
+    if kind == "join":
+        if not _SESSION_ID.fullmatch(argument):
+            raise Fault(f"{quoted(argument)} is not the id of a shared session", "`irosh share` makes them")
+        return Capability("join", session=argument)
     if kind == "forward" or kind == "listen":
         return _parse_sockets(kind, argument)
     if kind == "gateway":
         return _parse_gateway(argument)
     if kind == "files" and colon:
         return Capability(kind, tree=parse_tree(argument))
+    if kind == "vpn":
+        return Capability(kind, host=_parse_vpn_network(argument))
     if colon:
         raise Fault(f"{quoted(kind)} takes nothing after it", f"write {kind}")
     return Capability(kind)
@@ -201,6 +223,16 @@ def _parse_addresses(kind: SocketKind, protocol: Protocol, scheme: str, rest: st
             "127.0.0.0/8 and [::1] are the host itself, * is any address",
         )
     return Capability(kind, protocol=protocol, host=host, ports=_parse_ports(port_text))
+
+
+def _parse_vpn_network(text: str) -> str | IPNetwork:
+    if text == "*":
+        return text
+    if not text:
+        raise Fault("it does not say which addresses", "write it like vpn:10.0.0.0/8, or vpn:* for any")
+    if text.startswith("[") and text.endswith("]"):
+        return _parse_network(text[1:-1], True)
+    return _parse_network(text, ":" in text)
 
 
 def _parse_path_pattern(text: str) -> str:
@@ -269,10 +301,12 @@ def _parse_ports(text: str) -> tuple[int, int]:
 
 
 def _host_text(host: str | IPNetwork) -> str:
-    if isinstance(host, str):
-        return host
-    single = host.prefixlen == host.max_prefixlen
-    return bracketed(str(host.network_address) if single else str(host))
+    return host if isinstance(host, str) else bracketed(_network_text(host))
+
+
+def _network_text(network: IPNetwork) -> str:
+    single = network.prefixlen == network.max_prefixlen
+    return str(network.network_address) if single else str(network)
 
 
 def _ports_text(ports: tuple[int, int]) -> str:

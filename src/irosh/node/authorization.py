@@ -9,16 +9,17 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 from irosh.core.addresses import parse_ip
 from irosh.core.capability import GATEWAY_SCHEME, Capability, SocketKind, SocketSpec
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.file_tree import FileTree
 from irosh.core.policy import (
+    PlainCapability,
     file_trees,
     may_permit,
     permits,
+    permits_joining,
     permits_unix,
     permits_user,
     permitted_addresses,
@@ -26,18 +27,27 @@ from irosh.core.policy import (
 from irosh.core.socket_spec import bracketed
 from irosh.core.trust import TrustStore
 from irosh.node.audit import Auditor
+from irosh.node.verification import FactorGate, Verification
 
 log = logging.getLogger(__name__)
 
 RESOLVE_DEADLINE = 10.0
 MAX_RESOLVING = 8
 
-PlainCapability = Literal["shell", "exec", "files", "forward", "agent", "jump", "gateway"]
-
 
 @dataclass(frozen=True)
 class Use:
     """One of the plain capabilities; with several names any one of them is enough."""
+
+    names: tuple[PlainCapability, ...]
+
+    def __str__(self) -> str:
+        return "|".join(self.names)
+
+
+@dataclass(frozen=True)
+class Enter:
+    """Begin what asks for second factors itself, such as SSH's authentication: any one of these is enough."""
 
     names: tuple[PlainCapability, ...]
 
@@ -78,7 +88,17 @@ class Reach:
         return f"{self.kind}:{self.spec}"
 
 
-Immediate = Use | AsUser | Files
+@dataclass(frozen=True)
+class Join:
+    """Take part in the shared session with the id ``session``."""
+
+    session: str
+
+    def __str__(self) -> str:
+        return f"join:{self.session}"
+
+
+Immediate = Use | Enter | AsUser | Files | Join
 """Actions that need no name resolved."""
 Action = Immediate | Reach
 
@@ -97,51 +117,65 @@ class Grant:
 
 
 class Authorizer:
-    """Decides by the trust store, looked up anew for every action, so that a change holds at once."""
+    """Decides by the trust store, looked up anew for every action, so that a change holds at once.
 
-    def __init__(self, trust: TrustStore, auditor: Auditor) -> None:
+    ``verification``: what the session has given besides its identity. Without it a peer of which second factors are
+    required may do nothing.
+    """
+
+    def __init__(self, trust: TrustStore, auditor: Auditor, gate: FactorGate) -> None:
         self._trust = trust
         self._auditor = auditor
+        self.gate = gate
         # Name look-ups run in threads that all peers share.
         self._resolving = asyncio.Semaphore(MAX_RESOLVING)
 
-    async def authorize(self, peer_id: str, action: Action) -> Grant:
-        """Grant ``action`` to the peer, or raise ``IroshError`` (denied; target-unreachable for unknown names)."""
+    async def authorize(self, peer_id: str, action: Action, verification: Verification | None = None) -> Grant:
+        """Grant ``action`` to the peer, or raise ``IroshError``.
+
+        Its codes: denied; factor-required; target-unreachable for unknown names.
+        """
         if not isinstance(action, Reach):
-            return self.authorize_now(peer_id, action)
+            return self.authorize_now(peer_id, action, verification)
         with self._audited(peer_id, action):
+            self.gate.check(peer_id, verification)
             if not may_permit(self._capabilities(peer_id), action.kind, action.spec):
                 raise _denied(action)  # a peer without any such capability cannot make this host look up names
             async with self._resolving:
                 where = await _where(action.spec)
             return _decide_reach(self._capabilities(peer_id), action, where)
 
-    def authorize_now(self, peer_id: str, action: Immediate) -> Grant:
+    def authorize_now(self, peer_id: str, action: Immediate, verification: Verification | None = None) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         with self._audited(peer_id, action):
-            return self._decide(peer_id, action)
+            if not isinstance(action, Enter):
+                self.gate.check(peer_id, verification)
+            if isinstance(action, Files):
+                if trees := file_trees(self._capabilities(peer_id)):
+                    return Grant(action, trees=trees)
+                raise _denied(action)
+            if not self.permits(peer_id, action):
+                raise _denied(action)
+            return Grant(action)
 
     def would_grant(self, peer_id: str, action: Immediate) -> bool:
-        """What :meth:`authorize_now` would say, without an entry in the audit: for an identity that is only claimed."""
+        """As :meth:`permits`, with what is required of the peer besides: for an identity that is only claimed yet."""
         try:
-            self._decide(peer_id, action)
+            self.gate.check(peer_id, None)
         except IroshError:
             return False
-        return True
+        return self.permits(peer_id, action)
 
-    def _decide(self, peer_id: str, action: Immediate) -> Grant:
+    def permits(self, peer_id: str, action: Immediate) -> bool:
+        """Whether :meth:`authorize_now` would grant it. Nothing is used, so the audit does not say so."""
         capabilities = self._capabilities(peer_id)
+        if isinstance(action, Use | Enter):
+            return any(permits(capabilities, name) for name in action.names)
+        if isinstance(action, Join):
+            return permits_joining(capabilities, action.session)
         if isinstance(action, Files):
-            if trees := file_trees(capabilities):
-                return Grant(action, trees=trees)
-            raise _denied(action)
-        if isinstance(action, Use):
-            permitted = any(permits(capabilities, name) for name in action.names)
-        else:
-            permitted = permits_user(capabilities, action.name)
-        if not permitted:
-            raise _denied(action)
-        return Grant(action)
+            return bool(file_trees(capabilities))
+        return permits_user(capabilities, action.name)
 
     def _capabilities(self, peer_id: str) -> Sequence[Capability]:
         peer = self._trust.active(peer_id)
@@ -155,7 +189,7 @@ class Authorizer:
             self._auditor.record("use", peer_id, "refused", f"{action}: {error.message}")
             raise
         if not (
-            isinstance(action, Use) and len(action.names) > 1
+            isinstance(action, Enter) or (isinstance(action, Use) and len(action.names) > 1)
         ):  # a way in, not a use: what is used is checked again
             self._auditor.record("use", peer_id, "used", str(action))
 
@@ -171,7 +205,13 @@ def _decide_reach(capabilities: Sequence[Capability], action: Reach, where: Sequ
 
 
 def _denied(action: Action) -> IroshError:
-    wanted = action.names[0] if isinstance(action, Use) else "files" if isinstance(action, Files) else str(action)
+    if action == Use(("join",)) or isinstance(action, Join):
+        return IroshError(
+            ErrorCode.DENIED, "this peer may join no session here", "ask for a ticket: irosh share prints one"
+        )
+    wanted = (
+        action.names[0] if isinstance(action, Use | Enter) else "files" if isinstance(action, Files) else str(action)
+    )
     return IroshError(
         ErrorCode.DENIED,
         f"this peer may not use {wanted}",

@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -30,10 +31,11 @@ _PASSED_SIGNALS = {signal.SIGINT: "INT", signal.SIGTERM: "TERM", signal.SIGHUP: 
 
 @dataclass(frozen=True)
 class SessionEnd:
-    """How a session ended: an exit ``status``, or the name of a ``signal``."""
+    """How a session ended: an exit ``status``, or the name of a ``signal``. ``answer``: all the node says of it."""
 
     status: int | None
     signal: str | None
+    answer: Mapping[str, Any]
 
 
 def carry_session(
@@ -68,6 +70,8 @@ def _until_connected(
             message = parse_message(payload)
             if "ok" in message:
                 checked(message)
+            elif client.asked(message):
+                pass
             elif message.get("event") == "connected":
                 name = style(str(message["peer"]), "bold", sys.stderr)
                 text = (
@@ -210,7 +214,7 @@ class _Carrier:
                 if "ok" in message:
                     self._notices.clear()
                     answer = checked(message)
-                    return SessionEnd(answer.get("exit_status"), answer.get("exit_signal"))
+                    return SessionEnd(answer.get("exit_status"), answer.get("exit_signal"), answer)
                 if not self._escapes.handle(message) and not self._handle_block(message):
                     self._notices.show(message)
             elif self._output.as_json:

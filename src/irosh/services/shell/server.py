@@ -14,7 +14,7 @@ import asyncssh
 from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec
-from irosh.node.accounts import Account, find_account, is_own_account
+from irosh.node.accounts import Account, accepted_environment, find_account, is_own_account
 from irosh.node.authorization import Action, AsUser, Grant, Immediate, Reach, Use
 from irosh.services.shell.agent_forwarding import SessionAgent, forward_agent, served_agent
 from irosh.services.shell.agent_socket import OpenAgent
@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 
 MAX_SESSIONS = 256  # of one SSH connection
 MAX_INPUT = 256 * 1024  # bytes of a session's input that may wait for its process
-# Environment variables that a peer may set, as in Debian's sshd_config(5).
-_ACCEPTED = ("LANG", "LC_", "COLORTERM", "TZ")
 _CANNOT_START = 127
 
 
@@ -316,12 +314,7 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         process.close_stdin()
 
     def _environment(self) -> dict[str, str]:
-        asked = self._chan.get_environment()
-        accepted = {
-            name: value
-            for name, value in asked.items()
-            if name.startswith(_ACCEPTED) and "\0" not in value and len(value) < 1024
-        }
+        accepted = accepted_environment(self._chan.get_environment())
         agent = {} if self._agent is None else {"SSH_AUTH_SOCK": self._agent.path}
         return {**accepted, **self._context.environment, **agent}
 

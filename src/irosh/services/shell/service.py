@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity
-from irosh.node.authorization import Action, Use
+from irosh.core.policy import PlainCapability
+from irosh.node.authorization import Action, Enter, Use
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
 from irosh.node.link_events import link_events
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Any of these lets a peer speak SSH to the host; each channel is then checked by itself.
-_ENTRY = Use(("shell", "exec", "files", "forward", "jump", "gateway"))
+_ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward", "jump", "gateway")
 
 
 class ShellService:
@@ -44,9 +45,12 @@ class ShellService:
         self._node: Node | None = None
 
     def required(self, request: Any) -> Sequence[Action]:
+        """SSH itself asks a stock client for second factors; irosh's own gives them before."""
         assert isinstance(request, ShellRequest)
-        # Whoever brings somebody else uses nothing here itself.
-        return (_ENTRY, Use(("agent",))) if request.agent and not request.on_behalf else (_ENTRY,)
+        if request.on_behalf:
+            return (Use(_ENTRY),)  # what is used is a matter of whoever is brought
+        entry = Use(_ENTRY) if request.key_auth else Enter(_ENTRY)
+        return (entry, Use(("agent",))) if request.agent else (entry,)
 
     async def serve(self, incoming: IncomingStream) -> None:
         await load_ssh_library()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 
 import asyncssh
 
 from irosh.core.errors import IroshError
 from irosh.core.identity import Identity
+from irosh.core.policy import PlainCapability
 from irosh.node.authorization import Use
 from irosh.node.node import Node
 from irosh.node.services import IncomingStream
+from irosh.node.verification import Verification
 from irosh.services.shell.guest_server import GuestSSHServer
 from irosh.services.shell.login import CIPHERS, LOGIN_DEADLINE
 from irosh.services.shell.login_keys import required_key
@@ -27,9 +30,13 @@ log = logging.getLogger(__name__)
 FAREWELL_DEADLINE = 2.0  # seconds for a client to hear why it is turned out
 
 
-async def serve_ssh(node: Node, incoming: IncomingStream, identity: Identity, entry: Use) -> None:
+async def serve_ssh(
+    node: Node, incoming: IncomingStream, identity: Identity, entry: tuple[PlainCapability, ...]
+) -> None:
     """Serve ``incoming`` until it ends. ``entry``: any one of what it names lets somebody speak SSH to this host."""
     request: ShellRequest = incoming.request
+    # What is given to SSH counts for this SSH connection.
+    incoming = replace(incoming, verification=Verification(within=incoming.verification))
     peer_id = incoming.connection.peer_id
     login_key = required_key(request, peer_id)
     await incoming.accept()
@@ -51,7 +58,7 @@ async def serve_ssh(node: Node, incoming: IncomingStream, identity: Identity, en
             )
             server: IroshSSHServer
             if request.on_behalf:
-                server = GuestSSHServer(context, node.guests, incoming.connection.authorizer, entry)
+                server = GuestSSHServer(context, node.guests, incoming.connection.authorizer, Use(entry))
             else:
                 server = IroshSSHServer(context, login_key)
             try:
