@@ -29,6 +29,7 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes]):
         self._writable = asyncio.Event()
         self._writable.set()
         self._eof = False
+        self._ended = False
         self._error: ConnectionLost | None = None
 
     # -- asyncssh.SSHTCPSession, and the same of other kinds of sessions
@@ -36,6 +37,8 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes]):
     def connection_made(self, chan: Any) -> None:
         self._chan = chan
         self._opened.set()
+        if self._ended:
+            asyncio.get_running_loop().call_soon(chan.abort)
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         if datatype is not None:
@@ -114,11 +117,13 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes]):
         await self.abort(code)
 
     async def abort(self, code: int = 0) -> None:
+        self._ended = True
         if self._chan is not None:
             self._chan.abort()
 
     async def close(self) -> None:
         """Nothing more is read or written here; what was written still arrives."""
+        self._ended = True
         if self._chan is not None:
             self._chan.close()
 
