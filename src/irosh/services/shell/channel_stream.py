@@ -15,12 +15,17 @@ from irosh.transport.interfaces import ConnectionLost, SpliceCounters, lost
 from irosh.transport.splice import Copies, end_writing, socket_to_stream, splice, stream_to_socket
 
 MAX_WAITING = 512 * 1024  # bytes of a channel that may wait for their reader
+MAX_COMPLAINT = 500  # characters
 
 
-class ChannelStream(asyncssh.SSHTCPSession[bytes]):
-    """See :class:`irosh.transport.interfaces.Stream`. What AsyncSSH takes as the session of a channel is itself."""
+class ChannelStream(asyncssh.SSHTCPSession[bytes], asyncssh.SSHClientSession[bytes]):
+    """See :class:`irosh.transport.interfaces.Stream`. What AsyncSSH takes as the session of a channel is itself.
+
+    ``complaint``: what a program that carries the stream has said on standard error.
+    """
 
     def __init__(self) -> None:
+        self.complaint = ""
         self._chan: Any = None
         self._opened = asyncio.Event()
         self._chunks: deque[bytes] = deque()
@@ -42,7 +47,8 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes]):
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         if datatype is not None:
-            return  # what a program that carries the stream says on standard error
+            self.complaint = (self.complaint + data.decode(errors="replace"))[:MAX_COMPLAINT]
+            return
         self._chunks.append(data)
         self._waiting += len(data)
         self._readable.set()

@@ -28,6 +28,7 @@ from irosh.core.socket_spec import SocketSpec
 from irosh.core.ssh_settings import SshSettings
 from irosh.core.ticket import parse_target
 from irosh.core.trust import TrustStore
+from irosh.core.wording import escape
 from irosh.node.accounts import DEFAULT_USER
 from irosh.node.node import Node, Reached
 from irosh.node.peer_connection import PeerConnection
@@ -271,6 +272,8 @@ class Journey:
             try:
                 link = await log_in(self.identity, stream, goal.peer_id, user, serve_agent)
             except IroshError as error:
+                if complaint := _complaint(stream):
+                    raise IroshError(error.code, f"`irosh proxy` there says: {complaint}") from None
                 if error.code is not ErrorCode.DENIED:
                     raise
                 hint = f"this machine has to be a peer there: irosh peer add {self.identity.id} --allow shell"
@@ -327,6 +330,12 @@ def known_peer_id(trust: TrustStore, own_id: str, target: str) -> str:
     if peer_id == own_id:
         raise IroshError(ErrorCode.UNKNOWN_TARGET, "that is this machine itself", "use it on another machine")
     return peer_id
+
+
+def _complaint(stream: ByteStream) -> str:
+    """What the program that carries ``stream`` complained of, in one line."""
+    said = stream.complaint if isinstance(stream, ChannelStream) else ""
+    return escape(" ".join(said.split()), 300)
 
 
 def _first_leg(asked: TargetRequest, stop: PeerStop) -> TargetRequest:
