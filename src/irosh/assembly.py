@@ -32,6 +32,7 @@ from irosh.services.telemetry.service import TelemetryService
 from irosh.services.tunnel.listening import ListenService
 from irosh.services.tunnel.remote_forward import ForwardedService
 from irosh.services.tunnel.service import TunnelService
+from irosh.services.vpn.service import VpnService
 from irosh.transport.wheel import EndpointSettings
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                     ForwardedService(tunnel.promises),
                     FilesService(),
                     TelemetryService(),
+                    VpnService(identity.id, config.vpn.pool, config.vpn.pool6),
                     FactorService(identity.id),
                 ],
                 hosting=options.hosting,

@@ -21,6 +21,7 @@ from irosh.faces.cli.session_escapes import SessionEscapes, begin_foreground
 from irosh.faces.cli.session_flags import finished, session_option, session_request
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.ssh_options import SSHOptions, environment, ssh_options
+from irosh.faces.cli.status_bar import status_bar_option, with_status_bar
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.terminal import LocalTerminal
 
@@ -61,6 +62,7 @@ class ConnectCommand(MeetingCommand):
 @click.option("--name", metavar="NAME", help="Petname to remember the peer by (default: its host name).")
 @ssh_options
 @escape_flags
+@status_bar_option
 @forward_flags
 @session_option
 @network_flags(hosting=False)
@@ -72,6 +74,7 @@ def connect(
     force_tty: bool,
     no_tty: bool,
     escapes: EscapeFlags,
+    status_bar: bool,
     name: str | None,
     session: str | None,
     network: NetworkFlags,
@@ -100,7 +103,7 @@ def connect(
         "command": " ".join(command) if command else None,
         "env": sent | environment(ssh, dict(os.environ)),
     }
-    terminal = LocalTerminal.find()
+    terminal = with_status_bar(settings, LocalTerminal.find()) if status_bar else LocalTerminal.find()
     tty = "force" if force_tty else "no" if no_tty else ssh.value("RequestTTY") or "auto"
     wants_terminal = tty in ("force", "yes") or (tty == "auto" and (not command or session is not None))
     if wants_terminal and not settings.json and (terminal is not None or tty == "force"):
