@@ -24,11 +24,16 @@ from irosh.rendezvous.iroh_default import IrohDefault
 from irosh.rendezvous.modes import Modes, Starter
 from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.services.factor.service import FactorService
+from irosh.services.files.subsystems import FileSubsystems
+from irosh.services.files.transfer.service import FilesService
 from irosh.services.shell.jump_service import JumpService
 from irosh.services.shell.persistent.service import SessionService
 from irosh.services.shell.service import ShellService
 from irosh.services.telemetry.service import TelemetryService
+from irosh.services.tunnel.listening import ListenService
+from irosh.services.tunnel.remote_forward import ForwardedService
 from irosh.services.tunnel.service import TunnelService
+from irosh.services.vpn.service import VpnService
 from irosh.transport.wheel import EndpointSettings
 
 log = logging.getLogger(__name__)
@@ -61,7 +66,8 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         identity = load_or_create_identity(state.identity_path)
         trust = stack.enter_context(TrustStore(state.database_path))
         modes, fallback = _modes(identity, options.network.applied_to(config.network_options()))
-        shell = ShellService(identity)
+        shell = ShellService(identity, FileSubsystems())
+        tunnel = TunnelService(udp_idle=config.tunnel.udp_idle)
         sessions = SessionService()
         try:
             node = Node(
@@ -74,8 +80,12 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                     shell,
                     JumpService(),
                     sessions,
-                    TunnelService(udp_idle=config.tunnel.udp_idle),
+                    tunnel,
+                    ListenService(),
+                    ForwardedService(tunnel.promises),
+                    FilesService(),
                     TelemetryService(),
+                    VpnService(identity.id, config.vpn.pool, config.vpn.pool6),
                     FactorService(identity.id),
                 ],
                 hosting=options.hosting,
@@ -94,6 +104,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         finally:
             await sessions.aclose()
             await shell.aclose()
+            await tunnel.aclose()
             await modes.close()
             await fallback.close()
 

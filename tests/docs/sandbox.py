@@ -26,7 +26,7 @@ COMMAND_DEADLINE = 120.0
 PROGRAM_DEADLINE = 90.0
 STOP_DEADLINE = 30.0
 
-_PORTS = re.compile(r"(?<![\w.-])(?:2222|3340|4433|5353|5432|7447|8000|8080|9464)(?![\w.-])")
+_PORTS = re.compile(r"(?<![\w.-])(?:1080|2222|3340|4433|5353|5432|7447|8000|8080|8081|9464)(?![\w.-])")
 _TICKET = re.compile(r"irosh1[a-z2-7]{60,}")
 _LOOPBACK = re.compile(r"(?<![\w.])(?:relay\.example\.org|0\.0\.0\.0)(?![\w.])")
 _SITE = Path(__file__).with_name("site")
@@ -38,7 +38,7 @@ _SSH = """\
 #!/bin/sh
 config=$HOME/.ssh/config
 [ -e "$config" ] || config=none
-exec {ssh} -F "$config" "$@"
+exec {program} -F "$config" "$@"
 """
 
 
@@ -110,9 +110,10 @@ class Sandbox:
         bin_directory = self._directory / "bin"
         bin_directory.mkdir()
         self._shared.mkdir()
-        if ssh := shutil.which("ssh"):
-            (bin_directory / "ssh").write_text(_SSH.format(ssh=ssh))
-            (bin_directory / "ssh").chmod(0o755)
+        for name in ("ssh", "scp", "sftp"):
+            if program := shutil.which(name):
+                (bin_directory / name).write_text(_SSH.format(program=program))
+                (bin_directory / name).chmod(0o755)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:

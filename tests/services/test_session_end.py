@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
 from irosh.node.accounts import DEFAULT_USER, find_account
 from irosh.node.authorization import Grant, Immediate
+from irosh.services.files.subsystems import FileSubsystems
 from irosh.services.shell.server import ServerSession, SSHContext
 from tests.lab.processes import processes_with
 
@@ -86,4 +88,7 @@ def _context(group: asyncio.TaskGroup) -> SSHContext:
         group=group,
         transport=lambda: None,
         environment={},
+        permits=lambda action: True,
+        subsystems=FileSubsystems(),
+        program_place=nullcontext,
     )

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import os
+import secrets
 import socket
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
+from ipaddress import ip_address
 
 from irosh.core.addresses import parse_ip
 from irosh.core.capability import GATEWAY_SCHEME, Capability, SocketKind, SocketSpec
@@ -20,12 +25,14 @@ from irosh.core.policy import (
     may_permit,
     permits,
     permits_joining,
+    permits_packet,
     permits_unix,
     permits_user,
     permitted_addresses,
 )
 from irosh.core.socket_spec import bracketed
 from irosh.core.trust import TrustStore
+from irosh.core.wording import escape
 from irosh.node.audit import Auditor
 from irosh.node.verification import FactorGate, Verification
 
@@ -33,6 +40,10 @@ log = logging.getLogger(__name__)
 
 RESOLVE_DEADLINE = 10.0
 MAX_RESOLVING = 8
+PACKET_DECISION = 1.0  # seconds for which it holds
+MAX_DESTINATIONS = 4096  # of one peer, within that time
+MAX_REFUSALS_TOLD = 100  # addresses in the audit, of one use of the service
+TOKEN_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,18 @@ class Reach:
 
 
 @dataclass(frozen=True)
+class BringBack:
+    """Bring a connection that this node asked the peer to wait for: ``token`` is what it gave out when it asked."""
+
+    token: bytes = field(repr=False)
+    listen: str
+    """Where the peer says that it took the connection."""
+
+    def __str__(self) -> str:
+        return f"forwarded:{escape(self.listen, 200)}"
+
+
+@dataclass(frozen=True)
 class Join:
     """Take part in the shared session with the id ``session``."""
 
@@ -98,7 +121,7 @@ class Join:
         return f"join:{self.session}"
 
 
-Immediate = Use | Enter | AsUser | Files | Join
+Immediate = Use | Enter | AsUser | Files | Join | BringBack
 """Actions that need no name resolved."""
 Action = Immediate | Reach
 
@@ -115,6 +138,40 @@ class Grant:
     addresses: tuple[str, ...] = ()
     trees: tuple[FileTree, ...] = ()
 
+    def sockets(self) -> list[SocketSpec]:
+        """For :class:`Reach`: the sockets that may be used."""
+        assert isinstance(self.action, Reach)
+        spec = self.action.spec
+        if spec.protocol == "unix":
+            return [replace(spec, path=self.addresses[0])]
+        return [replace(spec, host=address) for address in self.addresses]
+
+
+class PacketFilter:
+    """Whether packets may go to an address. What it has found holds for a second, as there are many packets."""
+
+    def __init__(self, capabilities: Callable[[], Sequence[Capability]], refused: Callable[[str], None]) -> None:
+        self._capabilities = capabilities
+        self._refused = refused
+        self._known: dict[bytes, bool] = {}
+        self._until = 0.0
+        self._told: dict[bytes, None] = {}
+
+    def permits(self, destination: bytes) -> bool:
+        """``destination``: four or sixteen bytes. The first refusal of an address is audited, of so many addresses."""
+        now = time.monotonic()
+        if now >= self._until or len(self._known) >= MAX_DESTINATIONS:
+            self._known.clear()
+            self._until = now + PACKET_DECISION
+        known = self._known.get(destination)
+        if known is None:
+            address = ip_address(destination)
+            known = self._known[destination] = permits_packet(self._capabilities(), address)
+            if not known and destination not in self._told and len(self._told) < MAX_REFUSALS_TOLD:
+                self._told[destination] = None
+                self._refused(str(address))
+        return known
+
 
 class Authorizer:
     """Decides by the trust store, looked up anew for every action, so that a change holds at once.
@@ -129,6 +186,7 @@ class Authorizer:
         self.gate = gate
         # Name look-ups run in threads that all peers share.
         self._resolving = asyncio.Semaphore(MAX_RESOLVING)
+        self._promised: dict[str, set[bytes]] = {}
 
     async def authorize(self, peer_id: str, action: Action, verification: Verification | None = None) -> Grant:
         """Grant ``action`` to the peer, or raise ``IroshError``.
@@ -145,10 +203,26 @@ class Authorizer:
                 where = await _where(action.spec)
             return _decide_reach(self._capabilities(peer_id), action, where)
 
+    @contextmanager
+    def promise(self, peer_id: str) -> Iterator[bytes]:
+        """A fresh token, with which the peer may :class:`BringBack` connections while the context lasts.
+
+        It is no capability: the peer may do nothing else by it, and no other peer anything.
+        """
+        token = secrets.token_bytes(TOKEN_SIZE)
+        tokens = self._promised.setdefault(peer_id, set())
+        tokens.add(token)
+        try:
+            yield token
+        finally:
+            tokens.discard(token)
+            if not tokens and self._promised.get(peer_id) is tokens:
+                del self._promised[peer_id]
+
     def authorize_now(self, peer_id: str, action: Immediate, verification: Verification | None = None) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         with self._audited(peer_id, action):
-            if not isinstance(action, Enter):
+            if not isinstance(action, Enter | BringBack):  # that was promised by this node's user
                 self.gate.check(peer_id, verification)
             if isinstance(action, Files):
                 if trees := file_trees(self._capabilities(peer_id)):
@@ -166,9 +240,19 @@ class Authorizer:
             return False
         return self.permits(peer_id, action)
 
+    def packet_filter(self, peer_id: str) -> PacketFilter:
+        """Decides about the packets that a peer sends through this host."""
+        return PacketFilter(lambda: self._capabilities(peer_id), partial(self._packet_refused, peer_id))
+
+    def _packet_refused(self, peer_id: str, destination: str) -> None:
+        self._auditor.record("use", peer_id, "refused", f"vpn:{destination}: this peer may not send packets there")
+
     def permits(self, peer_id: str, action: Immediate) -> bool:
         """Whether :meth:`authorize_now` would grant it. Nothing is used, so the audit does not say so."""
         capabilities = self._capabilities(peer_id)
+        if isinstance(action, BringBack):
+            promised = self._promised.get(peer_id, ())
+            return any(hmac.compare_digest(action.token, token) for token in promised)
         if isinstance(action, Use | Enter):
             return any(permits(capabilities, name) for name in action.names)
         if isinstance(action, Join):
@@ -209,6 +293,8 @@ def _denied(action: Action) -> IroshError:
         return IroshError(
             ErrorCode.DENIED, "this peer may join no session here", "ask for a ticket: irosh share prints one"
         )
+    if isinstance(action, BringBack):
+        return IroshError(ErrorCode.DENIED, "nobody here waits for such a connection")
     wanted = (
         action.names[0] if isinstance(action, Use | Enter) else "files" if isinstance(action, Files) else str(action)
     )

@@ -211,7 +211,14 @@ class Node:
         target = resolve_target(self.trust, self.identity.id, asked, exchange)
         if target.destination.peer_id is not None:
             self._check_name(target.destination.peer_id, name)
-        connection = await self.links.get(target.destination)
+        try:
+            async with asyncio.timeout(asked.connect_timeout) as limit:
+                connection = await self.links.get(target.destination)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            reason = f"no connection within {asked.connect_timeout:g} s"
+            raise IroshError(ErrorCode.TIMEOUT, reason, "ConnectTimeout says how long to try") from None
         self._check_name(connection.peer_id, name)
         mode = target.destination.mode
         as_known = target.peer is not None and target.destination.contact.invite is None and mode == target.peer.mode

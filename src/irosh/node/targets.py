@@ -23,13 +23,17 @@ ANYBODY = "-"
 
 
 class TargetRequest(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """What every operation that reaches a peer is asked with. ``mode`` None: as the ticket or the peer says."""
+    """What every operation that reaches a peer is asked with. ``mode`` None: as the ticket or the peer says.
+
+    ``connect_timeout`` in seconds; None: as long as the mode takes to give up.
+    """
 
     target: str
     name: str | None = None
     mode: Mode | None = None
     network: NetworkChoice = NOTHING_CHOSEN
     paths: Paths | None = None
+    connect_timeout: float | None = None
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
+
+from irosh.core.hops import is_ssh_url
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,3 +32,12 @@ def through_flags(function: F) -> F:
         return function(*args, through=through, **kwargs)
 
     return wrapped  # type: ignore[return-value]
+
+
+def check_direct(through: Mapping[str, Any], target: str, given: Mapping[str, bool]) -> None:
+    """``click.UsageError`` when one of the options ``given`` needs a link of this machine's own to TARGET."""
+    if not through["jump"] and not is_ssh_url(target):
+        return
+    for options, is_given in given.items():
+        if is_given:
+            raise click.UsageError(f"{options} cannot go through other machines; use `ssh` with `irosh proxy -J`")

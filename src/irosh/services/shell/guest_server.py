@@ -51,6 +51,7 @@ class GuestSSHServer(IroshSSHServer):
         authorize_now = functools.partial(self._authorizer.authorize_now, guest.id)
         environment = {"IROSH_PEER": guest.petname, "IROSH_PEER_ID": guest.id, "IROSH_VIA": context.petname}
         context.authorize, context.authorize_now = authorize, authorize_now
+        context.permits = functools.partial(self._authorizer.permits, guest.id)
         context.environment = environment
         context.petname = guest.petname
         try:

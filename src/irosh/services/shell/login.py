@@ -18,6 +18,8 @@ from irosh.transport.interfaces import ByteStream, Stream
 LOGIN_DEADLINE = 30.0
 # Inside an encrypted stream the quickest cipher is enough; measured, see docs.
 CIPHERS = ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-gcm@openssh.com")
+# For other people's clients that know no newer ones (paramiko before 3.5, older libssh2).
+OLD_CIPHERS = ("aes128-ctr", "aes256-ctr")
 
 ServeAgent = Callable[[Stream], None]
 """Gets each way to our agent that the host opens."""

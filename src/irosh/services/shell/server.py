@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +21,10 @@ from irosh.services.shell.agent_forwarding import SessionAgent, forward_agent, s
 from irosh.services.shell.agent_socket import OpenAgent
 from irosh.services.shell.channel_stream import ChannelStream
 from irosh.services.shell.descriptors import read_descriptor, write_descriptor
+from irosh.services.shell.listening import Listeners
 from irosh.services.shell.onward import PEER_DOMAIN, Way, way_to_server
-from irosh.services.shell.processes import SessionProcess, Terminal, start_process
+from irosh.services.shell.processes import SessionProcess, Terminal, start_process, start_program
+from irosh.services.shell.subsystems import HostProgram, Subsystems
 from irosh.transport.asyncio_transport import StreamTransport
 from irosh.transport.tasks import to_the_end
 
@@ -42,6 +45,9 @@ class SSHContext:
     group: asyncio.TaskGroup
     transport: Callable[[], StreamTransport | None]
     environment: Mapping[str, str]
+    permits: Callable[[Immediate], bool]
+    subsystems: Subsystems
+    program_place: Callable[[], AbstractContextManager[None]]
     lead_on: Callable[[str], Awaitable[Way]] | None = None
     """Finds a way to the peer of that name or id."""
     sessions: dict[Callable[[], None], None] = field(default_factory=dict)
@@ -58,15 +64,21 @@ class IroshSSHServer(asyncssh.SSHServer):
         self._context = context
         self._login_key = login_key
         self._account: Account | None = None
+        self._is_own_account = False
         self._connection: asyncssh.SSHServerConnection | None = None
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
+        self._listeners = Listeners(conn, self._context.authorize, self._context.group)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._listeners.close()
 
     def begin_auth(self, username: str) -> bool:
         """Whether SSH has anything left to ask for."""
         try:
-            if not is_own_account(username):
+            self._is_own_account = is_own_account(username)
+            if not self._is_own_account:
                 self._context.authorize_now(AsUser(username))
             self._account = find_account(username)
         except IroshError as error:
@@ -143,6 +155,27 @@ class IroshSSHServer(asyncssh.SSHServer):
         self._context.group.create_task(way.carry(channel))
         return channel
 
+    async def server_requested(self, listen_host: str, listen_port: int) -> Any:
+        """``ssh -R`` of a stock client."""
+        return await self._listening(self._listeners.listen_tcp(listen_host, listen_port))
+
+    async def unix_server_requested(self, listen_path: str) -> Any:
+        """The same at a Unix socket, which would belong to the host's own user: for that account only."""
+        if not self._is_own_account:
+            log.info("%s: a Unix socket for another account is refused", self._context.petname)
+            return False
+        return await self._listening(self._listeners.listen_unix(listen_path))
+
+    async def _listening(self, listener: Awaitable[asyncssh.SSHListener]) -> asyncssh.SSHListener | bool:
+        """SSH has no words for a reason; `ssh -v` shows it."""
+        try:
+            return await listener
+        except IroshError as error:
+            log.info("%s: does not listen: %s", self._context.petname, error.message)
+            assert self._connection is not None
+            self._connection.send_debug(f"irosh: {error}")
+            return False
+
     async def _granted(self, spec: SocketSpec, *, checked_by: Callable[[str], SocketSpec]) -> tuple[str, ...]:
         """The addresses the policy grants; the client's text goes through the same parser as everybody's."""
         try:
@@ -166,6 +199,8 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         self._account = account
         self._terminal: Terminal | None = None
         self._command: str | None = None
+        self._program: Sequence[str] | None = None
+        self._refusal = ""
         self._process: SessionProcess | None = None
         self._input: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._waiting = 0
@@ -198,16 +233,32 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
 
     def exec_requested(self, command: str) -> bool:
         self._command = command
-        return self._allowed(Use(("exec",)))
+        use = Use(("exec",))
+        if not self._context.permits(use) and self._served_by(self._context.subsystems.standing_in_for(command)):
+            return True
+        return self._allowed(use)
 
     def subsystem_requested(self, subsystem: str) -> bool:
-        return False
+        return self._served_by(self._context.subsystems.named(subsystem))
 
     def _allowed(self, use: Use) -> bool:
         try:
             self._context.authorize_now(use)
         except IroshError:
             return False
+        return True
+
+    def _served_by(self, program: HostProgram | None) -> bool:
+        """Whether ``program`` will serve this session, in place of a shell or a command."""
+        if program is None:
+            return False
+        try:
+            grant = self._context.authorize_now(program.action)
+        except IroshError:
+            return False
+        client_version = str(self._chan.get_extra_info("client_version", ""))
+        self._refusal = program.refusal
+        self._program = program.arguments(grant, self._account, client_version)
         return True
 
     def session_started(self) -> None:
@@ -259,21 +310,30 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
 
     async def _run_process(self) -> None:
         try:
-            try:
-                process = await start_process(self._account, self._command, self._terminal, self._environment())
-            except IroshError as error:
-                self._chan.write_stderr(f"irosh: {error}\n".encode())
-                self._chan.exit(_CANNOT_START)
-                return
-            self._process = process
-            feeder = asyncio.create_task(self._feed(process))
-            try:
-                await self._serve(process)
-            finally:
-                # The lost channel and the ending connection both cancel this task, one maybe during the other.
-                await to_the_end(_end(process, feeder))
+            with ExitStack() as places:
+                try:
+                    process = await self._start(places)
+                except IroshError as error:
+                    self._chan.write_stderr(f"irosh: {error}\n".encode())
+                    self._chan.exit(_CANNOT_START)
+                    return
+                self._process = process
+                feeder = asyncio.create_task(self._feed(process))
+                try:
+                    await self._serve(process)
+                finally:
+                    # The lost channel and the ending connection both cancel this task, one maybe during the other.
+                    await to_the_end(_end(process, feeder))
         finally:
             self._context.sessions.pop(self.end, None)
+
+    async def _start(self, places: ExitStack) -> SessionProcess:
+        if self._refusal:
+            raise IroshError(ErrorCode.DENIED, self._refusal)
+        if self._program is not None:
+            places.enter_context(self._context.program_place())
+            return await start_program(self._program)
+        return await start_process(self._account, self._command, self._terminal, self._environment())
 
     async def _serve(self, process: SessionProcess) -> None:
         outputs = [asyncio.create_task(self._copy(process.stdout, None))]

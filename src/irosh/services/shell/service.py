@@ -21,6 +21,7 @@ from irosh.node.services import IncomingStream
 from irosh.services.shell.messages import ConnectRequest, ProxyRequest, ShellRequest, goes_through
 from irosh.services.shell.port import serve_port_request
 from irosh.services.shell.ssh_library import load_ssh_library
+from irosh.services.shell.subsystems import ProgramLimit, Subsystems
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import task_group
 
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MAX_PROGRAMS = 64  # of one peer: each takes some 10 MB
 # Any of these lets a peer speak SSH to the host; each channel is then checked by itself.
-_ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward", "jump", "gateway")
+_ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward", "listen", "jump", "gateway")
 
 
 class ShellService:
@@ -39,8 +41,10 @@ class ShellService:
     name = "shell"
     request_type = ShellRequest
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, subsystems: Subsystems) -> None:
         self._identity = identity
+        self._subsystems = subsystems
+        self._programs = ProgramLimit(MAX_PROGRAMS)
         self._clients: SSHClients | None = None
         self._node: Node | None = None
 
@@ -54,10 +58,11 @@ class ShellService:
 
     async def serve(self, incoming: IncomingStream) -> None:
         await load_ssh_library()
-        from irosh.services.shell.serving import serve_ssh
+        from irosh.services.shell.serving import SSHHost, serve_ssh
 
         assert self._node is not None
-        await serve_ssh(self._node, incoming, self._identity, _ENTRY)
+        host = SSHHost(self._node, self._identity, self._subsystems, self._programs, _ENTRY)
+        await serve_ssh(host, incoming)
 
     def operations(self, node: Node) -> dict[str, Operation]:
         self._node = node

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import asyncssh
 
@@ -17,11 +17,12 @@ from irosh.node.node import Node
 from irosh.node.services import IncomingStream
 from irosh.node.verification import Verification
 from irosh.services.shell.guest_server import GuestSSHServer
-from irosh.services.shell.login import CIPHERS, LOGIN_DEADLINE
+from irosh.services.shell.login import CIPHERS, LOGIN_DEADLINE, OLD_CIPHERS
 from irosh.services.shell.login_keys import required_key
 from irosh.services.shell.messages import ShellRequest
 from irosh.services.shell.onward import Way, way_to_peer
 from irosh.services.shell.server import IroshSSHServer, SSHContext
+from irosh.services.shell.subsystems import ProgramLimit, Subsystems
 from irosh.transport.asyncio_transport import StreamTunnel
 from irosh.transport.tasks import task_group
 
@@ -30,10 +31,20 @@ log = logging.getLogger(__name__)
 FAREWELL_DEADLINE = 2.0  # seconds for a client to hear why it is turned out
 
 
-async def serve_ssh(
-    node: Node, incoming: IncomingStream, identity: Identity, entry: tuple[PlainCapability, ...]
-) -> None:
-    """Serve ``incoming`` until it ends. ``entry``: any one of what it names lets somebody speak SSH to this host."""
+@dataclass(frozen=True)
+class SSHHost:
+    """What this host is to whoever speaks SSH to it. ``entry``: any one of what it names lets somebody do so."""
+
+    node: Node
+    identity: Identity
+    subsystems: Subsystems
+    programs: ProgramLimit
+    entry: tuple[PlainCapability, ...]
+
+
+async def serve_ssh(host: SSHHost, incoming: IncomingStream) -> None:
+    """Serve ``incoming`` until it ends."""
+    node = host.node
     request: ShellRequest = incoming.request
     # What is given to SSH counts for this SSH connection.
     incoming = replace(incoming, verification=Verification(within=incoming.verification))
@@ -54,15 +65,18 @@ async def serve_ssh(
                 group=group,
                 transport=lambda: tunnel.transport,
                 environment={"IROSH_PEER": incoming.petname, "IROSH_PEER_ID": peer_id},
+                permits=incoming.permits,
+                subsystems=host.subsystems,
+                program_place=lambda: host.programs.place(peer_id),
                 lead_on=lead_on,
             )
             server: IroshSSHServer
             if request.on_behalf:
-                server = GuestSSHServer(context, node.guests, incoming.connection.authorizer, Use(entry))
+                server = GuestSSHServer(context, node.guests, incoming.connection.authorizer, Use(host.entry))
             else:
                 server = IroshSSHServer(context, login_key)
             try:
-                connection = await _logged_in(tunnel, server, identity)
+                connection = await _logged_in(tunnel, server, host.identity)
             except (asyncssh.Error, OSError, TimeoutError) as error:
                 log.info("%s: ssh login failed: %s", incoming.petname, error)
                 return
@@ -101,7 +115,7 @@ async def _logged_in(tunnel: StreamTunnel, server: IroshSSHServer, identity: Ide
             server_host_keys=[asyncssh.import_private_key(identity.openssh_private_key())],
             encoding=None,
             line_editor=False,
-            encryption_algs=CIPHERS,
+            encryption_algs=(*CIPHERS, *OLD_CIPHERS),
             compression_algs=("none",),
             agent_forwarding=False,
             x11_forwarding=False,

@@ -1,0 +1,58 @@
+"""What else than shells and commands a session can be for. The parts that offer it are put in by the assembly."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.node.accounts import Account
+from irosh.node.authorization import Grant, Immediate
+
+
+class HostProgram(Protocol):
+    """A program of the host itself that serves a session on its standard streams."""
+
+    @property
+    def action(self) -> Immediate:
+        """What the peer must be allowed."""
+
+    @property
+    def refusal(self) -> str:
+        """If not empty: why the session cannot be served all the same, for the person at the other end."""
+
+    def arguments(self, grant: Grant, account: Account, client_version: str) -> Sequence[str]:
+        """The command. It is started with the host's rights and becomes ``account`` by itself."""
+
+
+class Subsystems(Protocol):
+    """Finds the program for what a client asks."""
+
+    def named(self, name: str) -> HostProgram | None:
+        """For a subsystem."""
+
+    def standing_in_for(self, command: str) -> HostProgram | None:
+        """For a command that the peer may not run, but that we can serve without running it."""
+
+
+class ProgramLimit:
+    """How many programs of the host a peer may have running at once, over all its connections: they take memory."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._running: Counter[str] = Counter()
+
+    @contextmanager
+    def place(self, peer_id: str) -> Iterator[None]:
+        """A place for one more. ``IroshError`` (busy)."""
+        if self._running[peer_id] >= self._most:
+            raise IroshError(ErrorCode.BUSY, f"you have {self._most} sessions for files open, which is the most")
+        self._running[peer_id] += 1
+        try:
+            yield
+        finally:
+            self._running[peer_id] -= 1
+            if not self._running[peer_id]:
+                del self._running[peer_id]
