@@ -23,6 +23,10 @@ from irosh.rendezvous.interfaces import Exchange, Hosting, Rendezvous
 from irosh.rendezvous.iroh_default import IrohDefault
 from irosh.rendezvous.modes import Modes, Starter
 from irosh.rendezvous.relay_fallback import RelayFallback
+from irosh.services.factor.service import FactorService
+from irosh.services.files.subsystems import FileSubsystems
+from irosh.services.files.transfer.service import FilesService
+from irosh.services.shell.persistent.service import SessionService
 from irosh.services.shell.service import ShellService
 from irosh.services.telemetry.service import TelemetryService
 from irosh.services.tunnel.listening import ListenService
@@ -60,8 +64,9 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         identity = load_or_create_identity(state.identity_path)
         trust = stack.enter_context(TrustStore(state.database_path))
         modes, fallback = _modes(identity, options.network.applied_to(config.network_options()))
-        shell = ShellService(identity)
+        shell = ShellService(identity, FileSubsystems())
         tunnel = TunnelService(udp_idle=config.tunnel.udp_idle)
+        sessions = SessionService()
         try:
             node = Node(
                 state=state,
@@ -69,7 +74,16 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 config=config,
                 trust=trust,
                 modes=modes,
-                services=[shell, tunnel, ListenService(), ForwardedService(tunnel.promises), TelemetryService()],
+                services=[
+                    shell,
+                    sessions,
+                    tunnel,
+                    ListenService(),
+                    ForwardedService(tunnel.promises),
+                    FilesService(),
+                    TelemetryService(),
+                    FactorService(identity.id),
+                ],
                 hosting=options.hosting,
             )
             node.add_operations(node_operations(node))
@@ -84,6 +98,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                     await modes.host(options.modes, hosting)
                 yield node
         finally:
+            await sessions.aclose()
             await shell.aclose()
             await tunnel.aclose()
             await modes.close()

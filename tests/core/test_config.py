@@ -33,6 +33,9 @@ mdns = false
 allow = ["shell", "forward:tcp://DB.internal.:5432"]
 invite_uses = 3
 invite_expires = "1h30m"
+require = ["totp", "password"]
+factor_attempts = 3
+factor_lifetime = "0s"
 
 [tunnel]
 udp_idle = "90"
@@ -123,6 +126,9 @@ def test_shown_without_secrets(load: Load) -> None:
             "allow": ["shell", "forward:tcp://db.internal:5432"],
             "invite_uses": 3,
             "invite_expires": "1h30m",
+            "require": ["password", "totp"],
+            "factor_attempts": 3,
+            "factor_lifetime": "0s",
         },
         "tunnel": {"udp_idle": "1m30s"},
         "session": {

@@ -93,7 +93,7 @@ class CollectingLoop(asyncio.SelectorEventLoop):
         self._thread = threading.get_ident()
         super().__init__()
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]  # its stub names the arguments' types one by one
         self, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         if threading.get_ident() != self._thread:

@@ -17,6 +17,9 @@
     allow = ["shell", "exec"]            # what an invite grants
     invite_uses = 1
     invite_expires = "1h"
+    require = ["password"]               # second factors of whom an invite lets in; default: none
+    factor_attempts = 10                 # wrong answers in a row that lock a peer out
+    factor_lifetime = "12h"              # what was given counts for this long; "0s": as long as the session lasts
     [tunnel]
     udp_idle = "60s"                     # a UDP flow is forgotten after this long without a packet
     [session]
@@ -54,6 +57,7 @@ from irosh.core.network_options import (
     parse_turn_server,
 )
 from irosh.core.paths import Paths, parse_paths
+from irosh.core.second_factor import parse_factors
 from irosh.core.session_settings import SessionSettings
 from irosh.core.sizes import format_size, parse_size
 from irosh.core.socket_spec import Fault, bracketed, parse_port, split_host_port
@@ -78,6 +82,12 @@ class HostConfig:
     invite_uses: int = 1
     invite_expires: float = 3600.0
     """Seconds."""
+    require: tuple[str, ...] = ()
+    """Second factors of whom an invite lets in."""
+    factor_attempts: int = 10
+    """Failures in a row that lock a peer out."""
+    factor_lifetime: float = 12 * 3600.0
+    """Seconds for which a factor counts that was given; 0: as long as the session lasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +168,9 @@ def config_to_dict(config: Config) -> dict[str, object]:
             "allow": list(config.host.allow),
             "invite_uses": config.host.invite_uses,
             "invite_expires": format_duration(config.host.invite_expires),
+            "require": list(config.host.require),
+            "factor_attempts": config.host.factor_attempts,
+            "factor_lifetime": format_duration(config.host.factor_lifetime),
         },
         "tunnel": {"udp_idle": format_duration(config.tunnel.udp_idle)},
         "session": {
@@ -252,6 +265,9 @@ def _host(table: _Table) -> HostConfig:
         allow=table.take("allow", _capabilities, default.allow),
         invite_uses=table.take("invite_uses", _count, default.invite_uses),
         invite_expires=table.take("invite_expires", _duration, default.invite_expires),
+        require=table.take("require", _factors, default.require),
+        factor_attempts=table.take("factor_attempts", _count, default.factor_attempts),
+        factor_lifetime=table.take("factor_lifetime", _duration_or_none, default.factor_lifetime),
     )
     table.end()
     return host
@@ -327,6 +343,11 @@ def _listen(value: object) -> str:
 def _capabilities(value: object) -> tuple[str, ...]:
     texts = [_of_type(item, str, "text") for item in _of_type(value, list, "a list of capabilities")]
     return tuple(str(capability) for capability in parse_capabilities(texts))
+
+
+def _factors(value: object) -> tuple[str, ...]:
+    items = _of_type(value, list, "a list of second factors")
+    return parse_factors(_of_type(item, str, "text") for item in items)
 
 
 def _count(value: object) -> int:

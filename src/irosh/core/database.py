@@ -104,6 +104,26 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (minute, peer)
         ) WITHOUT ROWID""",
     ),
+    # Second factors. What an invite requires of whom it lets in is copied to the peer.
+    (
+        "CREATE TABLE factor_rules (peer TEXT PRIMARY KEY, required TEXT NOT NULL) WITHOUT ROWID",
+        """CREATE TABLE factors (
+            peer TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            id TEXT NOT NULL,
+            value TEXT NOT NULL,
+            conditions TEXT NOT NULL,
+            counter INTEGER NOT NULL,
+            set_at REAL NOT NULL,
+            PRIMARY KEY (peer, kind, id)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE factor_failures (
+            peer TEXT PRIMARY KEY,
+            failures INTEGER NOT NULL,
+            last REAL NOT NULL
+        ) WITHOUT ROWID""",
+        "ALTER TABLE invites ADD COLUMN factors TEXT NOT NULL DEFAULT ''",
+    ),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 

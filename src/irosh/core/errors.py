@@ -34,6 +34,8 @@ class ErrorCode(StrEnum):
     NOT_RUNNING = "not-running"
     BIND_FAILED = "bind-failed"
     PORT_TAKEN = "port-taken"
+    PROGRAM_MISSING = "program-missing"
+    MOUNT_FAILED = "mount-failed"
     FILE = "file-error"
     TRANSFER_INCOMPLETE = "transfer-incomplete"
     # reaching the peer
@@ -58,6 +60,9 @@ class ErrorCode(StrEnum):
     INVITE_EXPIRED = "invite-expired"
     INVITE_USED = "invite-used"
     DENIED = "denied"
+    FACTOR_REQUIRED = "factor-required"
+    FACTOR_FAILED = "factor-failed"
+    FACTOR_LOCKED = "factor-locked"
     UNKNOWN_SERVICE = "unknown-service"
     PROTOCOL = "protocol-error"
     BUSY = "busy"

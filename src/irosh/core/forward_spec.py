@@ -102,6 +102,13 @@ def parse_stdio_target(text: str, *, service_port: ServicePort = lambda _name: N
     return _Parser("W", text, "/", service_port).stdio()
 
 
+def listen_hosts(host: str | None) -> tuple[str, ...]:
+    """The addresses that ``host`` of a :class:`ListenAt` stands for: loopback and every interface are two each."""
+    if host is None:
+        return ("127.0.0.1", "::1")
+    return ("0.0.0.0", "::") if host == EVERY_INTERFACE else (host,)  # noqa: S104 - what a person asks for by "*"
+
+
 def target_text(target: SocketSpec) -> str:
     """``target`` as it is written at the end of a forward."""
     return target.path if target.protocol == "unix" else f"{bracketed(target.host)}:{target.port}"

@@ -16,7 +16,9 @@ from typing import cast
 from irosh.core.capability import Capability
 from irosh.core.database import Database
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.factor_store import factors_from_text, factors_to_text
 from irosh.core.peer import capabilities_from_text, capabilities_to_text
+from irosh.core.second_factor import Factor
 from irosh.core.wording import quoted
 
 SECRET_SIZE = 16
@@ -26,7 +28,7 @@ KEPT_AFTER_EXPIRY = 30 * 86_400.0
 """Seconds for which a late comer is still told "expired" rather than "not known here"."""
 
 _ASK_AGAIN = "ask for a new ticket"
-_SELECT = "SELECT id, capabilities, uses, uses_left, created_at, expires_at, digest FROM invites"
+_SELECT = "SELECT id, capabilities, uses, uses_left, created_at, expires_at, digest, factors FROM invites"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class InviteInfo:
     uses_left: int
     created_at: float
     expires_at: float
+    factors: tuple[Factor, ...] = ()
+    """What is required, besides its identity, of whom it lets in."""
 
     def to_dict(self) -> dict[str, object]:
         """The invite as ``--json`` shows it."""
@@ -49,6 +53,7 @@ class InviteInfo:
             "uses_left": self.uses_left,
             "created_at": self.created_at,
             "expires_at": self.expires_at,
+            "require": [str(factor) for factor in self.factors],
         }
 
 
@@ -59,7 +64,9 @@ class Invites:
         self._database = database
         self._clock = clock
 
-    def create(self, capabilities: Iterable[Capability], uses: int, lifetime: float) -> bytes:
+    def create(
+        self, capabilities: Iterable[Capability], uses: int, lifetime: float, factors: Iterable[Factor] = ()
+    ) -> bytes:
         """Make an invite for ``uses`` identities, valid for ``lifetime`` seconds; returns the secret.
 
         Raises ``IroshError(USAGE)`` for a number of uses or a lifetime that makes no sense.
@@ -78,24 +85,24 @@ class Invites:
                 if not self._database.query("SELECT 1 FROM invites WHERE id = ?", (_id(digest),)):
                     break
             self._database.execute(
-                "INSERT INTO invites VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (_id(digest), digest, granted, uses, uses, now, now + lifetime),
+                "INSERT INTO invites VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (_id(digest), digest, granted, uses, uses, now, now + lifetime, factors_to_text(factors)),
             )
         return secret
 
-    def redeem(self, secret: bytes, peer_id: str) -> tuple[tuple[Capability, ...], bool]:
+    def redeem(self, secret: bytes, peer_id: str) -> tuple[tuple[Capability, ...], tuple[Factor, ...], bool]:
         """Use the invite once for ``peer_id``. To be called inside a transaction.
 
-        Returns what the invite grants, and whether that is settled: the peer redeemed this invite before, and
-        since then something was decided about it (:meth:`settle`). A repetition consumes no use. Raises
+        Returns what the invite grants, what it requires, and whether that is settled: the peer redeemed this invite
+        before, and since then something was decided about it (:meth:`settle`). A repetition consumes no use. Raises
         ``IroshError``: ``INVITE_INVALID``, ``INVITE_EXPIRED`` or ``INVITE_USED``.
         """
         invite, earlier = self._check(secret, peer_id)
         if earlier is not None:
-            return invite.capabilities, earlier
+            return invite.capabilities, invite.factors, earlier
         self._database.execute("UPDATE invites SET uses_left = uses_left - 1 WHERE id = ?", (invite.id,))
         self._database.execute("INSERT INTO redemptions VALUES (?, ?, 0)", (invite.id, peer_id))
-        return invite.capabilities, False
+        return invite.capabilities, invite.factors, False
 
     def check(self, secret: bytes, peer_id: str) -> bool:
         """Raises what :meth:`redeem` would, and says what it would of whether that is settled; uses nothing up."""
@@ -147,7 +154,8 @@ def _id(digest: bytes) -> str:
 
 
 def _info(row: tuple[object, ...]) -> InviteInfo:
-    invite_id, granted, uses, uses_left, created_at, expires_at, _ = cast(
-        "tuple[str, str, int, int, float, float, bytes]", row
+    invite_id, granted, uses, uses_left, created_at, expires_at, _, factors = cast(
+        "tuple[str, str, int, int, float, float, bytes, str]", row
     )
-    return InviteInfo(invite_id, capabilities_from_text(granted), uses, uses_left, created_at, expires_at)
+    required = factors_from_text(factors)
+    return InviteInfo(invite_id, capabilities_from_text(granted), uses, uses_left, created_at, expires_at, required)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 
+from irosh.core.ssh_wire import SshReader, SshWireError, string
+
 KEY_TYPE = b"ssh-ed25519"
 
 _MAGIC = b"openssh-key-v1\0"
@@ -29,7 +31,7 @@ class EncryptedKeyError(SshKeyError):
 
 def public_key_blob(public: bytes) -> bytes:
     """The RFC 8709 wire form of a 32-byte Ed25519 public key."""
-    return _string(KEY_TYPE) + _string(public)
+    return string(KEY_TYPE) + string(public)
 
 
 def public_key_line(public: bytes, comment: str = "") -> str:
@@ -50,10 +52,10 @@ def encode_private_key(seed: bytes, public: bytes, comment: str = "") -> bytes:
     notice a wrong passphrase, have no purpose in an unencrypted key.
     """
     check = public[:4] * 2
-    private = check + public_key_blob(public) + _string(seed + public) + _string(comment.encode())
+    private = check + public_key_blob(public) + string(seed + public) + string(comment.encode())
     private += bytes(range(1, 1 + -len(private) % _CIPHER_BLOCK))
-    blob = _MAGIC + _string(b"none") + _string(b"none") + _string(b"") + (1).to_bytes(4, "big")
-    blob += _string(public_key_blob(public)) + _string(private)
+    blob = _MAGIC + string(b"none") + string(b"none") + string(b"") + (1).to_bytes(4, "big")
+    blob += string(public_key_blob(public)) + string(private)
     text = base64.b64encode(blob)
     lines = [text[start : start + _LINE] for start in range(0, len(text), _LINE)]
     return b"\n".join([_BEGIN, *lines, _END, b""])
@@ -81,7 +83,13 @@ def decode_private_key(pem: bytes) -> tuple[bytes, bytes]:
 def _decode_blob(blob: bytes) -> tuple[bytes, bytes]:
     if not blob.startswith(_MAGIC):
         raise SshKeyError("is damaged: the key has no openssh-key-v1 header")
-    outer = _Reader(blob[len(_MAGIC) :])
+    try:
+        return _decode_parts(SshReader(blob[len(_MAGIC) :]))
+    except SshWireError as error:
+        raise SshKeyError(f"is damaged: {error}") from None
+
+
+def _decode_parts(outer: SshReader) -> tuple[bytes, bytes]:
     cipher = outer.string()
     outer.string()  # key derivation function
     outer.string()  # and its options
@@ -90,7 +98,7 @@ def _decode_blob(blob: bytes) -> tuple[bytes, bytes]:
     if outer.uint32() != 1:
         raise SshKeyError("does not hold exactly one key")
     announced = outer.string()
-    inner = _Reader(outer.string())
+    inner = SshReader(outer.string())
     outer.finish()
     if inner.uint32() != inner.uint32():
         raise SshKeyError("is damaged: its check numbers differ")
@@ -104,37 +112,3 @@ def _decode_blob(blob: bytes) -> tuple[bytes, bytes]:
     if len(public) != 32 or len(pair) != 64 or not consistent or padding != bytes(range(1, 1 + len(padding))):
         raise SshKeyError("is damaged: its parts contradict each other")
     return pair[:32], public
-
-
-def _string(data: bytes) -> bytes:
-    """RFC 4251 section 5 ``string``."""
-    return len(data).to_bytes(4, "big") + data
-
-
-class _Reader:
-    """Reads RFC 4251 data types off the front of ``data``."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._position = 0
-
-    def _take(self, size: int) -> bytes:
-        end = self._position + size
-        if end > len(self._data):
-            raise SshKeyError("is damaged: the key is too short")
-        taken = self._data[self._position : end]
-        self._position = end
-        return taken
-
-    def uint32(self) -> int:
-        return int.from_bytes(self._take(4), "big")
-
-    def string(self) -> bytes:
-        return self._take(self.uint32())
-
-    def rest(self) -> bytes:
-        return self._take(len(self._data) - self._position)
-
-    def finish(self) -> None:
-        if self._position != len(self._data):
-            raise SshKeyError("is damaged: there is more in it than one key")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
@@ -11,12 +12,14 @@ from irosh.core.audit import AuditEntry, AuditLog, Outcome
 from irosh.core.capability import Capability
 from irosh.core.database import Database, Value
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.factor_store import FactorStore
 from irosh.core.invites import InviteInfo, Invites
 from irosh.core.metrics_history import MetricsHistory
 from irosh.core.mode import Mode
 from irosh.core.peer import Peer, Standing, Status, capabilities_to_text, is_endpoint_id
 from irosh.core.peer_table import PeerTable
 from irosh.core.petname import LONGEST, petname_from_hostname, valid_petname
+from irosh.core.second_factor import Factor
 from irosh.core.wording import quoted
 
 __all__ = [
@@ -49,6 +52,8 @@ class TrustStore:
         self._peers = PeerTable(self._database)
         self._invites = Invites(self._database, clock)
         self._audit = AuditLog(self._database, clock)
+        self.factors = FactorStore(self._database, clock)
+        """What is required of peers beyond their identity."""
         self.metrics_history = MetricsHistory(self._database)
         """Not trust, but in the same file and by the same connection."""
 
@@ -203,6 +208,7 @@ class TrustStore:
             self._known(peer_id)
             self._peers.delete(peer_id)
             self._invites.settle(peer_id)
+            self.factors.forget_peer(peer_id)
 
     # What is learned from connections; a peer that has been removed meanwhile is left alone
 
@@ -230,12 +236,20 @@ class TrustStore:
 
     # Invites
 
-    def create_invite(self, capabilities: Iterable[Capability], *, uses: int = 1, lifetime: float = 3600.0) -> bytes:
+    def create_invite(
+        self,
+        capabilities: Iterable[Capability],
+        *,
+        uses: int = 1,
+        lifetime: float = 3600.0,
+        factors: Iterable[Factor] = (),
+    ) -> bytes:
         """Make an invite for ``uses`` identities, valid for ``lifetime`` seconds; returns its 16-byte secret.
 
-        Only a hash of the secret is kept. Raises ``IroshError(USAGE)``.
+        ``factors`` are required of whom it lets in, besides its identity. Only a hash of the secret is kept. Raises
+        ``IroshError(USAGE)``.
         """
-        return self._invites.create(capabilities, uses, lifetime)
+        return self._invites.create(capabilities, uses, lifetime, factors)
 
     def redeem_invite(self, secret: bytes, peer_id: str) -> tuple[Capability, ...]:
         """Use an invite once for ``peer_id``; returns the capabilities to :meth:`pin` the peer with.
@@ -253,8 +267,10 @@ class TrustStore:
             standing = self._standing(peer)
             if standing == "blocked":
                 raise _blocked(peer_id)
-            granted, settled = self._invites.redeem(secret, peer_id)
+            granted, factors, settled = self._invites.redeem(secret, peer_id)
             if not settled:
+                if factors:
+                    self.factors.require(peer_id, {*factors, *self.factors.required(peer_id)})
                 return granted
             if peer is None or standing != "active":
                 raise _taken_back()
@@ -290,6 +306,10 @@ class TrustStore:
         Only those of one peer, and only those not older than ``since`` (Unix seconds), if given.
         """
         return self._audit.entries(limit, peer_id, since)
+
+    def changing(self) -> AbstractContextManager[None]:
+        """All that is done inside happens or nothing does. Not around methods that decide about peers."""
+        return self._database.transaction()
 
     # Steps, inside a transaction
 

@@ -10,7 +10,7 @@ import secrets
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from irosh.core.addresses import parse_ip
 from irosh.core.capability import Capability, SocketKind, SocketSpec
@@ -21,6 +21,7 @@ from irosh.core.policy import (
     file_trees,
     may_permit,
     permits,
+    permits_joining,
     permits_unix,
     permits_user,
     permitted_addresses,
@@ -28,6 +29,7 @@ from irosh.core.policy import (
 from irosh.core.trust import TrustStore
 from irosh.core.wording import escape
 from irosh.node.audit import Auditor
+from irosh.node.verification import FactorGate, Verification
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,16 @@ TOKEN_SIZE = 16
 @dataclass(frozen=True)
 class Use:
     """One of the plain capabilities; with several names any one of them is enough."""
+
+    names: tuple[PlainCapability, ...]
+
+    def __str__(self) -> str:
+        return "|".join(self.names)
+
+
+@dataclass(frozen=True)
+class Enter:
+    """Begin what asks for second factors itself, such as SSH's authentication: any one of these is enough."""
 
     names: tuple[PlainCapability, ...]
 
@@ -89,7 +101,17 @@ class BringBack:
         return f"forwarded:{escape(self.listen, 200)}"
 
 
-Immediate = Use | AsUser | Files | BringBack
+@dataclass(frozen=True)
+class Join:
+    """Take part in the shared session with the id ``session``."""
+
+    session: str
+
+    def __str__(self) -> str:
+        return f"join:{self.session}"
+
+
+Immediate = Use | Enter | AsUser | Files | Join | BringBack
 """Actions that need no name resolved."""
 Action = Immediate | Reach
 
@@ -106,22 +128,39 @@ class Grant:
     addresses: tuple[str, ...] = ()
     trees: tuple[FileTree, ...] = ()
 
+    def sockets(self) -> list[SocketSpec]:
+        """For :class:`Reach`: the sockets that may be used."""
+        assert isinstance(self.action, Reach)
+        spec = self.action.spec
+        if spec.protocol == "unix":
+            return [replace(spec, path=self.addresses[0])]
+        return [replace(spec, host=address) for address in self.addresses]
+
 
 class Authorizer:
-    """Decides by the trust store, looked up anew for every action, so that a change holds at once."""
+    """Decides by the trust store, looked up anew for every action, so that a change holds at once.
 
-    def __init__(self, trust: TrustStore, auditor: Auditor) -> None:
+    ``verification``: what the session has given besides its identity. Without it a peer of which second factors are
+    required may do nothing.
+    """
+
+    def __init__(self, trust: TrustStore, auditor: Auditor, gate: FactorGate) -> None:
         self._trust = trust
         self._auditor = auditor
+        self.gate = gate
         # Name look-ups run in threads that all peers share.
         self._resolving = asyncio.Semaphore(MAX_RESOLVING)
         self._promised: dict[str, set[bytes]] = {}
 
-    async def authorize(self, peer_id: str, action: Action) -> Grant:
-        """Grant ``action`` to the peer, or raise ``IroshError`` (denied; target-unreachable for unknown names)."""
+    async def authorize(self, peer_id: str, action: Action, verification: Verification | None = None) -> Grant:
+        """Grant ``action`` to the peer, or raise ``IroshError``.
+
+        Its codes: denied; factor-required; target-unreachable for unknown names.
+        """
         if not isinstance(action, Reach):
-            return self.authorize_now(peer_id, action)
+            return self.authorize_now(peer_id, action, verification)
         with self._audited(peer_id, action):
+            self.gate.check(peer_id, verification)
             if not may_permit(self._capabilities(peer_id), action.kind, action.spec):
                 raise _denied(action)  # a peer without any such capability cannot make this host look up names
             async with self._resolving:
@@ -144,25 +183,32 @@ class Authorizer:
             if not tokens and self._promised.get(peer_id) is tokens:
                 del self._promised[peer_id]
 
-    def authorize_now(self, peer_id: str, action: Immediate) -> Grant:
+    def authorize_now(self, peer_id: str, action: Immediate, verification: Verification | None = None) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         with self._audited(peer_id, action):
-            if isinstance(action, BringBack):
-                if not any(hmac.compare_digest(action.token, token) for token in self._promised.get(peer_id, ())):
-                    raise IroshError(ErrorCode.DENIED, "nobody here waits for such a connection")
-                return Grant(action)
-            capabilities = self._capabilities(peer_id)
+            if not isinstance(action, Enter | BringBack):  # that was promised by this node's user
+                self.gate.check(peer_id, verification)
             if isinstance(action, Files):
-                if trees := file_trees(capabilities):
+                if trees := file_trees(self._capabilities(peer_id)):
                     return Grant(action, trees=trees)
                 raise _denied(action)
-            if isinstance(action, Use):
-                permitted = any(permits(capabilities, name) for name in action.names)
-            else:
-                permitted = permits_user(capabilities, action.name)
-            if not permitted:
+            if not self.permits(peer_id, action):
                 raise _denied(action)
             return Grant(action)
+
+    def permits(self, peer_id: str, action: Immediate) -> bool:
+        """Whether :meth:`authorize_now` would grant it. Nothing is used, so the audit does not say so."""
+        capabilities = self._capabilities(peer_id)
+        if isinstance(action, BringBack):
+            promised = self._promised.get(peer_id, ())
+            return any(hmac.compare_digest(action.token, token) for token in promised)
+        if isinstance(action, Use | Enter):
+            return any(permits(capabilities, name) for name in action.names)
+        if isinstance(action, Join):
+            return permits_joining(capabilities, action.session)
+        if isinstance(action, Files):
+            return bool(file_trees(capabilities))
+        return permits_user(capabilities, action.name)
 
     def _capabilities(self, peer_id: str) -> Sequence[Capability]:
         peer = self._trust.active(peer_id)
@@ -176,7 +222,7 @@ class Authorizer:
             self._auditor.record("use", peer_id, "refused", f"{action}: {error.message}")
             raise
         if not (
-            isinstance(action, Use) and len(action.names) > 1
+            isinstance(action, Enter) or (isinstance(action, Use) and len(action.names) > 1)
         ):  # a way in, not a use: what is used is checked again
             self._auditor.record("use", peer_id, "used", str(action))
 
@@ -192,7 +238,15 @@ def _decide_reach(capabilities: Sequence[Capability], action: Reach, where: Sequ
 
 
 def _denied(action: Action) -> IroshError:
-    wanted = action.names[0] if isinstance(action, Use) else "files" if isinstance(action, Files) else str(action)
+    if action == Use(("join",)) or isinstance(action, Join):
+        return IroshError(
+            ErrorCode.DENIED, "this peer may join no session here", "ask for a ticket: irosh share prints one"
+        )
+    if isinstance(action, BringBack):
+        return IroshError(ErrorCode.DENIED, "nobody here waits for such a connection")
+    wanted = (
+        action.names[0] if isinstance(action, Use | Enter) else "files" if isinstance(action, Files) else str(action)
+    )
     return IroshError(
         ErrorCode.DENIED,
         f"this peer may not use {wanted}",

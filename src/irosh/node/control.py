@@ -107,6 +107,14 @@ class Channel:
         """The final, bad answer."""
         await self._send_all(pack_message({"ok": False, "error": error.to_dict()}))
 
+    async def ask(self, name: str, **fields: Any) -> dict[str, Any]:
+        """Ask the client something, and return what it answers. For when no other task receives."""
+        await self.event(name, **fields)
+        while True:
+            kind, payload = await self.receive()
+            if kind is Kind.MESSAGE and isinstance(answer := parse_message(payload).get("answer"), dict):
+                return answer
+
     async def while_connected(self, work: Coroutine[Any, Any, T]) -> T:
         """Do ``work``, cancelled with :class:`Gone` when the client leaves. For operations that read nothing more."""
         result: T = await first_to_end(work, self._wait_gone())
@@ -145,12 +153,16 @@ def parsed_request(request: dict[str, Any], kind: type[R]) -> R:
 
 
 Operation = Callable[[Channel, dict[str, Any]], Awaitable[None]]
+Recovery = Callable[[Channel, IroshError], Awaitable[bool]]
+"""Asks the client for what an operation has failed for want of; True: it may be tried again."""
+MAX_RECOVERIES = 3  # of one operation
 
 
 class ControlServer:
     """Serves the operations on a Unix socket that only this user can open."""
 
     def __init__(self, path: Path, operations: Mapping[str, Operation]) -> None:
+        self.recover: Recovery | None = None
         self._path = path
         self._operations = operations
         self.attached = 0
@@ -227,7 +239,7 @@ class ControlServer:
                     f"the running node does not know {request.get('op')!r}",
                     "it runs another version of irosh: restart it",
                 )
-            await operation(channel, request)
+            await self._perform(operation, channel, request)
         except TimeoutError:
             await channel.fail(IroshError(ErrorCode.TIMEOUT, "no request arrived"))
         except IroshError as error:
@@ -237,3 +249,17 @@ class ControlServer:
         except Exception as error:
             log.exception("control operation failed")
             await channel.fail(IroshError(ErrorCode.INTERNAL, f"internal error: {error!r}", "see the node's log"))
+
+    async def _perform(self, operation: Operation, channel: Channel, request: dict[str, Any]) -> None:
+        """Once, and again after what was missing has been asked for, if the client says that it answers questions."""
+        for _ in range(MAX_RECOVERIES):
+            try:
+                await operation(channel, request)
+            except IroshError as error:
+                if self.recover is None or request.get("answers") is not True:
+                    raise
+                if not await self.recover(channel, error):
+                    raise
+            else:
+                return
+        await operation(channel, request)

@@ -21,6 +21,8 @@ from irosh.node.control_wire import (
 )
 
 _RECEIVE = 256 * 1024
+QUESTIONS = frozenset({"factor", "factor-refused"})
+"""Events that ask for something, and those that belong to them."""
 
 
 class ControlClient:
@@ -36,6 +38,8 @@ class ControlClient:
                 ErrorCode.NOT_RUNNING, f"no node answers at {path}: {error.strerror}", "start one with `irosh host`"
             ) from None
         self._parser = FrameParser()
+        self.answers: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
+        """Answers what the node asks the person at the command; None for an event that only tells something."""
 
     def __enter__(self) -> ControlClient:
         return self
@@ -49,7 +53,16 @@ class ControlClient:
 
     def request(self, op: str, arguments: Mapping[str, Any]) -> None:
         """Ask for operation ``op``."""
-        self.send_frame(pack_message({"op": op, "version": CONTROL_VERSION, **arguments}))
+        answers = {} if self.answers is None else {"answers": True}
+        self.send_frame(pack_message({"op": op, "version": CONTROL_VERSION, **answers, **arguments}))
+
+    def asked(self, message: Mapping[str, Any]) -> bool:
+        """Answer ``message`` if it is a question of the node; False if it is something else."""
+        if self.answers is None or message.get("event") not in QUESTIONS:
+            return False
+        if (answer := self.answers(dict(message))) is not None:
+            self.message({"answer": answer})
+        return True
 
     def send(self, kind: Kind, payload: bytes) -> None:
         """Send one frame of bytes."""
@@ -93,7 +106,8 @@ class ControlClient:
                 if "ok" in message:
                     yield checked(message)
                     return
-                yield message
+                if not self.asked(message):
+                    yield message
 
     def call(self, op: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Ask and return the final answer, without ``ok``."""
@@ -127,7 +141,7 @@ class ControlClient:
             if "ok" in message:
                 checked(message)
                 answered = True
-            elif on_event is not None:
+            elif not self.asked(message) and on_event is not None:
                 on_event(message)
 
     def _exactly(self, size: int) -> bytes:

@@ -17,6 +17,7 @@ from irosh.core.config import Config
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity, short_id
 from irosh.core.mode import Mode
+from irosh.core.second_factor import Factor, parse_factors
 from irosh.core.state import StateDirectory
 from irosh.core.ticket import Ticket
 from irosh.core.trust import Peer, TrustStore
@@ -31,6 +32,7 @@ from irosh.node.metrics.prometheus import Snapshot
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.services import Registry, Service
 from irosh.node.targets import TargetRequest, resolve_target
+from irosh.node.verification import FactorGate, FactorSettings
 from irosh.rendezvous.interfaces import Exchange
 from irosh.rendezvous.modes import Modes
 from irosh.transport.tasks import task_group
@@ -57,6 +59,7 @@ class InviteTerms:
     capabilities: tuple[str, ...] | None = None
     uses: int | None = None
     lifetime: float | None = None
+    factors: tuple[str, ...] | None = None
 
 
 DEFAULT_TERMS = InviteTerms()
@@ -70,6 +73,7 @@ class Invite:
     capabilities: tuple[Capability, ...]
     uses: int
     expires_at: float
+    factors: tuple[Factor, ...]
 
 
 class Node:
@@ -95,11 +99,12 @@ class Node:
         self.started_at = time.time()
         self.auditor = Auditor(trust)
         registry = Registry(services)
-        authorizer = Authorizer(trust, self.auditor)
+        settings = FactorSettings(config.host.factor_attempts, config.host.factor_lifetime)
+        self.authorizer = Authorizer(trust, self.auditor, FactorGate(trust, self.auditor, settings))
         doorway = Doorway(
             trust,
             self.auditor,
-            authorizer,
+            self.authorizer,
             registry,
             socket.gethostname()[:255],
             own_user(),
@@ -110,10 +115,10 @@ class Node:
         self.collector = Collector(trust.metrics_history)
         self.links = Links(modes, doorway, trust, self.collector, identity.secret)
         self._operations: dict[str, Operation] = {}
+        self.control = ControlServer(state.control_socket_path, self._operations)
         for service in services:
             self._operations.update(service.operations(self))
         self._stop = asyncio.Event()
-        self.control = ControlServer(state.control_socket_path, self._operations)
 
     def add_operations(self, operations: dict[str, Operation]) -> None:
         """Add to what the control socket offers."""
@@ -171,9 +176,11 @@ class Node:
         allowed = parse_capabilities(host.allow if terms.capabilities is None else terms.capabilities)
         uses = host.invite_uses if terms.uses is None else terms.uses
         lifetime = host.invite_expires if terms.lifetime is None else terms.lifetime
-        secret = self.trust.create_invite(allowed, uses=uses, lifetime=lifetime)
-        self.auditor.record("invite", None, "changed", f"{uses} use(s): {' '.join(map(str, allowed))}")
-        return Invite(secret, allowed, uses, time.time() + lifetime)
+        factors = parse_factors(host.require if terms.factors is None else terms.factors)
+        secret = self.trust.create_invite(allowed, uses=uses, lifetime=lifetime, factors=factors)
+        required = f"; requires {' '.join(factors)}" if factors else ""
+        self.auditor.record("invite", None, "changed", f"{uses} use(s): {' '.join(map(str, allowed))}{required}")
+        return Invite(secret, allowed, uses, time.time() + lifetime, factors)
 
     def ticket(self, invite: bytes | None) -> Ticket:
         """A ticket for this node as it can be reached now."""

@@ -26,6 +26,7 @@ class InviteRequest(msgspec.Struct):
     capabilities: list[str] | None = None
     uses: int | None = None
     lifetime: float | None = None
+    factors: list[str] | None = None
 
 
 class PeersRequest(msgspec.Struct):
@@ -55,7 +56,8 @@ def node_operations(node: Node) -> dict[str, Operation]:
             )
         asked = parsed_request(request, InviteRequest)
         capabilities = None if asked.capabilities is None else tuple(asked.capabilities)
-        await channel.answer(make_invite(node, InviteTerms(capabilities, asked.uses, asked.lifetime)))
+        factors = None if asked.factors is None else tuple(asked.factors)
+        await channel.answer(make_invite(node, InviteTerms(capabilities, asked.uses, asked.lifetime, factors)))
 
     async def peers(channel: Channel, request: dict[str, Any]) -> None:
         asked = parsed_request(request, PeersRequest)
@@ -94,6 +96,7 @@ def make_invite(node: Node, terms: InviteTerms) -> dict[str, Any]:
         "capabilities": [str(capability) for capability in invite.capabilities],
         "uses": invite.uses,
         "expires_at": invite.expires_at,
+        "require": [str(factor) for factor in invite.factors],
     }
 
 

@@ -4,17 +4,53 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from irosh.core import totp
 from irosh.core.capability import parse_capabilities
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.factor_store import CONDITIONS, MAX_KEYS
 from irosh.core.identity import parse_endpoint_id
 from irosh.core.mode import Mode
 from irosh.core.network_options import parse_nostr_relay
 from irosh.core.nostr_key import format_npub, parse_npub
+from irosh.core.password import is_password_hash
+from irosh.core.second_factor import Factor, parse_factors
+from irosh.core.security_key import parse_security_key
 from irosh.core.trust import Peer, TrustStore
 
 CloseConnections = Callable[[str, IroshError], int]
+
+
+@dataclass(frozen=True)
+class _Enrolled:
+    """What a peer's answers shall match, checked."""
+
+    factor: Factor
+    value: str
+    key: str = ""
+    conditions: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, asked: dict[str, Any]) -> _Enrolled:
+        (factor,), value = parse_factors([str(asked["factor"])]), str(asked["value"])
+        conditions = tuple(str(condition) for condition in asked.get("conditions", ()))
+        match factor:
+            case Factor.SECURITY_KEY:
+                key = parse_security_key(value)
+                if not CONDITIONS.issuperset(conditions):
+                    raise IroshError(ErrorCode.PROTOCOL, "an unknown condition of a security key")
+                return cls(factor, key.line, key.fingerprint, conditions)
+            case Factor.TOTP:
+                try:
+                    totp.decode_secret(value)
+                except ValueError as error:
+                    raise IroshError(ErrorCode.USAGE, f"that is no TOTP secret: {error}") from None
+            case Factor.PASSWORD:
+                if not is_password_hash(value):
+                    raise IroshError(ErrorCode.PROTOCOL, "that is not the hash of a password")
+        return cls(factor, value)
 
 
 class PeerAdmin:
@@ -37,6 +73,8 @@ class PeerAdmin:
             "block": self.block,
             "unblock": self.unblock,
             "remove": self.remove,
+            "require": self.require,
+            "unlock": self.unlock,
             "invites": self.invites,
             "audit": self.audit,
         }
@@ -50,12 +88,17 @@ class PeerAdmin:
         return {"peers": [peer.to_dict() for peer in self._trust.peers()]}
 
     def show(self, name: str) -> dict[str, Any]:
-        """One peer."""
-        return {"peer": self._find(name).to_dict()}
+        """One peer, with what is required of it."""
+        peer = self._find(name)
+        return {"peer": peer.to_dict(), "factors": self._factors(peer.id)}
 
-    def add(self, endpoint_id: str, name: str | None, capabilities: Sequence[str]) -> dict[str, Any]:
-        """Pin an identity by hand, without an invite."""
+    def add(
+        self, endpoint_id: str, name: str | None, capabilities: Sequence[str], require: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Pin an identity by hand, without an invite; ``require`` second factors of it."""
         peer_id = parse_endpoint_id(endpoint_id)
+        if factors := parse_factors(require):
+            self._trust.factors.require(peer_id, factors)
         peer = self._trust.pin(peer_id, petname=name, origin="manual", capabilities=parse_capabilities(capabilities))
         return self._changed("peer-add", peer.id)
 
@@ -132,6 +175,36 @@ class PeerAdmin:
         closed = self._close(peer.id, IroshError(ErrorCode.UNKNOWN_PEER, "this host has removed your identity"))
         return {"removed": peer.petname, "id": peer.id, "connections_closed": closed}
 
+    def require(
+        self, name: str, factors: Sequence[str], enrol: Sequence[dict[str, Any]], reset: bool
+    ) -> dict[str, Any]:
+        """Require exactly these second factors of a peer, and set what its answers must match.
+
+        ``enrol``: objects with ``factor``, ``value`` and, of a security key, ``conditions``. ``reset``: what was set
+        for the factors named is forgotten first; of those not named it always is.
+        """
+        peer = self._find(name)
+        required = parse_factors(factors)
+        enrolments = [_Enrolled.of(each) for each in enrol]
+        with self._trust.changing():
+            store = self._trust.factors
+            store.forget(peer.id, [factor for factor in Factor if reset or factor not in required])
+            for each in enrolments:
+                store.enrol(peer.id, each.factor, each.value, key=each.key, conditions=each.conditions)
+            if sum(each.factor is Factor.SECURITY_KEY for each in store.enrolments(peer.id)) > MAX_KEYS:
+                raise IroshError(ErrorCode.USAGE, f"a peer has up to {MAX_KEYS} security keys")
+            store.require(peer.id, required)
+        self._trust.audit("peer-require", peer.id, "changed", f"{peer.petname}: {' '.join(required) or 'none'}")
+        return {"peer": peer.to_dict(), "factors": self._factors(peer.id)}
+
+    def unlock(self, name: str) -> dict[str, Any]:
+        """Forget a peer's failed attempts at second factors."""
+        peer = self._find(name)
+        failures = self._trust.factors.failures(peer.id).count
+        self._trust.factors.unlock(peer.id)
+        self._trust.audit("peer-unlock", peer.id, "changed", f"{peer.petname}: {failures} failures forgotten")
+        return {"peer": peer.to_dict(), "failures": failures}
+
     def invites(self) -> dict[str, Any]:
         """The invites that may still be used."""
         return {"invites": [invite.to_dict() for invite in self._trust.invites()]}
@@ -141,6 +214,17 @@ class PeerAdmin:
         peer_id = self._find_id(name) if name else None
         entries = self._trust.audit_log(limit=limit, peer_id=peer_id, since=since)
         return {"entries": [entry.to_dict() for entry in entries]}
+
+    def _factors(self, peer_id: str) -> dict[str, Any]:
+        store = self._trust.factors
+        return {
+            "required": [str(factor) for factor in store.required(peer_id)],
+            "set": [
+                {"factor": str(each.factor), "key": each.id, "conditions": sorted(each.conditions)}
+                for each in store.enrolments(peer_id)
+            ],
+            "failures": store.failures(peer_id).count,
+        }
 
     def _find(self, name: str) -> Peer:
         peer = self._trust.find(name)

@@ -28,6 +28,7 @@ from irosh.node.greeting import Doorway
 from irosh.node.metrics.meter import Meter, Sample
 from irosh.node.metrics.streams import StreamBook
 from irosh.node.services import IncomingStream, Service, refuse_stream
+from irosh.node.verification import Verification
 from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import ConnectionLost, Stream, StreamReset
 from irosh.transport.session.lifetime import CountedStream, Credentials, LinkEvent, SessionLifetime
@@ -44,20 +45,31 @@ MAX_VIOLATIONS = 100  # malformed streams after which a connection is closed
 NOT_SERVED = 3
 
 
+class FactorRequired(IroshError):
+    """The peer serves nothing on ``connection`` until it has been given a second factor."""
+
+    def __init__(self, connection: PeerConnection, error: IroshError) -> None:
+        super().__init__(error.code, error.message, error.hint)
+        self.connection = connection
+
+
 @dataclass(frozen=True)
 class OpenedStream:
     """A stream we opened. Bytes may be written at once; :meth:`answer` tells whether the peer serves it."""
 
+    connection: PeerConnection
     stream: Stream
 
     async def answer(self) -> None:
-        """Wait for the peer's answer. ``IroshError`` with its reason when it refused."""
+        """Wait for the peer's answer. ``IroshError`` with its reason, or :class:`FactorRequired`, when it refused."""
         try:
             error = error_in(await read_frame(self.stream, StreamAnswer, deadline=ANSWER_DEADLINE))
         except StreamReset:
             error = IroshError(ErrorCode.PROTOCOL, "the peer dropped the stream without an answer")
         if error is not None:
             await self.stream.abort()
+            if error.code is ErrorCode.FACTOR_REQUIRED:
+                raise FactorRequired(self.connection, error)
             raise error
 
 
@@ -72,6 +84,8 @@ class PeerConnection:
         self.peer_id = session.peer_id
         self.since = time.time()
         self.serving = 0
+        self.verification = Verification()
+        """What the peer has given on this session beyond its identity."""
         self.welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
         # Each side numbers its own flows: the dialling side even, the other odd.
         self._next_flow = count(0 if dialed else 1, 2)
@@ -113,7 +127,7 @@ class PeerConnection:
             await write_frame(stream, StreamHeader(service, encode_request(request)))
         except StreamReset as error:
             raise IroshError(ErrorCode.PROTOCOL, f"the peer dropped the stream ({error})") from None
-        return OpenedStream(stream)
+        return OpenedStream(self, stream)
 
     def new_flow(self) -> int:
         """A flow number of our own."""
@@ -226,7 +240,8 @@ class PeerConnection:
             service = self._doorway.registry.get(header.service)
             request = decode_body(header.request, service.request_type)
             actions = service.required(request)
-            grants = [await self._doorway.authorizer.authorize(self.peer_id, action) for action in actions]
+            authorize = self._doorway.authorizer.authorize
+            grants = [await authorize(self.peer_id, action, self.verification) for action in actions]
         except ConnectionLost:
             raise
         except IroshError as error:
@@ -234,7 +249,7 @@ class PeerConnection:
             self._count_violation(error)
             await refuse_stream(stream, error)
             return None
-        return service, IncomingStream(self, stream, request, tuple(grants))
+        return service, IncomingStream(self, stream, request, tuple(grants), self.verification)
 
     def _count_violation(self, error: IroshError) -> None:
         if error.code not in (ErrorCode.PROTOCOL, ErrorCode.TIMEOUT):

@@ -11,6 +11,7 @@ import msgspec
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.wire import answer_of
 from irosh.node.authorization import Action, Grant, Immediate
+from irosh.node.verification import Verification
 from irosh.transport.framing import write_frame
 from irosh.transport.interfaces import Stream
 
@@ -28,6 +29,8 @@ class IncomingStream:
     stream: Stream
     request: Any
     grants: tuple[Grant, ...]
+    verification: Verification
+    """What the peer has given beyond its identity."""
 
     @property
     def petname(self) -> str:
@@ -36,11 +39,11 @@ class IncomingStream:
 
     async def authorize(self, action: Action) -> Grant:
         """A further action inside this stream, decided where all are. ``IroshError`` (denied, …)."""
-        return await self.connection.authorizer.authorize(self.connection.peer_id, action)
+        return await self.connection.authorizer.authorize(self.connection.peer_id, action, self.verification)
 
     def authorize_now(self, action: Immediate) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
-        return self.connection.authorizer.authorize_now(self.connection.peer_id, action)
+        return self.connection.authorizer.authorize_now(self.connection.peer_id, action, self.verification)
 
     async def accept(self) -> None:
         """Tell the opener that the service is ready."""

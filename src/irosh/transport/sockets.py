@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +77,8 @@ def tune(sock: socket.socket) -> None:
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
+_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_PAUSE = 0.2  # seconds
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _TRIES = 8  # at a port that is free for the first of several addresses but not for the next
 
@@ -177,8 +179,11 @@ def _remove_socket(path: Path, *, alive: bool) -> None:
             path.unlink()
             return
         probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        probe.setblocking(False)
         try:
             probe.connect(str(path))
+        except BlockingIOError:
+            pass  # its backlog is full: somebody is there
         except ConnectionRefusedError:
             path.unlink()
         finally:
@@ -190,6 +195,29 @@ def _bind_error(error: OSError, spec: SocketSpec) -> IroshError:
         return IroshError(ErrorCode.PORT_TAKEN, f"{spec} is taken", "choose another, or port 0 for any free one")
     hint = "ports below 1024 need root" if error.errno == errno.EACCES else ""
     return IroshError(ErrorCode.BIND_FAILED, f"cannot listen on {spec}: {error.strerror}", hint)
+
+
+async def accept_each(
+    listener: socket.socket, take: Callable[[socket.socket, str], object], crowded: Callable[[IroshError], None]
+) -> None:
+    """Hand each connection, and what it is called in messages, to ``take``, until cancelled.
+
+    ``crowded`` hears when there are no files left to accept with.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            client, address = await loop.sock_accept(listener)
+        except OSError as error:
+            if error.errno == errno.ECONNABORTED:
+                continue  # whoever it was has left already
+            if error.errno not in _FULL:
+                raise
+            reason = f"cannot take more connections: {error.strerror}"
+            crowded(IroshError(ErrorCode.BUSY, reason, "raise `ulimit -n`"))
+            await asyncio.sleep(_PAUSE)  # until connections end there is nothing to accept with
+            continue
+        take(client, client_name(address))
 
 
 def close_listener(spec: SocketSpec, sock: socket.socket) -> None:

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -33,10 +34,11 @@ _PASSED_SIGNALS = {signal.SIGINT: "INT", signal.SIGTERM: "TERM", signal.SIGHUP: 
 
 @dataclass(frozen=True)
 class SessionEnd:
-    """How a session ended: an exit ``status``, or the name of a ``signal``."""
+    """How a session ended: an exit ``status``, or the name of a ``signal``. ``answer``: all the node says of it."""
 
     status: int | None
     signal: str | None
+    answer: Mapping[str, Any]
 
 
 def carry_session(
@@ -70,6 +72,8 @@ def _until_connected(
             message = parse_message(payload)
             if "ok" in message:
                 checked(message)
+            elif client.asked(message):
+                pass
             elif message.get("event") == "connected":
                 tell_connected(output, message)
                 return message, frames[position + 1 :], typed
@@ -240,7 +244,7 @@ class _Carrier:
                 if "ok" in message:
                     self._notices.clear()
                     answer = checked(message)
-                    self._end = SessionEnd(answer.get("exit_status"), answer.get("exit_signal"))
+                    self._end = SessionEnd(answer.get("exit_status"), answer.get("exit_signal"), answer)
                 elif not self._escapes.handle(message) and not self._handle_block(message):
                     self._notices.show(message)
             elif self._output.as_json:

@@ -18,13 +18,14 @@ from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import Abandoned
 from irosh.faces.cli.session_escapes import SessionEscapes, begin_foreground
+from irosh.faces.cli.session_flags import finished, session_option, session_request
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.ssh_options import SSHOptions, environment, ssh_options
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.terminal import LocalTerminal
 
 # As ssh_config(5) SendEnv on Debian, and what says how many colours there are.
-_SENT_ENVIRONMENT = ("LANG", "LC_", "COLORTERM")
+SENT_ENVIRONMENT = ("LANG", "LC_", "COLORTERM")
 EXIT_LOST = 255
 
 
@@ -61,6 +62,7 @@ class ConnectCommand(MeetingCommand):
 @ssh_options
 @escape_flags
 @forward_flags
+@session_option
 @network_flags(hosting=False)
 @common_options
 def connect(
@@ -71,6 +73,7 @@ def connect(
     no_tty: bool,
     escapes: EscapeFlags,
     name: str | None,
+    session: str | None,
     network: NetworkFlags,
     forwards: ForwardFlags,
     ssh: SSHOptions,
@@ -91,22 +94,20 @@ def connect(
         "name": name,
         "connect_timeout": float(ssh.value("ConnectTimeout") or 0) or None,
     }
-    sent = {key: value for key, value in os.environ.items() if key.startswith(_SENT_ENVIRONMENT)}
-    session: dict[str, Any] = {
+    sent = {key: value for key, value in os.environ.items() if key.startswith(SENT_ENVIRONMENT)}
+    asked: dict[str, Any] = {
         "user": user or ssh.value("User"),
         "command": " ".join(command) if command else None,
         "env": sent | environment(ssh, dict(os.environ)),
     }
-    tty = "force" if force_tty else "no" if no_tty else ssh.value("RequestTTY") or "auto"
     terminal = LocalTerminal.find()
-    if (tty in ("force", "yes") or (tty == "auto" and not command)) and not settings.json and not forwards.no_command:
-        if terminal is not None:
-            session |= terminal.request()
-        elif tty == "force":
-            session["terminal"] = "dumb"
+    tty = "force" if force_tty else "no" if no_tty else ssh.value("RequestTTY") or "auto"
+    wants_terminal = tty in ("force", "yes") or (tty == "auto" and (not command or session is not None))
+    if wants_terminal and not settings.json and (terminal is not None or tty == "force"):
+        asked |= terminal.request() if terminal is not None else {"terminal": "dumb"}
     else:
         terminal = None
-    escapes = escapes if "terminal" in session else replace(escapes, character=None)
+    escapes = escapes if "terminal" in asked else replace(escapes, character=None)
     try:
         forwards.check(command)
         if (status := without_session(settings, reach, forwards, network)) is not None:
@@ -114,9 +115,13 @@ def connect(
         foreground = begin_foreground(escapes, terminal) if not forwards.background else None
         blocks = Blocks(settings.output, network.files(), stdin=True, stdout=False)
         with ended_as_interrupted(), forwarded_session(settings, reach, forwards, blocks) as begun:
-            begun.client.request("connect", {**reach, **begun.fields, **session})
+            request = {**reach, **begun.fields, **asked}
+            if session is None:
+                begun.client.request("connect", request)
+            else:
+                begun.client.request("session.attach", session_request(request, session, create=True))
             with SessionEscapes(
-                settings, escapes, terminal, user=session["user"], foreground=foreground, forwarding=begun.forwarding
+                settings, escapes, terminal, user=asked["user"], foreground=foreground, forwarding=begun.forwarding
             ) as keys:
                 end = carry_session(begun.client, settings.output, terminal, blocks, keys)
                 keys.finish()
@@ -128,7 +133,7 @@ def connect(
 
         report_error(error, as_json=settings.json)
         return 2 if error.code is ErrorCode.USAGE else EXIT_LOST
-    return _finish(settings, end)
+    return finish(settings, end)
 
 
 def _split_user(target: str) -> tuple[str | None, str]:
@@ -136,7 +141,10 @@ def _split_user(target: str) -> tuple[str | None, str]:
     return (user, rest) if at and user else (None, rest)
 
 
-def _finish(settings: Settings, end: SessionEnd) -> int:
+def finish(settings: Settings, end: SessionEnd) -> int:
+    """Tell how a session ended; the exit status of the command."""
+    if (status := finished(settings, end.answer)) is not None:
+        return status
     fields: dict[str, Any] = {"status": end.status, "signal": end.signal}
     settings.output.event("exit", fields, f"irosh: ended by signal {end.signal}" if end.signal else None)
     return EXIT_LOST if end.status is None else end.status

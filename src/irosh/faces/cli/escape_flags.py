@@ -24,7 +24,10 @@ class EscapeFlags:
 
 
 def escape_flags(function: F) -> F:
-    """Add ``-e`` to a command that has ``-o`` too; it gets :class:`EscapeFlags` as the keyword argument ``escapes``."""
+    """Add ``-e`` to a command, which gets :class:`EscapeFlags` as the keyword argument ``escapes``.
+
+    ``-o``, where the command has it, stands before this.
+    """
 
     @click.option(
         "-e",
@@ -34,7 +37,7 @@ def escape_flags(function: F) -> F:
     )
     @functools.wraps(function)
     def wrapped(*args: Any, escape_text: str | None, **kwargs: Any) -> Any:
-        ssh: SSHOptions = kwargs["ssh"]
+        ssh: SSHOptions = kwargs.get("ssh", SSHOptions())
         text = ssh.value("EscapeChar") if escape_text is None else escape_text
         escapes = EscapeFlags(
             character=DEFAULT_ESCAPE if text is None else parse_escape_character(text),

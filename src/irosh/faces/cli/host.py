@@ -15,6 +15,7 @@ from irosh.faces.cli.invitation import invitation_text, qr_option
 from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.output import style
+from irosh.faces.cli.peer_factors import require_option
 
 
 @click.command(cls=MeetingCommand)
@@ -24,6 +25,7 @@ from irosh.faces.cli.output import style
 @click.option("--invite-uses", type=click.IntRange(1, 10_000), metavar="N", help="Peers that may use it (default 1).")
 @click.option("--invite-expires", metavar="TIME", help="How long it may be used, such as 10m (default 1h).")
 @click.option("--metrics-listen", metavar="[ADDR:]PORT", help="Serve Prometheus metrics by HTTP (127.0.0.1:PORT).")
+@require_option
 @qr_option
 @common_options
 def host(
@@ -34,6 +36,7 @@ def host(
     invite_uses: int | None,
     invite_expires: str | None,
     metrics_listen: str | None,
+    require: tuple[str, ...],
     qr: bool,
 ) -> None:
     """Let peers connect to this machine until interrupted.
@@ -44,14 +47,15 @@ def host(
     In the modes custom and iroh-manual it prints an offer instead, and takes answers on standard input.
     """
     lifetime = parse_duration(invite_expires) if invite_expires else None
-    asyncio.run(_host(settings, network, bind, (capabilities or None, invite_uses, lifetime), metrics_listen, qr))
+    invite = (capabilities or None, invite_uses, lifetime, require or None)
+    asyncio.run(_host(settings, network, bind, invite, metrics_listen, qr))
 
 
 async def _host(
     settings: Settings,
     network: NetworkFlags,
     bind: str | None,
-    invite: tuple[tuple[str, ...] | None, int | None, float | None],
+    invite: tuple[tuple[str, ...] | None, int | None, float | None, tuple[str, ...] | None],
     metrics_listen: str | None,
     qr: bool,
 ) -> None:

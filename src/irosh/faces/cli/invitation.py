@@ -20,6 +20,7 @@ def invitation_text(made: dict[str, Any], stream: TextIO, *, qr: bool) -> str:
     lifetime = format_duration(max(1, round(made["expires_at"] - time.time())))
     lines = [
         f"The ticket lets {who} in, for {lifetime} from now, with: {' '.join(made['capabilities'])}",
+        *([f"It must also give: {' '.join(made['require'])}"] if made["require"] else []),
         "",
         "On the other machine:",
         "",
@@ -27,16 +28,17 @@ def invitation_text(made: dict[str, Any], stream: TextIO, *, qr: bool) -> str:
         "",
     ]
     if qr:
-        lines.append(_qr_code(made["ticket"]))
+        # Upper case fits the compact alphanumeric mode; tickets are read in either.
+        lines.append(qr_code(made["ticket"].upper()))
     return "\n".join(lines)
 
 
-def _qr_code(ticket: str) -> str:
+def qr_code(text: str) -> str:
+    """``text`` as a QR code for a terminal."""
     import io
 
     import segno
 
     buffer = io.StringIO()
-    # Upper case fits the compact alphanumeric mode; tickets are read in either.
-    segno.make(ticket.upper(), error="l").terminal(buffer, compact=True)
+    segno.make(text, error="l").terminal(buffer, compact=True)
     return buffer.getvalue()

@@ -11,6 +11,7 @@ from irosh.core.durations import format_duration, parse_duration
 from irosh.faces.cli.administration import administer
 from irosh.faces.cli.invitation import invitation_text, qr_option
 from irosh.faces.cli.options import Settings, common_options
+from irosh.faces.cli.peer_factors import require_option
 from irosh.faces.cli.running import running_node
 from irosh.faces.cli.table import table
 
@@ -20,10 +21,17 @@ from irosh.faces.cli.table import table
 @click.option("--uses", type=click.IntRange(1, 10_000), metavar="N", help="Peers that may use it (default 1).")
 @click.option("--expires", metavar="TIME", help="How long it may be used, such as 10m (default 1h).")
 @click.option("--list", "list_them", is_flag=True, help="Show the invites that can still be used instead.")
+@require_option
 @qr_option
 @common_options
 def invite(
-    settings: Settings, capabilities: tuple[str, ...], uses: int | None, expires: str | None, list_them: bool, qr: bool
+    settings: Settings,
+    capabilities: tuple[str, ...],
+    uses: int | None,
+    expires: str | None,
+    list_them: bool,
+    require: tuple[str, ...],
+    qr: bool,
 ) -> None:
     """Make a new ticket for the running host.
 
@@ -35,7 +43,13 @@ def invite(
         return
     lifetime = parse_duration(expires) if expires else None
     with running_node(settings) as client:
-        made = client.call("invite", {"capabilities": list(capabilities) or None, "uses": uses, "lifetime": lifetime})
+        asked = {
+            "capabilities": list(capabilities) or None,
+            "uses": uses,
+            "lifetime": lifetime,
+            "factors": list(require) or None,
+        }
+        made = client.call("invite", asked)
     settings.output.result(made, "" if settings.json else invitation_text(made, sys.stdout, qr=qr))
 
 

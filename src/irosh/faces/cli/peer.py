@@ -10,6 +10,7 @@ from irosh.core.durations import parse_duration
 from irosh.core.mode import Mode
 from irosh.faces.cli.administration import administer
 from irosh.faces.cli.options import Settings, common_options
+from irosh.faces.cli.peer_factors import require, require_option, unlock
 from irosh.faces.cli.table import age, clock_time, fields, printable, table
 
 
@@ -19,6 +20,10 @@ def peer() -> None:
 
     NAME is a peer's petname, its endpoint id, or at least the first 8 digits of the id.
     """
+
+
+peer.add_command(require)
+peer.add_command(unlock)
 
 
 @peer.command("list")
@@ -46,20 +51,30 @@ def list_peers(settings: Settings) -> None:
 def show(settings: Settings, name: str) -> None:
     """Show all that is known of a peer."""
     answer = administer(settings, "show", name=name)
-    settings.output.result(answer, _description(answer["peer"]))
+    settings.output.result(answer, _description(answer["peer"], answer["factors"]))
 
 
 @peer.command()
 @click.argument("endpoint_id", metavar="ID")
 @click.option("--name", metavar="NAME", help="Petname to know it by.")
 @click.option("--allow", "capabilities", multiple=True, metavar="CAP", help="What it may use here; repeatable.")
+@require_option
 @common_options
-def add(settings: Settings, endpoint_id: str, name: str | None, capabilities: tuple[str, ...]) -> None:
+def add(
+    settings: Settings, endpoint_id: str, name: str | None, capabilities: tuple[str, ...], require: tuple[str, ...]
+) -> None:
     """Make the identity ID a peer, without a ticket.
 
     `irosh identity show` prints the ID on the peer's machine. Without --allow it may connect, but use nothing.
     """
-    answer = administer(settings, "add", endpoint_id=endpoint_id, name=name, capabilities=list(capabilities))
+    answer = administer(
+        settings,
+        "add",
+        endpoint_id=endpoint_id,
+        name=name,
+        capabilities=list(capabilities),
+        require=list(require),
+    )
     settings.output.result(answer, f"{_named(answer)} is a peer; it may use: {_capabilities(answer['peer'])}")
 
 
@@ -169,13 +184,15 @@ def _standing(known: dict[str, Any]) -> str:
     return "expired" if expired else str(known["status"])
 
 
-def _description(known: dict[str, Any]) -> str:
+def _description(known: dict[str, Any], factors: dict[str, Any]) -> str:
     return fields(
         [
             ("petname", known["petname"]),
             ("id", known["id"]),
             ("status", _standing(known)),
             ("may use", (_standing(known) == "active" and " ".join(known["capabilities"])) or "nothing"),
+            ("must give", " ".join(factors["required"])),
+            ("failed attempts", str(factors["failures"] or "")),
             ("known by", known["origin"]),
             ("first seen", clock_time(known["first_seen"])),
             ("last seen", clock_time(known["last_seen"])),

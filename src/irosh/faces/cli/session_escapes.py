@@ -77,6 +77,7 @@ class SessionEscapes:
             Escape.CONNECTIONS: self._connections,
             Escape.BACKGROUND: self._background,
             Escape.HELP: self._help,
+            Escape.DETACH: self._detach,
         }
 
     def __enter__(self) -> SessionEscapes:
@@ -94,7 +95,8 @@ class SessionEscapes:
     def begin(self, session: Session, connected: dict[str, Any]) -> None:
         """The session that is meant from now on; ``connected`` is the event it began with."""
         self._session = session
-        self._peer, self._peer_id = printable(str(connected["peer"])), str(connected["id"])
+        self._peer = printable(str(connected["peer"])) if connected["peer"] else ""
+        self._peer_id = str(connected["id"])
         self._node = int(connected["node"])
         if self._terminal is not None and self._node_is_here:
             from irosh.faces.cli.verbosity import show_log
@@ -124,6 +126,8 @@ class SessionEscapes:
 
     def handle(self, message: dict[str, Any]) -> bool:
         """Tell what came of an escape, if that is what an event of the node is about."""
+        if message.get("event") == "session":
+            self._filter.may_detach = True
         if message.get("event") != "rekeyed":
             return False
         self._say(Escape.REKEY, f"[{'new keys' if message['done'] else 'the peer does not answer'}]")
@@ -143,7 +147,9 @@ class SessionEscapes:
         """Why an escape cannot be used now."""
         reasons: dict[Escape, str] = {}
         if self._foreground is None:
-            reasons[Escape.BACKGROUND] = "this command has no terminal to leave"
+            reasons[Escape.BACKGROUND] = "this command stays in the foreground"
+        if not self._peer:
+            reasons |= dict.fromkeys((Escape.COMMAND_LINE, Escape.CONNECTIONS), "the session is on this machine")
         if not self._command_line:
             reasons[Escape.COMMAND_LINE] = "EnableEscapeCommandline=no"
         if not self._node_is_here:
@@ -151,11 +157,20 @@ class SessionEscapes:
             reasons |= {Escape.QUIETER: elsewhere, Escape.LOUDER: elsewhere}
         if self._terminal is None:
             reasons |= dict.fromkeys((Escape.SUSPEND, Escape.COMMAND_LINE), "there is no terminal here")
+        if not self._filter.may_detach:
+            reasons[Escape.DETACH] = "the session does not stay"
+        else:
+            reasons |= dict.fromkeys((Escape.BREAK, Escape.REKEY), "a session that stays has no SSH connection")
         return reasons
 
     def _terminate(self, escape: Escape) -> None:
         self._say(escape)
-        raise Abandoned(f"connection to {self._peer} closed")
+        raise Abandoned(f"connection to {self._peer} closed" if self._peer else "left the session")
+
+    def _detach(self, escape: Escape) -> None:
+        assert self._session is not None
+        self._say(escape)
+        self._session.message({"detach": True})
 
     def _break(self, escape: Escape) -> None:
         assert self._session is not None
@@ -191,7 +206,10 @@ class SessionEscapes:
         sys.stderr.flush()
         self._foreground.release()
         self._foreground = self._terminal = None
-        self._session.send(END_OF_INPUT)
+        if self._filter.may_detach:
+            self._session.message({"detach": True})
+        else:
+            self._session.send(END_OF_INPUT)
         self._session.detach()
 
     def _open_prompt(self, typed: bytes) -> bytes:

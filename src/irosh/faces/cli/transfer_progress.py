@@ -31,8 +31,8 @@ class TransferProgress:
         self._total_files = self._total_size = 0
         self._complete = False
         self._name = ""
-        self._began = time.monotonic()
-        self._samples: list[tuple[float, int]] = [(self._began, 0)]
+        self._began = 0.0  # once there is a connection
+        self._samples: list[tuple[float, int]] = []
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._pending: list[str] = []  # lines to print above the bar
@@ -54,6 +54,9 @@ class TransferProgress:
     # -- the observer
 
     def totals(self, files: int, size: int, *, complete: bool) -> None:
+        if not self._began:
+            self._began = time.monotonic()
+            self._samples = [(self._began, 0)]
         self._total_files, self._total_size, self._complete = files, size, complete
 
     def file(self, name: bytes) -> None:
@@ -80,7 +83,7 @@ class TransferProgress:
 
     def summary(self) -> tuple[dict[str, Any], str]:
         """What has been moved, for programs and for people."""
-        took = max(1e-3, time.monotonic() - self._began)
+        took = max(1e-3, time.monotonic() - (self._began or time.monotonic()))
         fields = {"seconds": round(took, 3), "rate": round(self._size / took)}
         return fields, f"in {seconds(took)} ({rate(self._size / took)})"
 
@@ -113,11 +116,14 @@ class TransferProgress:
 
     def _report(self) -> None:
         while not self._ended.wait(_EVERY):
+            if not self._began:
+                continue
             self._output.event("progress", self._now())
 
     def _draw(self) -> None:
-        if self._ended.wait(_BEFORE_A_BAR):
-            return
+        while not self._began or time.monotonic() < self._began + _BEFORE_A_BAR:
+            if self._ended.wait(_REDRAWN):
+                return
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 

@@ -16,6 +16,7 @@ from typing import Any
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.blocks import Blocks
 from irosh.faces.cli.options import Settings
+from irosh.faces.cli.output import Output
 from irosh.faces.cli.running import control_client
 from irosh.services.files.transfer.access import WholeAccess
 from irosh.services.files.transfer.frames import VERSION, Kind, Order, Result, Source
@@ -119,5 +120,17 @@ def opened(settings: Settings, peer_id: str, options: TransferOptions, *, writin
     with control_client(settings, output) as client:
         blocks = Blocks(output, options.files, stdin=True, stdout=True)
         request = {**options.request, "target": peer_id, "user": options.user, "writing": writing}
-        client.switch("files.transfer", request, blocks.handle, lambda: blocks.wait(client))
+
+        def told(message: dict[str, Any]) -> None:
+            if not blocks.handle(message):
+                _connected(output, message)
+
+        client.switch("files.transfer", request, told, lambda: blocks.wait(client))
         yield client.socket
+
+
+def _connected(output: Output, message: dict[str, Any]) -> None:
+    fields = {key: value for key, value in message.items() if key != "event"}
+    name = fields.get("peer")
+    text = f"irosh: {name} is pinned; from now on its name is enough" if fields.get("new") else None
+    output.event(str(message.get("event")), fields, text)

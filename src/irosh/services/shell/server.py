@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,12 @@ import asyncssh
 from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec
-from irosh.node.accounts import Account, find_account, is_own_account
+from irosh.node.accounts import Account, accepted_environment, find_account, is_own_account
 from irosh.node.authorization import Action, AsUser, Grant, Immediate, Reach, Use
 from irosh.services.shell.descriptors import read_descriptor, write_descriptor
-from irosh.services.shell.processes import SessionProcess, Terminal, start_process
+from irosh.services.shell.listening import Listeners
+from irosh.services.shell.processes import SessionProcess, Terminal, start_process, start_program
+from irosh.services.shell.subsystems import HostProgram, Subsystems
 from irosh.transport.asyncio_transport import StreamTransport
 from irosh.transport.tasks import to_the_end
 
@@ -25,8 +27,6 @@ log = logging.getLogger(__name__)
 
 MAX_SESSIONS = 256  # of one SSH connection
 MAX_INPUT = 256 * 1024  # bytes of a session's input that may wait for its process
-# Environment variables that a peer may set, as in Debian's sshd_config(5).
-_ACCEPTED = ("LANG", "LC_", "COLORTERM", "TZ")
 _CANNOT_START = 127
 
 
@@ -40,6 +40,7 @@ class SSHContext:
     group: asyncio.TaskGroup
     transport: Callable[[], StreamTransport | None]
     environment: Mapping[str, str]
+    subsystems: Subsystems
     sessions: int = 0
 
 
@@ -53,15 +54,21 @@ class IroshSSHServer(asyncssh.SSHServer):
         self._context = context
         self._login_key = login_key
         self._account: Account | None = None
+        self._is_own_account = False
         self._connection: asyncssh.SSHServerConnection | None = None
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
+        self._listeners = Listeners(conn, self._context.authorize, self._context.group)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._listeners.close()
 
     def begin_auth(self, username: str) -> bool:
         """Whether SSH has anything left to ask for."""
         try:
-            if not is_own_account(username):
+            self._is_own_account = is_own_account(username)
+            if not self._is_own_account:
                 self._context.authorize_now(AsUser(username))
             self._account = find_account(username)
         except IroshError as error:
@@ -100,6 +107,27 @@ class IroshSSHServer(asyncssh.SSHServer):
         (path,) = await self._granted(SocketSpec("unix", path=dest_path), checked_by=parse_source)
         return await self._connection.forward_unix_connection(path)
 
+    async def server_requested(self, listen_host: str, listen_port: int) -> Any:
+        """``ssh -R`` of a stock client."""
+        return await self._listening(self._listeners.listen_tcp(listen_host, listen_port))
+
+    async def unix_server_requested(self, listen_path: str) -> Any:
+        """The same at a Unix socket, which would belong to the host's own user: for that account only."""
+        if not self._is_own_account:
+            log.info("%s: a Unix socket for another account is refused", self._context.petname)
+            return False
+        return await self._listening(self._listeners.listen_unix(listen_path))
+
+    async def _listening(self, listener: Awaitable[asyncssh.SSHListener]) -> asyncssh.SSHListener | bool:
+        """SSH has no words for a reason; `ssh -v` shows it."""
+        try:
+            return await listener
+        except IroshError as error:
+            log.info("%s: does not listen: %s", self._context.petname, error.message)
+            assert self._connection is not None
+            self._connection.send_debug(f"irosh: {error}")
+            return False
+
     async def _granted(self, spec: SocketSpec, *, checked_by: Callable[[str], SocketSpec]) -> tuple[str, ...]:
         """The addresses the policy grants; the client's text goes through the same parser as everybody's."""
         try:
@@ -121,6 +149,8 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         self._account = account
         self._terminal: Terminal | None = None
         self._command: str | None = None
+        self._program: Sequence[str] | None = None
+        self._refusal = ""
         self._process: SessionProcess | None = None
         self._input: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._waiting = 0
@@ -142,16 +172,29 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
 
     def exec_requested(self, command: str) -> bool:
         self._command = command
-        return self._allowed(Use(("exec",)))
+        return self._allowed(Use(("exec",))) or self._served_by(self._context.subsystems.standing_in_for(command))
 
     def subsystem_requested(self, subsystem: str) -> bool:
-        return False
+        return self._served_by(self._context.subsystems.named(subsystem))
 
     def _allowed(self, use: Use) -> bool:
         try:
             self._context.authorize_now(use)
         except IroshError:
             return False
+        return True
+
+    def _served_by(self, program: HostProgram | None) -> bool:
+        """Whether ``program`` will serve this session, in place of a shell or a command."""
+        if program is None:
+            return False
+        try:
+            grant = self._context.authorize_now(program.action)
+        except IroshError:
+            return False
+        client_version = str(self._chan.get_extra_info("client_version", ""))
+        self._refusal = program.refusal
+        self._program = program.arguments(grant, self._account, client_version)
         return True
 
     def session_started(self) -> None:
@@ -197,8 +240,12 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
 
     async def _run(self) -> None:
         try:
+            if self._refusal:
+                self._chan.write_stderr(f"irosh: {self._refusal}\n".encode())
+                self._chan.exit(1)
+                return
             try:
-                process = await start_process(self._account, self._command, self._terminal, self._environment())
+                process = await self._start()
             except IroshError as error:
                 self._chan.write_stderr(f"irosh: {error}\n".encode())
                 self._chan.exit(_CANNOT_START)
@@ -212,6 +259,11 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
                 await to_the_end(_end(process, feeder))
         finally:
             self._context.sessions -= 1
+
+    async def _start(self) -> SessionProcess:
+        if self._program is not None:
+            return await start_program(self._program)
+        return await start_process(self._account, self._command, self._terminal, self._environment())
 
     async def _serve(self, process: SessionProcess) -> None:
         outputs = [asyncio.create_task(self._copy(process.stdout, None))]
@@ -252,12 +304,7 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         process.close_stdin()
 
     def _environment(self) -> dict[str, str]:
-        asked = self._chan.get_environment()
-        accepted = {
-            name: value
-            for name, value in asked.items()
-            if name.startswith(_ACCEPTED) and "\0" not in value and len(value) < 1024
-        }
+        accepted = accepted_environment(self._chan.get_environment())
         return {**accepted, **self._context.environment}
 
 

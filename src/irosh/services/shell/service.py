@@ -6,11 +6,13 @@ import asyncio
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity
-from irosh.node.authorization import Action, Use
+from irosh.core.policy import PlainCapability
+from irosh.node.authorization import Action, Enter, Use
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
 from irosh.node.link_events import link_events
@@ -18,9 +20,11 @@ from irosh.node.node import Node, Reached
 from irosh.node.operations import path_summary
 from irosh.node.services import IncomingStream
 from irosh.node.targets import TargetRequest
+from irosh.node.verification import Verification
 from irosh.services.shell.messages import ConnectRequest, ShellRequest
 from irosh.services.shell.port import serve_port_request
 from irosh.services.shell.ssh_library import load_ssh_library
+from irosh.services.shell.subsystems import Subsystems
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import task_group
 
@@ -31,7 +35,7 @@ log = logging.getLogger(__name__)
 
 LOGIN_DEADLINE = 30.0
 # Any of these lets a peer speak SSH to the host; each channel is then checked by itself.
-_ENTRY = Use(("shell", "exec", "files", "forward", "listen"))
+_ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward", "listen")
 
 
 class ShellService:
@@ -40,23 +44,27 @@ class ShellService:
     name = "shell"
     request_type = ShellRequest
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, subsystems: Subsystems) -> None:
         self._identity = identity
+        self._subsystems = subsystems
         self._clients: SSHClients | None = None
 
     def required(self, request: Any) -> Sequence[Action]:
-        return (_ENTRY,)
+        """SSH itself asks a stock client for second factors; irosh's own gives them before."""
+        return (Use(_ENTRY) if request.key_auth else Enter(_ENTRY),)
 
     async def serve(self, incoming: IncomingStream) -> None:
         await load_ssh_library()
         import asyncssh
 
-        from irosh.services.shell.client import CIPHERS
+        from irosh.services.shell.client import CIPHERS, OLD_CIPHERS
         from irosh.services.shell.login_keys import required_key
         from irosh.services.shell.server import IroshSSHServer, SSHContext
         from irosh.transport.asyncio_transport import StreamTunnel
 
         request: ShellRequest = incoming.request
+        # What is given to SSH counts for this SSH connection.
+        incoming = replace(incoming, verification=Verification(within=incoming.verification))
         peer_id = incoming.connection.peer_id
         login_key = required_key(request, peer_id)
         await incoming.accept()
@@ -70,6 +78,7 @@ class ShellService:
                     group=group,
                     transport=lambda: tunnel.transport,
                     environment={"IROSH_PEER": incoming.petname, "IROSH_PEER_ID": peer_id},
+                    subsystems=self._subsystems,
                 )
                 try:
                     async with asyncio.timeout(LOGIN_DEADLINE):
@@ -81,7 +90,7 @@ class ShellService:
                             server_host_keys=[asyncssh.import_private_key(self._identity.openssh_private_key())],
                             encoding=None,
                             line_editor=False,
-                            encryption_algs=CIPHERS,
+                            encryption_algs=(*CIPHERS, *OLD_CIPHERS),
                             compression_algs=("none",),
                             agent_forwarding=False,
                             x11_forwarding=False,

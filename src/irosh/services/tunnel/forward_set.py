@@ -9,13 +9,13 @@ from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.mode import MANUAL_MODES
+from irosh.node.kept_link import KeptLink
 from irosh.node.node import Node, Reached
 from irosh.services.tunnel.forward import Forward, ForwardContext, Report
 from irosh.services.tunnel.local_forward import LocalForward
 from irosh.services.tunnel.messages import ForwardText
 from irosh.services.tunnel.promises import Promises
 from irosh.services.tunnel.remote_forward import RemoteForward
-from irosh.services.tunnel.reports import Reports
 from irosh.transport.session.lifetime import LinkEvent
 
 MAX_FORWARDS = 256
@@ -79,7 +79,7 @@ class ForwardSet:
 
 
 @asynccontextmanager
-async def kept(forwards: ForwardSet, reports: Reports) -> AsyncIterator[None]:
+async def kept(forwards: ForwardSet, link: KeptLink) -> AsyncIterator[None]:
     """Keep the link of ``forwards`` while the context lasts, then end them.
 
     In the manual modes somebody would have to paste for a new session, so there they end with the session.
@@ -87,34 +87,35 @@ async def kept(forwards: ForwardSet, reports: Reports) -> AsyncIterator[None]:
     context = forwards.context
     watch = _watched if context.destination.mode in MANUAL_MODES else _renewed
     try:
-        async with watch(forwards, reports):
+        async with watch(forwards, link):
             yield
     finally:
         await forwards.aclose()
+        link.ended.cancel()
 
 
 @asynccontextmanager
-async def _renewed(forwards: ForwardSet, reports: Reports) -> AsyncIterator[None]:
-    def link_changed(event: LinkEvent) -> None:
+async def _renewed(forwards: ForwardSet, link: KeptLink) -> AsyncIterator[None]:
+    def changed(event: LinkEvent) -> None:
         if event.name == "restored":
             forwards.link_restored()
-        reports.link_changed(event)
+        link.changed(event)
 
     context = forwards.context
-    async with context.node.links.keep(context.destination, link_changed):
+    async with context.node.links.keep(context.destination, changed):
         yield
 
 
 @asynccontextmanager
-async def _watched(forwards: ForwardSet, reports: Reports) -> AsyncIterator[None]:
+async def _watched(forwards: ForwardSet, link: KeptLink) -> AsyncIterator[None]:
     session = (await forwards.context.connect()).session
 
     async def watch() -> None:
-        reports.end(await session.wait_closed())
+        link.end(await session.wait_closed())
 
     watching = asyncio.create_task(watch())
     try:
-        with session.watched(reports.link_changed):
+        with session.watched(link.changed):
             yield
     finally:
         watching.cancel()

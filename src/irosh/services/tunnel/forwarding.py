@@ -12,6 +12,7 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import parse_source
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
+from irosh.node.kept_link import KeptLink
 from irosh.node.node import Node
 from irosh.node.operations import path_summary
 from irosh.node.targets import TargetRequest, resolve_target
@@ -19,7 +20,6 @@ from irosh.services.tunnel.forward import Forward
 from irosh.services.tunnel.forward_set import ForwardSet, kept
 from irosh.services.tunnel.messages import ForwardCommand, ForwardText, HoldRequest, StdioRequest, TunnelRequest
 from irosh.services.tunnel.promises import Promises
-from irosh.services.tunnel.reports import Reports
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import TaskSet, first_to_end, task_group
 
@@ -56,10 +56,10 @@ class Forwarding:
         """
         asked = parsed_request(request, TargetRequest)
         reached = await channel.while_connected(self._node.reach(asked, ChannelExchange(channel)))
-        reports = Reports()
-        forwards = ForwardSet(reached, self._node, reports, self._promises, udp_idle=self._udp_idle)
+        link = KeptLink()
+        forwards = ForwardSet(reached, self._node, link.report, self._promises, udp_idle=self._udp_idle)
         with self._known(forwards):
-            async with kept(forwards, reports):
+            async with kept(forwards, link):
                 await channel.event(
                     "connected",
                     peer=reached.peer.petname,
@@ -67,7 +67,7 @@ class Forwarding:
                     new=reached.newly_pinned,
                     **path_summary(reached.connection),
                 )
-                await first_to_end(reports.send(channel), _obey(channel, forwards))
+                await first_to_end(link.tell(channel), _obey(channel, forwards))
 
     @contextmanager
     def _known(self, forwards: ForwardSet) -> Iterator[None]:
@@ -114,12 +114,12 @@ class Forwarding:
 
     async def _keep(self, forwards: ForwardSet, ready: asyncio.Future[None]) -> None:
         """Hold ``forwards`` until nothing can be done for them any more."""
-        reports = Reports()
+        link = KeptLink()
         try:
             with self._known(forwards):
-                async with kept(forwards, reports):
+                async with kept(forwards, link):
                     ready.set_result(None)
-                    await reports.ended()
+                    await link.until_ended()
         except IroshError as error:
             if not ready.done():
                 ready.set_exception(error)

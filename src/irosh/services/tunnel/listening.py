@@ -7,22 +7,20 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec, parse_listen
-from irosh.node.authorization import Action, Grant, Reach
+from irosh.node.authorization import Action, Reach
 from irosh.node.control import Operation
 from irosh.node.node import Node
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.services import IncomingStream
-from irosh.services.tunnel.accepting import accept_each
 from irosh.services.tunnel.forward import listen_text
 from irosh.services.tunnel.messages import ForwardedRequest, Listening, ListenRequest
 from irosh.transport.framing import write_frame
 from irosh.transport.interfaces import SpliceCounters, Stream, StreamReset
-from irosh.transport.sockets import Bound, bind_all, close_listener, tune
+from irosh.transport.sockets import Bound, accept_each, bind_all, close_listener, tune
 from irosh.transport.tasks import first_to_end, task_group
 
 log = logging.getLogger(__name__)
@@ -64,7 +62,7 @@ class ListenService:
 
 async def _listen(incoming: IncomingStream) -> None:
     try:
-        listeners = await bind_all(await _granted(incoming), unlink=incoming.request.unlink)
+        listeners = await bind_all(await _granted(incoming))
     except IroshError as error:
         await incoming.refuse(error)
         return
@@ -89,15 +87,7 @@ async def _granted(incoming: IncomingStream) -> list[SocketSpec]:
             grants.append(await incoming.authorize(Reach("listen", _spec(text))))
         except IroshError as error:
             log.info("%s: does not listen at %s: %s", incoming.petname, text, error.message)
-    return [spec for grant in grants for spec in _where(grant)]
-
-
-def _where(grant: Grant) -> list[SocketSpec]:
-    assert isinstance(grant.action, Reach)
-    spec = grant.action.spec
-    if spec.protocol == "unix":
-        return [replace(spec, path=grant.addresses[0])]
-    return [replace(spec, host=address) for address in grant.addresses]
+    return [spec for grant in grants for spec in grant.sockets()]
 
 
 def _spec(text: str) -> SocketSpec:

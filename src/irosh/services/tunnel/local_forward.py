@@ -9,13 +9,13 @@ import socket
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec
 from irosh.core.socks import Command, Reply, Request, SocksError, answer, reply_for
-from irosh.services.tunnel.accepting import accept_each, carry
+from irosh.services.tunnel.carrying import carry
 from irosh.services.tunnel.forward import Carried, Forward, ForwardContext
 from irosh.services.tunnel.messages import ForwardText, TunnelRequest
 from irosh.services.tunnel.opening import probe
 from irosh.services.tunnel.socks_server import SocketTalk, hear_request, serve_udp, serves_udp
 from irosh.transport.interfaces import StreamReset
-from irosh.transport.sockets import Bound, bind_all, close_listener, tune
+from irosh.transport.sockets import Bound, accept_each, bind_all, close_listener, tune
 from irosh.transport.tasks import TaskSet
 
 log = logging.getLogger(__name__)

@@ -7,14 +7,11 @@ from typing import Literal
 
 import msgspec
 
-from irosh.core.forward_spec import EVERY_INTERFACE as ANY_HOST
-from irosh.core.forward_spec import ForwardKind
+from irosh.core.forward_spec import ForwardKind, listen_hosts
 from irosh.core.socket_spec import SocketSpec, bracketed, parse_listen, parse_source
 from irosh.node.targets import TargetRequest
 
 MAX_PACKET = 65_535
-LOOPBACK = ("127.0.0.1", "::1")
-EVERY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104 - what a person asks for by "*"
 _LENGTH = struct.Struct(">H")
 LENGTH_SIZE = _LENGTH.size
 
@@ -54,7 +51,7 @@ class ForwardText(msgspec.Struct, frozen=True, omit_defaults=True):
     """A forward, as commands send it and get it back: ``text`` as typed, and what it means.
 
     ``host`` None is the loopback address of IPv4 and of IPv6, ``*`` every interface. ``path`` instead of both for a
-    Unix socket; ``unlink``: one in its way is removed. ``target`` None: as each connection says by SOCKS.
+    Unix socket; ``unlink``: one in its way here is removed. ``target`` None: as each connection says by SOCKS.
     """
 
     kind: ForwardKind
@@ -69,8 +66,7 @@ class ForwardText(msgspec.Struct, frozen=True, omit_defaults=True):
         """Where it is to listen. ``IroshError`` (invalid-address)."""
         if self.path:
             return [parse_listen(f"unix://{self.path}")]
-        hosts = LOOPBACK if self.host is None else EVERY_INTERFACE if self.host == ANY_HOST else (self.host,)
-        return [parse_listen(f"tcp://{bracketed(host)}:{self.port}") for host in hosts]
+        return [parse_listen(f"tcp://{bracketed(host)}:{self.port}") for host in listen_hosts(self.host)]
 
     def destination(self) -> SocketSpec | None:
         """Where its connections go. ``IroshError`` (invalid-address)."""
@@ -109,7 +105,6 @@ class ListenRequest(msgspec.Struct, omit_defaults=True):
 
     listens: list[str]
     token: bytes
-    unlink: bool = False
 
     @property
     def summary(self) -> str:

@@ -14,16 +14,16 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec, parse_listen, with_loopback
 from irosh.node.control import Channel, parsed_request
 from irosh.node.exchange import ChannelExchange
+from irosh.node.kept_link import kept_link
 from irosh.node.links import Destination
 from irosh.node.node import Node
 from irosh.node.operations import path_summary
 from irosh.node.peer_connection import PeerConnection
-from irosh.services.tunnel.accepting import accept_each, carry
+from irosh.services.tunnel.carrying import carry
 from irosh.services.tunnel.messages import OpenRequest, TunnelRequest
-from irosh.services.tunnel.reports import Reports
 from irosh.services.tunnel.udp_listener import UdpListener
 from irosh.transport.interfaces import SpliceCounters, StreamReset
-from irosh.transport.sockets import bind_listener, bound_spec, close_listener
+from irosh.transport.sockets import accept_each, bind_listener, bound_spec, close_listener
 from irosh.transport.tasks import task_group
 
 log = logging.getLogger(__name__)
@@ -63,21 +63,20 @@ async def serve_open_request(node: Node, channel: Channel, request: dict[str, An
 
 async def _open(node: Node, channel: Channel, asked: OpenRequest, mappings: Sequence[Mapping], udp_idle: float) -> None:
     reached = await node.reach(asked, ChannelExchange(channel))
-    report = Reports()
     await channel.event("connected", peer=reached.peer.petname, id=reached.peer.id, **path_summary(reached.connection))
     async with (
-        node.links.keep(reached.destination, report.link_changed) as connection,
+        kept_link(node.links, reached.destination) as link,
         _listeners(mappings) as listeners,
     ):
         for mapping in mappings:
-            await probe(connection, mapping.source)
-        tunnels = Tunnels(node, reached.destination, report, udp_idle)
+            await probe(reached.connection, mapping.source)
+        tunnels = Tunnels(node, reached.destination, link.report, udp_idle)
         async with task_group() as group:
             for mapping, listener in listeners:
                 group.create_task(tunnels.listen(mapping, listener))
                 await channel.event("listening", source=str(mapping.source), listen=str(mapping.listen))
             await channel.event("ready")
-            await report.send(channel)
+            await link.tell(channel)
 
 
 async def probe(connection: PeerConnection, source: SocketSpec) -> None:

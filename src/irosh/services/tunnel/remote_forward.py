@@ -111,7 +111,7 @@ class RemoteForward(Forward):
             connection.authorizer.promise(connection.peer_id) as token,
             self.context.promises.keep(token, self),
         ):
-            request = ListenRequest([str(spec) for spec in wanted], token, self.asked.unlink)
+            request = ListenRequest([str(spec) for spec in wanted], token)
             opened = await connection.open("listen", request)
             try:
                 await opened.answer()

@@ -21,8 +21,8 @@ from irosh.core.socks import (
     pack_datagram,
     parse_datagram,
 )
-from irosh.services.tunnel.accepting import Connect
 from irosh.services.tunnel.associations import Associations
+from irosh.services.tunnel.carrying import Connect
 from irosh.services.tunnel.udp_listener import packets_of
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.sockets import bind_listener

@@ -51,7 +51,7 @@ class FilesService:
                     raise IroshError(
                         ErrorCode.DENIED,
                         "this peer may only read files here",
-                        f"the host's owner can allow more: irosh peer allow NAME 'files:{trees[0].path}'",
+                        f"the host's owner can allow it: irosh peer allow NAME 'files:{trees[0].path}'",
                     )
                 worker = await _start(find_account(request.user), trees, theirs, writing=request.writing)
         except IroshError as error:
@@ -85,7 +85,8 @@ async def _transfer(node: Node, channel: Channel, request: dict[str, Any]) -> No
     opened = await reached.connection.open("files", FilesRequest(asked.user or DEFAULT_USER, asked.writing))
     await opened.answer()
     fields = {"peer": reached.peer.petname, "id": reached.peer.id, "new": reached.newly_pinned}
-    await channel.answer({**fields, **path_summary(reached.connection)})
+    await channel.event("connected", **fields, **path_summary(reached.connection))
+    await channel.answer()
     await opened.stream.splice(channel.socket, SpliceCounters())
 
 

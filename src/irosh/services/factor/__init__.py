@@ -1,0 +1,1 @@
+"""The factor service: a peer gives what its host requires beyond its identity."""
