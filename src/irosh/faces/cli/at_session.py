@@ -38,6 +38,8 @@ def be_at_session(
     ``local``: at a session of the node that runs; ``hosting``: of one that lets peers in, which begins if none runs.
     """
     terminal = None if settings.json else LocalTerminal.find()
+    if terminal is None:
+        escapes = replace(escapes, character=None)
     described: dict[str, Any] = {
         "env": {key: value for key, value in os.environ.items() if key.startswith(SENT_ENVIRONMENT)}
     }
@@ -48,8 +50,7 @@ def be_at_session(
         with ended_as_interrupted(), node as client:
             client.request(*request(described))
             blocks = Blocks(settings.output, network.files() if network else {}, stdin=True, stdout=False)
-            flags = escapes if terminal is not None else replace(escapes, character=None)
-            with SessionEscapes(settings, flags, terminal) as keys:
+            with SessionEscapes(settings, escapes, terminal) as keys:
                 end = carry_session(client, settings.output, terminal, blocks, keys)
                 keys.finish()
     except Abandoned as left:

@@ -24,10 +24,8 @@ class EscapeFlags:
 
 
 def escape_flags(function: F) -> F:
-    """Add ``-e`` to a command, which gets :class:`EscapeFlags` as the keyword argument ``escapes``.
-
-    ``-o``, where the command has it, stands before this.
-    """
+    """Add ``-e``; the command gets :class:`EscapeFlags` as the keyword argument ``escapes``. ``-o``, if it has that
+    too, says what ``-e`` does not."""
 
     @click.option(
         "-e",
@@ -37,11 +35,11 @@ def escape_flags(function: F) -> F:
     )
     @functools.wraps(function)
     def wrapped(*args: Any, escape_text: str | None, **kwargs: Any) -> Any:
-        ssh: SSHOptions = kwargs.get("ssh", SSHOptions())
-        text = ssh.value("EscapeChar") if escape_text is None else escape_text
+        ssh: SSHOptions | None = kwargs.get("ssh")
+        text = ssh.value("EscapeChar") if ssh is not None and escape_text is None else escape_text
         escapes = EscapeFlags(
             character=DEFAULT_ESCAPE if text is None else parse_escape_character(text),
-            command_line=ssh.value("EnableEscapeCommandline") != "no",
+            command_line=ssh is not None and ssh.value("EnableEscapeCommandline") != "no",
         )
         return function(*args, escapes=escapes, **kwargs)
 

@@ -151,7 +151,7 @@ class SessionEscapes:
         if not self._peer:
             reasons |= dict.fromkeys((Escape.COMMAND_LINE, Escape.CONNECTIONS), "the session is on this machine")
         if not self._command_line:
-            reasons[Escape.COMMAND_LINE] = "EnableEscapeCommandline=no"
+            reasons[Escape.COMMAND_LINE] = "only irosh connect has one, without -o EnableEscapeCommandline=no"
         if not self._node_is_here:
             elsewhere = f"process {self._node} has the connection, and a log of its own"
             reasons |= {Escape.QUIETER: elsewhere, Escape.LOUDER: elsewhere}
