@@ -95,7 +95,8 @@ class SessionEscapes:
     def begin(self, session: Session, connected: dict[str, Any]) -> None:
         """The session that is meant from now on; ``connected`` is the event it began with."""
         self._session = session
-        self._peer, self._peer_id = printable(str(connected["peer"])), str(connected["id"])
+        self._peer = printable(str(connected["peer"])) if connected["peer"] else ""
+        self._peer_id = str(connected["id"])
         self._node = int(connected["node"])
         if self._terminal is not None and self._node_is_here:
             from irosh.faces.cli.verbosity import show_log
@@ -146,9 +147,11 @@ class SessionEscapes:
         """Why an escape cannot be used now."""
         reasons: dict[Escape, str] = {}
         if self._foreground is None:
-            reasons[Escape.BACKGROUND] = "this command has no terminal to leave"
+            reasons[Escape.BACKGROUND] = "this command stays in the foreground"
+        if not self._peer:
+            reasons |= dict.fromkeys((Escape.COMMAND_LINE, Escape.CONNECTIONS), "the session is on this machine")
         if not self._command_line:
-            reasons[Escape.COMMAND_LINE] = "EnableEscapeCommandline=no"
+            reasons[Escape.COMMAND_LINE] = "only irosh connect has one, without -o EnableEscapeCommandline=no"
         if not self._node_is_here:
             elsewhere = f"process {self._node} has the connection, and a log of its own"
             reasons |= {Escape.QUIETER: elsewhere, Escape.LOUDER: elsewhere}
@@ -162,7 +165,7 @@ class SessionEscapes:
 
     def _terminate(self, escape: Escape) -> None:
         self._say(escape)
-        raise Abandoned(f"connection to {self._peer} closed")
+        raise Abandoned(f"connection to {self._peer} closed" if self._peer else "left the session")
 
     def _detach(self, escape: Escape) -> None:
         assert self._session is not None
@@ -203,7 +206,10 @@ class SessionEscapes:
         sys.stderr.flush()
         self._foreground.release()
         self._foreground = self._terminal = None
-        self._session.send(END_OF_INPUT)
+        if self._filter.may_detach:
+            self._session.message({"detach": True})
+        else:
+            self._session.send(END_OF_INPUT)
         self._session.detach()
 
     def _open_prompt(self, typed: bytes) -> bytes:
