@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from irosh.core.errors import IroshError
@@ -58,11 +59,20 @@ def without_session(
     return 0
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A ``client`` to ask for a session with, which ``fields`` of its request to replace, and what is forwarded."""
+
+    client: ControlClient
+    fields: dict[str, Any] = field(default_factory=dict)
+    forwarding: Forwarding | None = None
+
+
 @contextmanager
 def forwarded_session(
     settings: Settings, reach: dict[str, Any], flags: ForwardFlags, blocks: Blocks
-) -> Iterator[tuple[ControlClient, dict[str, Any]]]:
-    """A client to ask for a session with, and which fields of ``reach`` to put in their place; forwards stand by then.
+) -> Iterator[Begun]:
+    """Begin the forwards of a session, before it.
 
     When the session has ended, what is still forwarded is waited for. ``IroshError``.
     """
@@ -70,14 +80,14 @@ def forwarded_session(
     with ExitStack() as stack:
         client = stack.enter_context(control_client(settings, settings.output))
         if not flags.wanted:
-            yield client, {}
+            yield Begun(client)
             return
         forwarding = stack.enter_context(_forwards(client, reach, flags, settings.output, blocks))
         second = stack.enter_context(running_node(settings))
         if background is not None:
             background.stand()
         # It is pinned by now, and in the manual modes nobody shall be asked again.
-        yield second, {"target": forwarding.peer_id, "name": None, "mode": None}
+        yield Begun(second, {"target": forwarding.peer_id, "name": None, "mode": None}, forwarding)
         wait_for_connections(forwarding, settings.output)
 
 

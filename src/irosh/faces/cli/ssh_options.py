@@ -52,6 +52,8 @@ OPTIONS: dict[str, Callable[[str], str]] = {
     "ClearAllForwardings": _flag,
     "ConnectTimeout": _seconds,
     "DynamicForward": _text,
+    "EnableEscapeCommandline": _flag,
+    "EscapeChar": _text,
     "ExitOnForwardFailure": _flag,
     "ForkAfterAuthentication": _flag,
     "GatewayPorts": _flag,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -66,6 +67,7 @@ class Forwarding:
                     id=reached.peer.id,
                     new=reached.newly_pinned,
                     **path_summary(reached.connection),
+                    node=os.getpid(),
                 )
                 await first_to_end(link.tell(channel), _obey(channel, forwards))
 
