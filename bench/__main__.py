@@ -18,6 +18,7 @@ from bench.results import Report
 
 BENCHMARKS = (
     "tunnel",
+    "forwards",
     "connect",
     "echo",
     "modes",
@@ -28,6 +29,8 @@ BENCHMARKS = (
     "recovery",
     "paths",
     "vpn",
+    "sessions",
+    "transfer",
 )
 RESULTS = Path(__file__).parent / "results"
 

@@ -30,6 +30,7 @@ PermitTunnel yes
 MaxStartups 1000
 MaxSessions 1000
 SetEnv SHLVL=2
+Subsystem sftp internal-sftp
 """
 _CLIENT_CONFIG = """\
 Host *

@@ -10,6 +10,7 @@ import msgspec
 from irosh import __version__
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.control import Channel, Operation, parsed_request
+from irosh.node.link_ending import end_operation
 from irosh.node.metrics.summary import session_summary, stream_summaries
 from irosh.node.node import InviteTerms, Node
 from irosh.node.peer_admin import PeerAdmin
@@ -38,7 +39,7 @@ class PeersRequest(msgspec.Struct):
 
 def node_operations(node: Node) -> dict[str, Operation]:
     """``status``, ``stop``, ``invite``, ``peers``, ``metrics`` and ``history``."""
-    admin = PeerAdmin(node.trust, node.links.close_peer)
+    admin = PeerAdmin(node.trust, node.close_peer)
 
     async def status(channel: Channel, _request: dict[str, Any]) -> None:
         await channel.answer(node_status(node))
@@ -78,6 +79,7 @@ def node_operations(node: Node) -> dict[str, Operation]:
         "peers": peers,
         "metrics": metrics,
         "history": history,
+        "link.end": end_operation(node),
     }
 
 
