@@ -22,6 +22,9 @@ invite_uses = 3
 invite_expires = "90m"
 [tunnel]
 udp_idle = "5s"
+[vpn]
+pool = "10.7.0.0/16"
+pool6 = "fd00:7::/64"
 [metrics]
 listen = "9464"
 """
