@@ -152,8 +152,8 @@ class SessionEscapes:
         reasons: dict[Escape, str] = {}
         if self._foreground is None:
             reasons[Escape.BACKGROUND] = "this command stays in the foreground"
-        if not self._peer:
-            reasons |= dict.fromkeys((Escape.COMMAND_LINE, Escape.CONNECTIONS), "the session is on this machine")
+        if self._here:
+            reasons[Escape.CONNECTIONS] = "the session is on this machine"
         if not self._command_line:
             reasons[Escape.COMMAND_LINE] = "only irosh connect has one, without -o EnableEscapeCommandline=no"
         if not self._node_is_here:
@@ -170,7 +170,7 @@ class SessionEscapes:
 
     def _terminate(self, escape: Escape) -> None:
         self._say(escape)
-        raise Abandoned(f"connection to {self._peer} closed" if self._peer else "left the session")
+        raise Abandoned("left the session" if self._here else f"connection to {self._peer} closed")
 
     def _detach(self, escape: Escape) -> None:
         assert self._session is not None
