@@ -65,7 +65,7 @@ def main(seconds: float, count: int, options: Sequence[str]) -> None:
     if "--as-shipped" in options:
         from irosh.transport import fastpath
 
-        def left_alone(ffi: Any) -> tuple[str, ...]:
+        def left_alone(ffi: Any, freeing: Any) -> tuple[str, ...]:
             return ()
 
         fastpath.install = left_alone

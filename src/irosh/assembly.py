@@ -25,6 +25,7 @@ from irosh.rendezvous.modes import Modes, Starter
 from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.services.factor.service import FactorService
 from irosh.services.shell.service import ShellService
+from irosh.services.telemetry.service import TelemetryService
 from irosh.services.tunnel.service import TunnelService
 from irosh.transport.wheel import EndpointSettings
 
@@ -66,7 +67,12 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 config=config,
                 trust=trust,
                 modes=modes,
-                services=[shell, TunnelService(udp_idle=config.tunnel.udp_idle), FactorService(identity.id)],
+                services=[
+                    shell,
+                    TunnelService(udp_idle=config.tunnel.udp_idle),
+                    TelemetryService(),
+                    FactorService(identity.id),
+                ],
                 hosting=options.hosting,
             )
             node.add_operations(node_operations(node))

@@ -11,6 +11,7 @@ import pytest
 from iroh import iroh_ffi
 
 from irosh.transport import fastpath
+from irosh.transport.wheel_freeing import Freeing
 from tests.support.nodes import connected_pair
 
 
@@ -106,9 +107,9 @@ def test_a_mended_wheel_is_left_alone() -> None:
         _UniffiRustBufferBuilder=Builder, _UniffiFfiConverterBytes=Converter, _uniffi_rust_call_async=call_async
     )
     before = (Builder.write, Converter.lower, call_async)
-    assert fastpath.install(mended) == ()
+    assert fastpath.install(mended, Freeing()) == ()
     assert (Builder.write, Converter.lower, mended._uniffi_rust_call_async) == before
 
 
 def test_installing_twice_replaces_nothing() -> None:
-    assert fastpath.install(iroh_ffi) == ()
+    assert fastpath.install(iroh_ffi, Freeing()) == ()

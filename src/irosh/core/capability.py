@@ -12,6 +12,9 @@
 ``forward:unix:///run/*.sock``            Unix sockets by real path (no symbolic links): ``*`` within one path
                                           segment, ``**`` for any number of segments
 ``listen:tcp://127.0.0.1:*``              listen on the host; the same forms
+``telemetry``                             see how busy the host is: processor, memory, disk, network
+``vpn:10.0.0.0/8``, ``vpn:fd00::/8``      send IP packets through the host to these addresses
+``vpn:*``                                 to any address but those that :mod:`irosh.core.policy` keeps back
 ``all``                                   everything above
 ========================================  ===================================================================
 
@@ -58,8 +61,8 @@ __all__ = [
 ]
 
 SocketKind = Literal["forward", "listen"]
-Kind = Literal["shell", "exec", "files", "user", "forward", "listen", "all"]
-KINDS: tuple[Kind, ...] = ("shell", "exec", "files", "user", "forward", "listen", "all")
+Kind = Literal["shell", "exec", "files", "user", "forward", "listen", "telemetry", "vpn", "all"]
+KINDS: tuple[Kind, ...] = ("shell", "exec", "files", "user", "forward", "listen", "telemetry", "vpn", "all")
 
 ANY_PORT = (0, 65_535)
 """What the port ``*`` stands for: also port 0, which asks a listener for any free port."""
@@ -94,7 +97,7 @@ class Capability:
     protocol: Protocol | None = None
     """For ``forward`` and ``listen``."""
     host: str | IPNetwork = ""
-    """For ``tcp`` and ``udp``: a network, a host name, or ``*`` for any address."""
+    """For ``tcp`` and ``udp``: a network, a host name, or ``*`` for any address. For ``vpn``: a network or ``*``."""
     ports: tuple[int, int] = ANY_PORT
     """First and last port, both included."""
     path: str = ""
@@ -107,6 +110,8 @@ class Capability:
             return f"user:{self.user}"
         if self.tree is not None:
             return f"{self.kind}:{self.tree}"
+        if self.kind == "vpn":
+            return f"vpn:{self.host if isinstance(self.host, str) else _network_text(self.host)}"
         if self.protocol is None:
             return self.kind
         if self.protocol == "unix":
@@ -149,6 +154,8 @@ def _parse(text: str) -> Capability:
         return _parse_sockets(kind, argument)
     if kind == "files" and colon:
         return Capability(kind, tree=parse_tree(argument))
+    if kind == "vpn":
+        return Capability(kind, host=_parse_vpn_network(argument))
     if colon:
         raise Fault(f"{quoted(kind)} takes nothing after it", f"write {kind}")
     return Capability(kind)
@@ -170,6 +177,16 @@ def _parse_sockets(kind: SocketKind, text: str) -> Capability:
             "127.0.0.0/8 and [::1] are the host itself, * is any address",
         )
     return Capability(kind, protocol=protocol, host=host, ports=_parse_ports(port_text))
+
+
+def _parse_vpn_network(text: str) -> str | IPNetwork:
+    if text == "*":
+        return text
+    if not text:
+        raise Fault("it does not say which addresses", "write it like vpn:10.0.0.0/8, or vpn:* for any")
+    if text.startswith("[") and text.endswith("]"):
+        return _parse_network(text[1:-1], True)
+    return _parse_network(text, ":" in text)
 
 
 def _parse_path_pattern(text: str) -> str:
@@ -238,10 +255,12 @@ def _parse_ports(text: str) -> tuple[int, int]:
 
 
 def _host_text(host: str | IPNetwork) -> str:
-    if isinstance(host, str):
-        return host
-    single = host.prefixlen == host.max_prefixlen
-    return bracketed(str(host.network_address) if single else str(host))
+    return host if isinstance(host, str) else bracketed(_network_text(host))
+
+
+def _network_text(network: IPNetwork) -> str:
+    single = network.prefixlen == network.max_prefixlen
+    return str(network.network_address) if single else str(network)
 
 
 def _ports_text(ports: tuple[int, int]) -> str:

@@ -37,9 +37,11 @@ from irosh.core.capability import Capability, SocketKind, is_user_name
 from irosh.core.file_tree import EVERYTHING, FileTree
 from irosh.core.socket_spec import LONGEST_PATH, SocketSpec
 
+PlainCapability = Literal["shell", "exec", "files", "forward", "telemetry", "vpn"]
 
-def permits(capabilities: Iterable[Capability], name: Literal["shell", "exec", "files", "forward"]) -> bool:
-    """Whether ``name`` is granted; for ``forward`` and ``files``, whether anything is."""
+
+def permits(capabilities: Iterable[Capability], name: PlainCapability) -> bool:
+    """Whether ``name`` is granted; for ``files``, ``forward`` and ``vpn``, whether anything is."""
     return any(rule.kind in (name, "all") for rule in capabilities)
 
 

@@ -9,13 +9,13 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 from irosh.core.addresses import parse_ip
 from irosh.core.capability import Capability, SocketKind, SocketSpec
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.file_tree import FileTree
 from irosh.core.policy import (
+    PlainCapability,
     file_trees,
     may_permit,
     permits,
@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 
 RESOLVE_DEADLINE = 10.0
 MAX_RESOLVING = 8
-
-PlainCapability = Literal["shell", "exec", "files", "forward"]
 
 
 @dataclass(frozen=True)

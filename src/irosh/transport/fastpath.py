@@ -18,6 +18,8 @@ from collections.abc import Callable, Generator
 from itertools import count
 from typing import Any
 
+from irosh.transport.wheel_freeing import Freeing
+
 log = logging.getLogger(__name__)
 
 # After so many calls that finished without waiting, let the other tasks of the loop run.
@@ -26,7 +28,7 @@ SWITCH_INTERVAL = 0.0002  # seconds
 _ASYNC_ARGUMENTS = ("rust_future", "ffi_poll", "ffi_complete", "ffi_free", "lift_func", "error_ffi_converter")
 
 
-def install(ffi: Any) -> tuple[str, ...]:
+def install(ffi: Any, freeing: Freeing) -> tuple[str, ...]:
     """Replace the slow functions of the bindings module ``ffi`` (``iroh.iroh_ffi``).
 
     Returns the names of what was replaced; empty when the wheel no longer needs it.
@@ -37,7 +39,7 @@ def install(ffi: Any) -> tuple[str, ...]:
         ffi._UniffiFfiConverterBytes.lower = staticmethod(_memmove_lower(ffi))
         replaced.append("write")
     if _always_goes_round_the_loop(ffi):
-        ffi._uniffi_rust_call_async = _inline_call_async(ffi)
+        ffi._uniffi_rust_call_async = _inline_call_async(ffi, freeing)
         replaced.append("call_async")
     # The engine's threads need the interpreter's lock to hand over each answer. By default Python makes a thread wait
     # for it up to 5 ms while another computes: ten round trips' time.
@@ -104,7 +106,7 @@ class _Waiting:
         self.code: int | None = None
 
 
-def _inline_call_async(ffi: Any) -> Callable[..., Any]:
+def _inline_call_async(ffi: Any, freeing: Freeing) -> Callable[..., Any]:
     ready = ffi._UNIFFI_RUST_FUTURE_POLL_READY
     tokens = count(1)
     waiting: dict[int, _Waiting] = {}
@@ -154,7 +156,10 @@ def _inline_call_async(ffi: Any) -> Callable[..., Any]:
                     break
             return lift_func(ffi._uniffi_rust_call_with_error(error_ffi_converter, ffi_complete, rust_future))
         finally:
-            ffi_free(rust_future)
+            if threading.get_ident() == thread:
+                ffi_free(rust_future)
+            else:  # abandoned, and collected from inside a callback
+                freeing.later(lambda: ffi_free(rust_future))
 
     # ctypes callbacks must outlive every call that Rust may still make.
     call_async.continuation = continuation  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from iroh import iroh_ffi as iroh
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.transport import fastpath, splice, wheel_splice
+from irosh.transport import fastpath, splice, wheel_freeing, wheel_splice
 from irosh.transport.close_reason import CLOSE_MOVED, decode_reason, encode_reason
 from irosh.transport.collecting import collect_soon
 from irosh.transport.interfaces import (
@@ -28,7 +28,8 @@ from irosh.transport.interfaces import (
 )
 from irosh.transport.wheel_calls import stream_calls
 
-fastpath.install(iroh)
+_freeing, _ = wheel_freeing.install(iroh)
+fastpath.install(iroh, _freeing)
 CALLS = stream_calls(iroh)
 
 T = TypeVar("T")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity
-from irosh.node.authorization import Action, Enter, PlainCapability, Use
+from irosh.core.policy import PlainCapability
+from irosh.node.authorization import Action, Enter, Use
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
 from irosh.node.link_events import link_events
