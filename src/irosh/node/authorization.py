@@ -23,9 +23,11 @@ from irosh.core.policy import (
     permits_user,
     permitted_addresses,
 )
+from irosh.core.terms import Terms
 from irosh.core.trust import TrustStore
 from irosh.node.audit import Auditor
 from irosh.node.verification import FactorGate, Verification
+from irosh.node.warrants import Warrants
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +37,14 @@ MAX_RESOLVING = 8
 
 @dataclass(frozen=True)
 class Use:
-    """One of the plain capabilities; with several names any one of them is enough."""
+    """One of the plain capabilities; with several names any one of them is enough.
+
+    ``takes_command``: who asks runs :attr:`Terms.command` in place of anything else, if there is one. Shells and
+    commands of others are denied then.
+    """
 
     names: tuple[PlainCapability, ...]
+    takes_command: bool = False
 
     def __str__(self) -> str:
         return "|".join(self.names)
@@ -55,10 +62,14 @@ class Enter:
 
 @dataclass(frozen=True)
 class AsUser:
-    """Act as Unix user ``name`` on the host. ``entering``: so far only begin what asks for second factors itself."""
+    """Act as Unix user ``name`` on the host. ``entering``: so far only begin what asks for second factors itself.
+
+    ``own``: it is the user that the host runs as, which takes no capability of its own.
+    """
 
     name: str
     entering: bool = False
+    own: bool = False
 
     def __str__(self) -> str:
         return f"user:{self.name}"
@@ -95,12 +106,13 @@ class Grant:
     """A granted action.
 
     ``addresses``: for :class:`Reach`, the only addresses that may be used; never resolve again.
-    ``trees``: for :class:`Files`, the only trees that may be used; never none.
+    ``trees``: for :class:`Files`, the only trees that may be used; never none. ``terms``: what else to heed.
     """
 
     action: Action
     addresses: tuple[str, ...] = ()
     trees: tuple[FileTree, ...] = ()
+    terms: Terms | None = None
 
 
 class Authorizer:
@@ -110,9 +122,10 @@ class Authorizer:
     required may do nothing.
     """
 
-    def __init__(self, trust: TrustStore, auditor: Auditor, gate: FactorGate) -> None:
+    def __init__(self, trust: TrustStore, auditor: Auditor, gate: FactorGate, warrants: Warrants) -> None:
         self._trust = trust
         self._auditor = auditor
+        self._warrants = warrants
         self.gate = gate
         # Name look-ups run in threads that all peers share.
         self._resolving = asyncio.Semaphore(MAX_RESOLVING)
@@ -126,33 +139,49 @@ class Authorizer:
             return self.authorize_now(peer_id, action, verification)
         with self._audited(peer_id, action):
             self.gate.check(peer_id, verification)
-            if not may_permit(self._capabilities(peer_id), action.kind, action.spec):
+            capabilities, _ = self._standing(peer_id, verification)
+            if not may_permit(capabilities, action.kind, action.spec):
                 raise _denied(action)  # a peer without any such capability cannot make this host look up names
             async with self._resolving:
                 where = await _where(action.spec)
-            return _decide_reach(self._capabilities(peer_id), action, where)
+            capabilities, terms = self._standing(peer_id, verification)
+            if terms is not None and not terms.own_account and action.spec.protocol == "unix":
+                raise _not_own_account(terms)
+            return _decide_reach(capabilities, action, where)
 
     def authorize_now(self, peer_id: str, action: Immediate, verification: Verification | None = None) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         with self._audited(peer_id, action):
             if not (isinstance(action, Enter) or (isinstance(action, AsUser) and action.entering)):
                 self.gate.check(peer_id, verification)
-            capabilities = self._capabilities(peer_id)
+            capabilities, terms = self._standing(peer_id, verification)
+            if terms is not None:
+                _check_terms(terms, action)
             if isinstance(action, Files):
                 if trees := file_trees(capabilities):
-                    return Grant(action, trees=trees)
+                    return Grant(action, trees=trees, terms=terms)
                 raise _denied(action)
             if isinstance(action, Use | Enter):
                 permitted = any(permits(capabilities, name) for name in action.names)
             else:
-                permitted = permits_user(capabilities, action.name)
+                permitted = action.own or permits_user(capabilities, action.name)
             if not permitted:
                 raise _denied(action)
-            return Grant(action)
+            return Grant(action, terms=terms)
 
-    def _capabilities(self, peer_id: str) -> Sequence[Capability]:
+    def terms(self, peer_id: str, verification: Verification) -> Terms | None:
+        """What the peer has to heed besides its capabilities. ``IroshError`` when it may do nothing."""
+        return self._standing(peer_id, verification)[1]
+
+    def _standing(self, peer_id: str, verification: Verification | None) -> tuple[Sequence[Capability], Terms | None]:
+        """What the trust store grants; where that is nothing, what others vouch for. ``IroshError`` says why not."""
         peer = self._trust.active(peer_id)
-        return peer.capabilities if peer else ()
+        if peer is None or peer.capabilities:
+            return peer.capabilities if peer else (), None
+        if verification is None:
+            return (), None
+        terms = self._warrants.terms(peer_id, verification.certificate, verification.paths())
+        return (terms.capabilities if terms else ()), terms
 
     @contextmanager
     def _audited(self, peer_id: str, action: Action) -> Iterator[None]:
@@ -161,10 +190,30 @@ class Authorizer:
         except IroshError as error:
             self._auditor.record("use", peer_id, "refused", f"{action}: {error.message}")
             raise
-        if not (
-            isinstance(action, Enter) or (isinstance(action, Use) and len(action.names) > 1)
-        ):  # a way in, not a use: what is used is checked again
+        way_in = (
+            isinstance(action, Enter)
+            or (isinstance(action, Use) and len(action.names) > 1)
+            or (isinstance(action, AsUser) and action.own)
+        )
+        if not way_in:  # what is used is checked again
             self._auditor.record("use", peer_id, "used", str(action))
+
+
+def _check_terms(terms: Terms, action: Immediate) -> None:
+    """``IroshError`` (denied) for what no capability gives."""
+    if isinstance(action, Files) or (isinstance(action, AsUser) and action.own):
+        if not terms.own_account:
+            raise _not_own_account(terms)
+    elif terms.command is not None and action in (Use(("shell",)), Use(("exec",))):
+        raise IroshError(ErrorCode.DENIED, f"{terms.origin} has a command that is run in place of all others")
+
+
+def _not_own_account(terms: Terms) -> IroshError:
+    return IroshError(
+        ErrorCode.DENIED,
+        f"{terms.origin} is not for the user that this host runs as",
+        "connect as the user that it names: USER@HOST",
+    )
 
 
 def _decide_reach(capabilities: Sequence[Capability], action: Reach, where: Sequence[str]) -> Grant:

@@ -298,7 +298,9 @@ class Links:
         for other in self.connections(session.peer_id):
             session.share_memory(other.session)
         session.established(credentials, resume_for=settings.resume_for, replay_buffer=hello.replay_buffer)
-        return PeerConnection(self._doorway, session, dialed=False, instance=hello.instance)
+        peer = PeerConnection(self._doorway, session, dialed=False, instance=hello.instance)
+        peer.verification.certificate = greeted.certificate
+        return peer
 
     async def _take_up(self, greeted: Greeted, resume: Resume) -> None:
         try:

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from irosh.core.capability import Capability, parse_capabilities
 from irosh.core.config import Config
@@ -30,9 +31,11 @@ from irosh.node.links import Destination, Links
 from irosh.node.metrics.collector import Collector
 from irosh.node.metrics.prometheus import Snapshot
 from irosh.node.peer_connection import PeerConnection
+from irosh.node.presented import Presented
 from irosh.node.services import Registry, Service
 from irosh.node.targets import TargetRequest, resolve_target
 from irosh.node.verification import FactorGate, FactorSettings
+from irosh.node.warrants import Warrants, WarrantSettings
 from irosh.rendezvous.interfaces import Exchange
 from irosh.rendezvous.modes import Modes
 from irosh.transport.tasks import task_group
@@ -89,6 +92,7 @@ class Node:
         modes: Modes,
         services: Sequence[Service],
         hosting: bool,
+        authorized_keys: Path | None = None,
     ) -> None:
         self.state = state
         self.identity = identity
@@ -99,8 +103,12 @@ class Node:
         self.started_at = time.time()
         self.auditor = Auditor(trust)
         registry = Registry(services)
-        settings = FactorSettings(config.host.factor_attempts, config.host.factor_lifetime)
-        authorizer = Authorizer(trust, self.auditor, FactorGate(trust, self.auditor, settings))
+        gate = FactorGate(trust, self.auditor, FactorSettings(config.host.factor_attempts, config.host.factor_lifetime))
+        warrants = Warrants(trust, self._warrant_settings(authorized_keys or config.host.authorized_keys))
+        if hosting:
+            warrants.check_file()
+        self.presented = Presented(state.certificate_path)
+        authorizer = Authorizer(trust, self.auditor, gate, warrants)
         doorway = Doorway(
             trust,
             self.auditor,
@@ -110,6 +118,8 @@ class Node:
             own_user(),
             config.session,
             secrets.token_bytes(8),
+            warrants,
+            self.presented,
         )
         self.metrics_url: str | None = None
         self.collector = Collector(trust.metrics_history)
@@ -119,6 +129,18 @@ class Node:
         for service in services:
             self._operations.update(service.operations(self))
         self._stop = asyncio.Event()
+
+    def _warrant_settings(self, keys: Path | None) -> WarrantSettings:
+        host = self.config.host
+        # In these modes a TURN server may be between, and what it brings seems to come from this machine.
+        turn = {Mode.CUSTOM, Mode.NOSTR}
+        return WarrantSettings(
+            own_user(),
+            parse_capabilities(host.allow),
+            parse_factors(host.require),
+            keys,
+            lambda: not turn.isdisjoint(self.modes.hosted),
+        )
 
     def add_operations(self, operations: dict[str, Operation]) -> None:
         """Add to what the control socket offers."""
@@ -207,6 +229,8 @@ class Node:
         target = resolve_target(self.trust, self.identity.id, asked, exchange)
         if target.destination.peer_id is not None:
             self._check_name(target.destination.peer_id, name)
+        if asked.certificate is not None and target.destination.peer_id is not None:
+            self.presented.choose(target.destination.peer_id, Path(asked.certificate))
         connection = await self.links.get(target.destination)
         self._check_name(connection.peer_id, name)
         if proven:

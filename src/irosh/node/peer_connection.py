@@ -84,7 +84,7 @@ class PeerConnection:
         self.peer_id = session.peer_id
         self.since = time.time()
         self.serving = 0
-        self.verification = Verification()
+        self.verification = Verification(paths=session.paths)
         """What the peer has given on this session beyond its identity."""
         self._proven_until = float("inf")
         self.welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()

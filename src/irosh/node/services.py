@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.terms import Terms
 from irosh.core.wire import answer_of
 from irosh.node.authorization import Action, Grant, Immediate
 from irosh.node.verification import Verification
@@ -44,6 +45,10 @@ class IncomingStream:
     def authorize_now(self, action: Immediate) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         return self.connection.authorizer.authorize_now(self.connection.peer_id, action, self.verification)
+
+    def terms(self) -> Terms | None:
+        """What the peer has to heed besides its capabilities. ``IroshError`` when it may do nothing any more."""
+        return self.connection.authorizer.terms(self.connection.peer_id, self.verification)
 
     async def accept(self) -> None:
         """Tell the opener that the service is ready."""

@@ -22,6 +22,7 @@ COMMANDS = {
     "verify": ("verify", "verify", "Give a host the second factors it asks for."),
     "invite": ("invite", "invite", "Make a new ticket for the running host."),
     "peer": ("peer", "peer", "List, name, allow, revoke, block and remove peers."),
+    "ca": ("ca", "ca", "Trust certificate authorities whose SSH certificates let identities in."),
     "identity": ("identity", "identity", "Show, export or rotate this machine's key."),
     "telemetry": ("telemetry", "telemetry", "Show processor, memory, disk and network of a peer."),
     "status": ("status", "status", "Show the running node, its connections and their paths."),

@@ -15,6 +15,7 @@ from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.second_factor import Factor
 from irosh.core.socket_spec import SocketSpec
+from irosh.core.terms import Terms
 from irosh.node.accounts import Account, find_account, is_own_account
 from irosh.node.authorization import Action, AsUser, Grant, Immediate, Reach, Use
 from irosh.services.shell.descriptors import read_descriptor, write_descriptor
@@ -42,6 +43,8 @@ class SSHContext:
     group: asyncio.TaskGroup
     transport: Callable[[], StreamTransport | None]
     environment: Mapping[str, str]
+    terms: Callable[[], Terms | None] = lambda: None
+    """What the peer has to heed besides its capabilities; raises ``IroshError``."""
     sessions: int = 0
 
 
@@ -69,8 +72,7 @@ class IroshSSHServer(asyncssh.SSHServer):
     def begin_auth(self, username: str) -> bool:
         """Whether SSH has anything left to ask for."""
         try:
-            if not is_own_account(username):
-                self._context.authorize_now(AsUser(username, entering=True))
+            self._context.authorize_now(AsUser(username, entering=True, own=is_own_account(username)))
             self._account = find_account(username)
         except IroshError as error:
             log.info("%s: user refused: %s", self._context.petname, error.message)
@@ -158,6 +160,7 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         self._account = account
         self._terminal: Terminal | None = None
         self._command: str | None = None
+        self._terms: Terms | None = None
         self._process: SessionProcess | None = None
         self._input: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._waiting = 0
@@ -171,22 +174,28 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
     def pty_requested(
         self, term_type: str, term_size: tuple[int, int, int, int], term_modes: Mapping[int, int]
     ) -> bool:
+        try:
+            terms = self._context.terms()
+        except IroshError:
+            return False
+        if terms is not None and not terms.pty:
+            return False
         self._terminal = Terminal(term_type[:64], term_size, dict(term_modes))
         return True
 
     def shell_requested(self) -> bool:
-        return self._allowed(Use(("shell",)))
+        return self._allowed(Use(("shell",), takes_command=True))
 
     def exec_requested(self, command: str) -> bool:
         self._command = command
-        return self._allowed(Use(("exec",)))
+        return self._allowed(Use(("exec",), takes_command=True))
 
     def subsystem_requested(self, subsystem: str) -> bool:
         return False
 
     def _allowed(self, use: Use) -> bool:
         try:
-            self._context.authorize_now(use)
+            self._terms = self._context.authorize_now(use).terms
         except IroshError:
             return False
         return True
@@ -235,7 +244,9 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
     async def _run(self) -> None:
         try:
             try:
-                process = await start_process(self._account, self._command, self._terminal, self._environment())
+                process = await start_process(
+                    self._account, self._forced(self._command), self._terminal, self._environment()
+                )
             except IroshError as error:
                 self._chan.write_stderr(f"irosh: {error}\n".encode())
                 self._chan.exit(_CANNOT_START)
@@ -295,7 +306,14 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
             for name, value in asked.items()
             if name.startswith(_ACCEPTED) and "\0" not in value and len(value) < 1024
         }
-        return {**accepted, **self._context.environment}
+        given = {} if self._terms is None else dict(self._terms.environment)
+        if self._command is not None and self._forced(None) is not None:
+            given["SSH_ORIGINAL_COMMAND"] = self._command
+        return {**accepted, **given, **self._context.environment}
+
+    def _forced(self, command: str | None) -> str | None:
+        """What runs in place of ``command``, where something has to; else ``command``."""
+        return command if self._terms is None or self._terms.command is None else self._terms.command
 
 
 async def _end(process: SessionProcess, feeder: asyncio.Task[None]) -> None:

@@ -78,6 +78,7 @@ class ShellService:
                     group=group,
                     transport=lambda: tunnel.transport,
                     environment={"IROSH_PEER": incoming.petname, "IROSH_PEER_ID": peer_id},
+                    terms=incoming.terms,
                 )
                 factors = SSHFactors(incoming.connection.authorizer.gate, peer_id, incoming.verification)
                 try:
