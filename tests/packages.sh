@@ -20,6 +20,11 @@ dig        dnsutils         DNS through tunnels
 vim        vim-tiny         full-screen programs in a shell
 less       less             full-screen programs in a shell
 git        git              git over irosh proxy
+rsync      rsync            rsync to a host
+sshfs      sshfs            irosh mount
+lftp       lftp             SFTP by another client
+ansible    ansible-core     ansible to a host
+paramiko   python3-paramiko SFTP by another client
 socat      socat            Unix sockets through tunnels
 zsh        zsh              completion in zsh
 fish       fish             completion in fish
@@ -29,6 +34,7 @@ autossh    autossh          benchmark of recovery after a cut, beside autossh
 
 has() {
     case $1 in
+        paramiko) /usr/bin/python3 -c 'import paramiko' 2>/dev/null ;;
         vim) command -v vim >/dev/null 2>&1 || command -v vi >/dev/null 2>&1 ;;
         *) PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 ;;
     esac

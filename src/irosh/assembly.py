@@ -24,6 +24,9 @@ from irosh.rendezvous.iroh_default import IrohDefault
 from irosh.rendezvous.modes import Modes, Starter
 from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.services.factor.service import FactorService
+from irosh.services.files.subsystems import FileSubsystems
+from irosh.services.files.transfer.service import FilesService
+from irosh.services.shell.persistent.service import SessionService
 from irosh.services.shell.service import ShellService
 from irosh.services.telemetry.service import TelemetryService
 from irosh.services.tunnel.service import TunnelService
@@ -61,7 +64,8 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         identity = load_or_create_identity(state.identity_path)
         trust = stack.enter_context(TrustStore(state.database_path))
         modes, fallback = _modes(identity, options.network.applied_to(config.network_options()))
-        shell = ShellService(identity)
+        shell = ShellService(identity, FileSubsystems())
+        sessions = SessionService()
         try:
             node = Node(
                 state=state,
@@ -71,7 +75,9 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 modes=modes,
                 services=[
                     shell,
+                    sessions,
                     TunnelService(udp_idle=config.tunnel.udp_idle),
+                    FilesService(),
                     TelemetryService(),
                     FactorService(identity.id),
                 ],
@@ -90,6 +96,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                     await modes.host(options.modes, hosting)
                 yield node
         finally:
+            await sessions.aclose()
             await shell.aclose()
             await modes.close()
             await fallback.close()

@@ -38,7 +38,7 @@ _SSH = """\
 #!/bin/sh
 config=$HOME/.ssh/config
 [ -e "$config" ] || config=none
-exec {ssh} -F "$config" "$@"
+exec {program} -F "$config" "$@"
 """
 
 
@@ -110,9 +110,10 @@ class Sandbox:
         bin_directory = self._directory / "bin"
         bin_directory.mkdir()
         self._shared.mkdir()
-        if ssh := shutil.which("ssh"):
-            (bin_directory / "ssh").write_text(_SSH.format(ssh=ssh))
-            (bin_directory / "ssh").chmod(0o755)
+        for name in ("ssh", "scp", "sftp"):
+            if program := shutil.which(name):
+                (bin_directory / name).write_text(_SSH.format(program=program))
+                (bin_directory / name).chmod(0o755)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from irosh.core.escapes import DEFAULT_ESCAPE, help_lines
+from irosh.core.escapes import DEFAULT_ESCAPE, Escape, help_lines
 from tests.e2e.shells import PROMPT, ready, shell
 from tests.lab.machine import LOCAL
 from tests.lab.network import Network
@@ -64,7 +64,7 @@ def test_help(loopback_pair: Pair, tmp_path: Path) -> None:
         screen = terminal.wait_for("(Note that")
         lines = [line.rstrip() for line in screen.splitlines()]
         first = lines.index(f"{PROMPT}~?")
-        expected = help_lines(DEFAULT_ESCAPE, {})
+        expected = help_lines(DEFAULT_ESCAPE, {Escape.DETACH: "it does not stay"})
         assert [line.partition(" (not")[0] for line in lines[first + 1 : first + 1 + len(expected)]] == expected
 
 

@@ -18,6 +18,7 @@ from tests.lab.pair import PEER, Pair
 from tests.lab.processes import wait_until
 from tests.lab.requirements import requires
 from tests.lab.servers import TIMEOUT, echo, listens, tcp_server, unused_port
+from tests.support.compatibility import shows
 
 pytestmark = requires("ssh")
 
@@ -62,6 +63,7 @@ def openssh(pair: Pair, known_hosts: Path) -> OpenSSH:
     return OpenSSH(("-F", "none", *(f"-o{name}={value}" for name, value in settings.items())))
 
 
+@shows("ssh", "commands on pipes, standard input and output, exit status; host key checked against the identity")
 def test_a_command_with_the_host_key_checked(ssh: OpenSSH) -> None:
     done = ssh.run(PEER, "cat; echo err >&2; exit 3", stdin=b"through stock ssh")
     assert (done.returncode, done.stdout, done.stderr) == (3, b"through stock ssh", b"err\n")
@@ -102,11 +104,13 @@ def test_bulk_data_passes_both_ways_unharmed(ssh: OpenSSH) -> None:
     assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(data).digest()
 
 
+@shows("ssh", "a terminal (`-t`)")
 def test_a_terminal(ssh: OpenSSH) -> None:
     done = ssh.run("-tt", PEER, "tty")
     assert done.stdout.startswith(b"/dev/pts/"), done.stderr
 
 
+@shows("ssh", "`-L`, under the peer's `forward:` capabilities")
 def test_local_forwarding_reaches_a_server(ssh: OpenSSH) -> None:
     port = unused_port()
     with tcp_server(echo) as target:
@@ -133,6 +137,7 @@ def test_remote_forwarding_is_refused(ssh: OpenSSH) -> None:
 
 
 @requires("git")
+@shows("git", "`clone`, `push`")
 def test_git_clones_and_pushes(ssh: OpenSSH, tmp_path: Path) -> None:
     environment = {
         "GIT_SSH_COMMAND": shlex.join(ssh.command),

@@ -35,6 +35,12 @@ def requires_shaping() -> pytest.MarkDecorator:
     return pytest.mark.skipif(missing, reason="needs tc and /dev/net/tun, to shape links")
 
 
+def requires_fuse() -> pytest.MarkDecorator:
+    """Skip unless file systems can be mounted by FUSE."""
+    usable = os.access("/dev/fuse", os.R_OK | os.W_OK)
+    return pytest.mark.skipif(not usable, reason="needs /dev/fuse")
+
+
 @cache
 def _namespace_problem() -> str | None:
     if os.geteuid() != 0:

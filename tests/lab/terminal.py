@@ -82,6 +82,10 @@ class Terminal:
         """What can be seen."""
         return self._machine.run("tmux", "-S", self._socket, "capture-pane", "-p", check=False).stdout.decode()
 
+    def scrollback(self) -> str:
+        """What can be seen, and what has scrolled away."""
+        return self._tmux("capture-pane", "-p", "-S", "-")
+
     def title(self) -> str:
         """The title of the window, as the programs in it have set it."""
         return self._tmux("display-message", "-p", "#{pane_title}").strip()

@@ -11,6 +11,7 @@ import pytest
 
 from irosh.node.accounts import DEFAULT_USER, find_account
 from irosh.node.authorization import Grant, Immediate
+from irosh.services.files.subsystems import FileSubsystems
 from irosh.services.shell.server import ServerSession, SSHContext
 from tests.lab.processes import processes_with
 
@@ -86,4 +87,5 @@ def _context(group: asyncio.TaskGroup) -> SSHContext:
         group=group,
         transport=lambda: None,
         environment={},
+        subsystems=FileSubsystems(),
     )

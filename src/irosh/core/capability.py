@@ -16,6 +16,7 @@
 ``vpn:10.0.0.0/8``, ``vpn:fd00::/8``      send IP packets through the host to these addresses
 ``vpn:*``                                 to any address but those that :mod:`irosh.core.policy` keeps back
 ``all``                                   everything above
+``join:ID``                               take part in the shared session ID, and nothing else
 ========================================  ===================================================================
 
 This module only reads and writes them; :mod:`irosh.core.policy` is the one place that matches them.
@@ -61,8 +62,8 @@ __all__ = [
 ]
 
 SocketKind = Literal["forward", "listen"]
-Kind = Literal["shell", "exec", "files", "user", "forward", "listen", "telemetry", "vpn", "all"]
-KINDS: tuple[Kind, ...] = ("shell", "exec", "files", "user", "forward", "listen", "telemetry", "vpn", "all")
+Kind = Literal["shell", "exec", "files", "user", "forward", "listen", "telemetry", "vpn", "all", "join"]
+KINDS: tuple[Kind, ...] = ("shell", "exec", "files", "user", "forward", "listen", "telemetry", "vpn", "all", "join")
 
 ANY_PORT = (0, 65_535)
 """What the port ``*`` stands for: also port 0, which asks a listener for any free port."""
@@ -81,6 +82,7 @@ DEFAULT_INVITE_CAPABILITIES: tuple[str, ...] = (
 _LONGEST = 4200  # characters: a path of the longest kind and what stands before it
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+\\-]{0,63}\$?", re.ASCII)
 _HAS_PORT = re.compile(r":[^:\]]*$")
+_SESSION_ID = re.compile(r"[0-9a-f]{32}")
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
@@ -102,10 +104,14 @@ class Capability:
     """First and last port, both included."""
     path: str = ""
     """For ``unix``: the pattern of paths."""
+    session: str = ""
+    """For ``join``: the id of the shared session."""
     tree: FileTree | None = None
     """For ``files``: the only tree that is meant; None for everything."""
 
     def __str__(self) -> str:
+        if self.kind == "join":
+            return f"join:{self.session}"
         if self.kind == "user":
             return f"user:{self.user}"
         if self.tree is not None:
@@ -150,6 +156,10 @@ def _parse(text: str) -> Capability:
         if argument != "*" and not is_user_name(argument):
             raise Fault(f"{quoted(argument)} is not a user name", "write user:NAME, or user:* for any")
         return Capability("user", user=argument)
+    if kind == "join":
+        if not _SESSION_ID.fullmatch(argument):
+            raise Fault(f"{quoted(argument)} is not the id of a shared session", "`irosh share` makes them")
+        return Capability("join", session=argument)
     if kind == "forward" or kind == "listen":
         return _parse_sockets(kind, argument)
     if kind == "files" and colon:

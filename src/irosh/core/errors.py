@@ -34,6 +34,10 @@ class ErrorCode(StrEnum):
     NOT_RUNNING = "not-running"
     BIND_FAILED = "bind-failed"
     PORT_TAKEN = "port-taken"
+    PROGRAM_MISSING = "program-missing"
+    MOUNT_FAILED = "mount-failed"
+    FILE = "file-error"
+    TRANSFER_INCOMPLETE = "transfer-incomplete"
     # reaching the peer
     UNREACHABLE = "unreachable"
     IDENTITY_MISMATCH = "identity-mismatch"

@@ -31,6 +31,7 @@ class Escape(Enum):
     CONNECTIONS = ord("#")
     BACKGROUND = ord("&")
     HELP = ord("?")
+    DETACH = ord("d")  # not of ssh: only where a session can be detached from
 
 
 _BY_KEY = {escape.value: escape for escape in Escape}
@@ -46,6 +47,7 @@ _HELP = (
     ((Escape.CONNECTIONS,), "list forwarded connections"),
     ((Escape.BACKGROUND,), "background irosh (when waiting for connections to terminate)"),
     ((Escape.HELP,), "this message"),
+    ((Escape.DETACH,), "detach from the session, which stays"),
 )
 
 
@@ -63,6 +65,8 @@ class EscapeFilter:
 
     def __init__(self, character: int | None = DEFAULT_ESCAPE) -> None:
         self.character = character
+        self.may_detach = False
+        """Whether :attr:`Escape.DETACH` is one; otherwise its key is as any other, as with ssh."""
         self._line_begins = True
         self._pending = False
 
@@ -74,7 +78,8 @@ class EscapeFilter:
         for position, key in enumerate(keys):
             if self._pending:
                 self._pending = False
-                if (escape := _BY_KEY.get(key)) is not None:
+                escape = _BY_KEY.get(key)
+                if escape is not None and (self.may_detach or escape is not Escape.DETACH):
                     return Typed(bytes(send), escape, keys[position + 1 :])
                 if key != self.character:
                     send.append(self.character)
@@ -119,6 +124,8 @@ def help_lines(character: int, unavailable: Mapping[Escape, str]) -> list[str]:
     for escapes, text in _HELP:
         keys = "/".join(shown_key(escape.value) for escape in escapes)
         reason = unavailable.get(escapes[0])
+        if reason and escapes[0] is Escape.DETACH:
+            continue
         lines.append(f" {prefix}{keys:<3} - {text}{f' (not available: {reason})' if reason else ''}")
     lines.append(f" {prefix}{prefix:<3} - send the escape character by typing it twice")
     lines.append("(Note that escapes are only recognized immediately after newline.)")

@@ -37,11 +37,11 @@ from irosh.core.capability import Capability, SocketKind, is_user_name
 from irosh.core.file_tree import EVERYTHING, FileTree
 from irosh.core.socket_spec import LONGEST_PATH, SocketSpec
 
-PlainCapability = Literal["shell", "exec", "files", "forward", "telemetry", "vpn"]
+PlainCapability = Literal["shell", "exec", "files", "forward", "telemetry", "vpn", "join"]
 
 
 def permits(capabilities: Iterable[Capability], name: PlainCapability) -> bool:
-    """Whether ``name`` is granted; for ``files``, ``forward`` and ``vpn``, whether anything is."""
+    """Whether ``name`` is granted; for ``files``, ``forward``, ``vpn`` and ``join``, whether anything is."""
     return any(rule.kind in (name, "all") for rule in capabilities)
 
 
@@ -60,6 +60,11 @@ def permits_user(capabilities: Iterable[Capability], user: str) -> bool:
     return is_user_name(user) and any(
         rule.kind == "all" or (rule.kind == "user" and rule.user in (user, "*")) for rule in capabilities
     )
+
+
+def permits_joining(capabilities: Iterable[Capability], session: str) -> bool:
+    """Whether the peer may take part in the shared session with this id: by invitation, not by ``all``."""
+    return any(rule.kind == "join" and rule.session == session for rule in capabilities)
 
 
 def permits_unix(capabilities: Iterable[Capability], kind: SocketKind, real_path: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from irosh.core.errors import ErrorCode, IroshError
@@ -15,6 +16,19 @@ DEFAULT_USER = "-"
 
 _PATH = "/usr/local/bin:/usr/bin:/bin:/usr/games"
 _ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+# Environment variables that a peer may set, as in Debian's sshd_config(5).
+_ACCEPTED = ("LANG", "LC_", "COLORTERM", "TZ")
+
+
+def accepted_environment(asked: Mapping[str, str]) -> dict[str, str]:
+    """What of the environment that a peer asks for its session gets."""
+    return {
+        name: value
+        for name, value in asked.items()
+        if name.startswith(_ACCEPTED) and "\0" not in value and len(value) < 1024
+    }
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from irosh.core.policy import (
     file_trees,
     may_permit,
     permits,
+    permits_joining,
     permits_unix,
     permits_user,
     permitted_addresses,
@@ -39,12 +40,11 @@ MAX_RESOLVING = 8
 class Use:
     """One of the plain capabilities; with several names any one of them is enough.
 
-    ``takes_command``: who asks runs :attr:`Terms.command` in place of anything else, if there is one. Shells and
-    commands of others are denied then.
+    ``heeds_terms``: who asks does as :class:`Terms` say. Of others shells and commands are denied where these restrict.
     """
 
     names: tuple[PlainCapability, ...]
-    takes_command: bool = False
+    heeds_terms: bool = False
 
     def __str__(self) -> str:
         return "|".join(self.names)
@@ -77,9 +77,13 @@ class AsUser:
 
 @dataclass(frozen=True)
 class Files:
-    """Use files on the host; :attr:`Grant.trees` says which. ``how`` is for the audit: sftp, scp, ..."""
+    """Use files on the host; :attr:`Grant.trees` says which. ``how`` is for the audit: sftp, scp, ...
+
+    ``heeds_terms``: it is done as an account that was allowed already.
+    """
 
     how: str = ""
+    heeds_terms: bool = False
 
     def __str__(self) -> str:
         return f"files ({self.how})" if self.how else "files"
@@ -96,7 +100,17 @@ class Reach:
         return f"{self.kind}:{self.spec}"
 
 
-Immediate = Use | Enter | AsUser | Files
+@dataclass(frozen=True)
+class Join:
+    """Take part in the shared session with the id ``session``."""
+
+    session: str
+
+    def __str__(self) -> str:
+        return f"join:{self.session}"
+
+
+Immediate = Use | Enter | AsUser | Files | Join
 """Actions that need no name resolved."""
 Action = Immediate | Reach
 
@@ -161,13 +175,22 @@ class Authorizer:
                 if trees := file_trees(capabilities):
                     return Grant(action, trees=trees, terms=terms)
                 raise _denied(action)
-            if isinstance(action, Use | Enter):
-                permitted = any(permits(capabilities, name) for name in action.names)
-            else:
-                permitted = action.own or permits_user(capabilities, action.name)
-            if not permitted:
+            if not _permitted(capabilities, action):
                 raise _denied(action)
             return Grant(action, terms=terms)
+
+    def permits(self, peer_id: str, action: Immediate) -> bool:
+        """Whether :meth:`authorize_now` would grant it, but for second factors and the peer's address.
+
+        Nothing is used, so the audit does not say so.
+        """
+        try:
+            capabilities, terms = self._standing(peer_id, None)
+            if terms is not None:
+                _check_terms(terms, action)
+        except IroshError:
+            return False
+        return _permitted(capabilities, action)
 
     def terms(self, peer_id: str, verification: Verification) -> Terms | None:
         """What the peer has to heed besides its capabilities. ``IroshError`` when it may do nothing."""
@@ -179,8 +202,9 @@ class Authorizer:
         if peer is None or peer.capabilities:
             return peer.capabilities if peer else (), None
         if verification is None:
-            return (), None
-        terms = self._warrants.terms(peer_id, verification.certificate, verification.paths())
+            terms = self._warrants.terms_at_rest(peer_id)
+        else:
+            terms = self._warrants.terms(peer_id, verification.certificate, verification.paths())
         return (terms.capabilities if terms else ()), terms
 
     @contextmanager
@@ -199,13 +223,24 @@ class Authorizer:
             self._auditor.record("use", peer_id, "used", str(action))
 
 
+def _permitted(capabilities: Sequence[Capability], action: Immediate) -> bool:
+    if isinstance(action, Use | Enter):
+        return any(permits(capabilities, name) for name in action.names)
+    if isinstance(action, Join):
+        return permits_joining(capabilities, action.session)
+    if isinstance(action, Files):
+        return bool(file_trees(capabilities))
+    return action.own or permits_user(capabilities, action.name)
+
+
 def _check_terms(terms: Terms, action: Immediate) -> None:
     """``IroshError`` (denied) for what no capability gives."""
-    if isinstance(action, Files) or (isinstance(action, AsUser) and action.own):
-        if not terms.own_account:
-            raise _not_own_account(terms)
-    elif terms.command is not None and action in (Use(("shell",)), Use(("exec",))):
-        raise IroshError(ErrorCode.DENIED, f"{terms.origin} has a command that is run in place of all others")
+    as_own = (isinstance(action, Files) and not action.heeds_terms) or (isinstance(action, AsUser) and action.own)
+    if as_own and not terms.own_account:
+        raise _not_own_account(terms)
+    restricts = terms.command is not None or not terms.pty or not terms.own_account
+    if restricts and action in (Use(("shell",)), Use(("exec",))):
+        raise IroshError(ErrorCode.DENIED, f"{terms.origin} allows plain SSH sessions only")
 
 
 def _not_own_account(terms: Terms) -> IroshError:
@@ -227,11 +262,13 @@ def _decide_reach(capabilities: Sequence[Capability], action: Reach, where: Sequ
 
 
 def _denied(action: Action) -> IroshError:
-    wanted = str(action)
-    if isinstance(action, Use | Enter):
-        wanted = action.names[0]
-    elif isinstance(action, Files):
-        wanted = "files"
+    if action == Use(("join",)) or isinstance(action, Join):
+        return IroshError(
+            ErrorCode.DENIED, "this peer may join no session here", "ask for a ticket: irosh share prints one"
+        )
+    wanted = (
+        action.names[0] if isinstance(action, Use | Enter) else "files" if isinstance(action, Files) else str(action)
+    )
     return IroshError(
         ErrorCode.DENIED,
         f"this peer may not use {wanted}",

@@ -108,11 +108,11 @@ class Node:
         if hosting:
             warrants.check_file()
         self.presented = Presented(state.certificate_path)
-        authorizer = Authorizer(trust, self.auditor, gate, warrants)
+        self.authorizer = Authorizer(trust, self.auditor, gate, warrants)
         doorway = Doorway(
             trust,
             self.auditor,
-            authorizer,
+            self.authorizer,
             registry,
             socket.gethostname()[:255],
             own_user(),

@@ -50,6 +50,7 @@ class Warrants:
         self._trust = trust
         self._settings = settings
         self._file = None if settings.keys is None else KeysFile(settings.keys)
+        self._shown: dict[str, Certificate] = {}
 
     @property
     def factors(self) -> tuple[Factor, ...]:
@@ -74,14 +75,22 @@ class Warrants:
 
     def terms(self, peer_id: str, certificate: Certificate | None, paths: Sequence[NetworkPath]) -> Terms | None:
         """On what terms an identity may act now. ``IroshError``: certificate-invalid; denied for its address."""
-        line = self._line(peer_id)
-        if line is not None:
-            found: Terms | None = self._terms_of_line(line)
-        else:
-            found = None if certificate is None else self._by_certificate(peer_id, certificate)
+        found = self._found(peer_id, certificate)
         if found is not None:
             self._check_address(found, paths)
+            if certificate is not None:
+                self._shown[peer_id] = certificate
         return found
+
+    def terms_at_rest(self, peer_id: str) -> Terms | None:
+        """The same of a peer that need not be connected, by the certificate that it showed last, from anywhere."""
+        return self._found(peer_id, self._shown.get(peer_id))
+
+    def _found(self, peer_id: str, certificate: Certificate | None) -> Terms | None:
+        line = self._line(peer_id)
+        if line is not None:
+            return self._terms_of_line(line)
+        return None if certificate is None else self._by_certificate(peer_id, certificate)
 
     def _check_address(self, terms: Terms, paths: Sequence[NetworkPath]) -> None:
         if not terms.sources:

@@ -15,7 +15,8 @@ from irosh.faces.cli.output import Output
 class BackgroundNode:
     """A node on an event loop of its own thread, so that the command in the main thread stays as simple as attached."""
 
-    def __init__(self, settings: Settings, output: Output) -> None:
+    def __init__(self, settings: Settings, output: Output, *, hosting: bool = False) -> None:
+        self._hosting = hosting
         self._settings = settings
         self._output = output
         self._ready = threading.Event()
@@ -72,6 +73,6 @@ class BackgroundNode:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        async with assembled_node(NodeOptions(state=self._settings.state_path, hosting=False)) as node:
+        async with assembled_node(NodeOptions(state=self._settings.state_path, hosting=self._hosting)) as node:
             self._node = node
             await node.run(self._ready.set)

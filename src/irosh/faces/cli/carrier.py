@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -29,10 +30,11 @@ _PASSED_SIGNALS = {signal.SIGINT: "INT", signal.SIGTERM: "TERM", signal.SIGHUP: 
 
 @dataclass(frozen=True)
 class SessionEnd:
-    """How a session ended: an exit ``status``, or the name of a ``signal``."""
+    """How a session ended: an exit ``status``, or the name of a ``signal``. ``answer``: all the node says of it."""
 
     status: int | None
     signal: str | None
+    answer: Mapping[str, Any]
 
 
 def carry_session(
@@ -209,7 +211,7 @@ class _Carrier:
                 if "ok" in message:
                     self._notices.clear()
                     answer = checked(message)
-                    return SessionEnd(answer.get("exit_status"), answer.get("exit_signal"))
+                    return SessionEnd(answer.get("exit_status"), answer.get("exit_signal"), answer)
                 if not self._escapes.handle(message) and not self._handle_block(message):
                     self._notices.show(message)
             elif self._output.as_json:

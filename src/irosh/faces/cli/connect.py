@@ -15,12 +15,13 @@ from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import Abandoned, control_client
 from irosh.faces.cli.session_escapes import SessionEscapes
+from irosh.faces.cli.session_flags import finished, session_option, session_request
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.terminal import LocalTerminal
 
 # As ssh_config(5) SendEnv on Debian, and what says how many colours there are.
-_SENT_ENVIRONMENT = ("LANG", "LC_", "COLORTERM")
+SENT_ENVIRONMENT = ("LANG", "LC_", "COLORTERM")
 EXIT_LOST = 255
 
 
@@ -55,6 +56,7 @@ class ConnectCommand(MeetingCommand):
 @click.option("-T", "no_tty", is_flag=True, help="Use no terminal, also for a shell.")
 @escape_flags
 @click.option("--name", metavar="NAME", help="Petname to remember the peer by (default: its host name).")
+@session_option
 @network_flags(hosting=False)
 @common_options
 def connect(
@@ -65,6 +67,7 @@ def connect(
     no_tty: bool,
     escape: int | None,
     name: str | None,
+    session: str | None,
     network: NetworkFlags,
 ) -> int:
     """Open a shell on a peer, or run COMMAND there.
@@ -78,14 +81,14 @@ def connect(
     """
     user, target = _split_user(target)
     terminal = LocalTerminal.find()
-    wants_terminal = (force_tty or not command) and not no_tty and not settings.json
+    wants_terminal = (force_tty or not command or session is not None) and not no_tty and not settings.json
     request: dict[str, Any] = {
         **network.request(),
         "target": read_target(target, network.modes),
         "name": name,
         "user": user,
         "command": " ".join(command) if command else None,
-        "env": {key: value for key, value in os.environ.items() if key.startswith(_SENT_ENVIRONMENT)},
+        "env": {key: value for key, value in os.environ.items() if key.startswith(SENT_ENVIRONMENT)},
     }
     if wants_terminal and (terminal is not None or force_tty):
         request |= terminal.request() if terminal is not None else {"terminal": "dumb"}
@@ -93,7 +96,10 @@ def connect(
         terminal = None
     try:
         with ended_as_interrupted(), control_client(settings, settings.output) as client:
-            client.request("connect", request)
+            if session is None:
+                client.request("connect", request)
+            else:
+                client.request("session.attach", session_request(request, session, create=True))
             blocks = Blocks(settings.output, network.files(), stdin=True, stdout=False)
             escapes = SessionEscapes(settings, escape if "terminal" in request else None, terminal)
             end = carry_session(client, settings.output, terminal, blocks, escapes)
@@ -105,7 +111,7 @@ def connect(
 
         report_error(error, as_json=settings.json)
         return 2 if error.code is ErrorCode.USAGE else EXIT_LOST
-    return _finish(settings, end)
+    return finish(settings, end)
 
 
 def _split_user(target: str) -> tuple[str | None, str]:
@@ -113,7 +119,10 @@ def _split_user(target: str) -> tuple[str | None, str]:
     return (user, rest) if at and user else (None, rest)
 
 
-def _finish(settings: Settings, end: SessionEnd) -> int:
+def finish(settings: Settings, end: SessionEnd) -> int:
+    """Tell how a session ended; the exit status of the command."""
+    if (status := finished(settings, end.answer)) is not None:
+        return status
     fields: dict[str, Any] = {"status": end.status, "signal": end.signal}
     settings.output.event("exit", fields, f"irosh: ended by signal {end.signal}" if end.signal else None)
     return EXIT_LOST if end.status is None else end.status

@@ -1,4 +1,4 @@
-"""What happens to the link of a session, told without disturbing its screen."""
+"""What happens to the link of a session, and who comes and goes, told without disturbing its screen."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from irosh.core.errors import IroshError
 from irosh.faces.cli.output import Output
+from irosh.faces.cli.session_flags import begun, others_text, shared_text, wait_for_enter
 from irosh.faces.cli.table import printable
 
 # xterm's window title: saved, set and restored (XTWINOPS 22 and 23, OSC 2). It leaves the screen as it is.
@@ -22,7 +23,7 @@ class LinkNotices:
         self._titled = False
 
     def show(self, message: dict[str, Any]) -> None:
-        """Tell of an event ``lost``, ``retry`` or ``resumed``; others are none of ours."""
+        """Tell of an event of the link or of others at the session; other events are none of ours."""
         fields = {key: value for key, value in message.items() if key != "event"}
         error = IroshError.from_dict(fields["error"]).message if "error" in fields else ""
         match message.get("event"):
@@ -32,6 +33,19 @@ class LinkNotices:
                 text = f"still no connection: {error}"
             case "resumed":
                 text = f"connected again after {fields['gap']:.0f} s"
+            case "session":
+                self._output.event("session", fields, begun(fields) + ("\r" if self._on_terminal else ""))
+                return
+            case "joined" | "left" | "keyboard":
+                text = others_text(str(message["event"]), fields)
+            case "shared":
+                self._output.event("shared", fields, shared_text(fields, raw=self._on_terminal))
+                if self._on_terminal:
+                    wait_for_enter()
+                return
+            case "resized":
+                self._output.event("resized", fields)
+                return
             case _:
                 return
         if not self._on_terminal:

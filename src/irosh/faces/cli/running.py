@@ -25,17 +25,22 @@ class Abandoned(Exception):
 
 
 @contextmanager
-def control_client(settings: Settings, output: Output) -> Iterator[ControlClient]:
-    """Attach to the node of the state directory, or start one that ends when nobody uses it any more."""
+def control_client(settings: Settings, output: Output, *, hosting: bool = False) -> Iterator[ControlClient]:
+    """Attach to the node of the state directory, or start one that ends when nobody uses it any more.
+
+    ``hosting``: such a one lets peers in.
+    """
     state = StateDirectory(settings.state_path)
     with ExitStack() as stack:
-        client = _attach_or_start(state, settings, output, stack)
+        client = _attach_or_start(state, settings, output, stack, hosting=hosting)
         client.answers = FactorPrompt(output).answer
         yield client
         client.close()
 
 
-def _attach_or_start(state: StateDirectory, settings: Settings, output: Output, stack: ExitStack) -> ControlClient:
+def _attach_or_start(
+    state: StateDirectory, settings: Settings, output: Output, stack: ExitStack, *, hosting: bool
+) -> ControlClient:
     deadline = time.monotonic() + CHANGE_DEADLINE
     while True:
         if (client := attach(state.control_socket_path)) is not None:
@@ -44,7 +49,7 @@ def _attach_or_start(state: StateDirectory, settings: Settings, output: Output, 
         from irosh.faces.cli.background_node import BackgroundNode
 
         try:
-            node = stack.enter_context(BackgroundNode(settings, output))
+            node = stack.enter_context(BackgroundNode(settings, output, hosting=hosting))
         except IroshError as error:
             # Another process holds the state directory but does not serve it: its node is just starting, or ending.
             if error.code is not ErrorCode.STATE_IN_USE or time.monotonic() > deadline:

@@ -45,6 +45,7 @@ class SessionEscapes:
             Escape.LOUDER: self._change_verbosity,
             Escape.SUSPEND: self._suspend,
             Escape.HELP: self._help,
+            Escape.DETACH: self._detach,
         }
 
     def begin(self, session: Session, connected: dict[str, Any]) -> None:
@@ -70,6 +71,8 @@ class SessionEscapes:
 
     def handle(self, message: dict[str, Any]) -> bool:
         """Tell what came of an escape, if that is what an event of the node is about."""
+        if message.get("event") == "session":
+            self._filter.may_detach = True
         if message.get("event") != "rekeyed":
             return False
         self._say(Escape.REKEY, f"[{'new keys' if message['done'] else 'the peer does not answer'}]")
@@ -93,11 +96,20 @@ class SessionEscapes:
             reasons |= {Escape.QUIETER: elsewhere, Escape.LOUDER: elsewhere}
         if self._terminal is None:
             reasons[Escape.SUSPEND] = "there is no terminal here"
+        if not self._filter.may_detach:
+            reasons[Escape.DETACH] = "the session does not stay"
+        else:
+            reasons |= dict.fromkeys((Escape.BREAK, Escape.REKEY), "a session that stays has no SSH connection")
         return reasons
 
     def _terminate(self, escape: Escape) -> None:
         self._say(escape)
         raise Abandoned(f"connection to {self._peer} closed")
+
+    def _detach(self, escape: Escape) -> None:
+        assert self._session is not None
+        self._say(escape)
+        self._session.message({"detach": True})
 
     def _break(self, escape: Escape) -> None:
         assert self._session is not None

@@ -50,12 +50,12 @@ def _configuration(settings: Settings, names: tuple[str, ...]) -> tuple[StateDir
 
     state = StateDirectory(settings.state_path).ensure()
     with TrustStore(state.database_path) as trust:
-        peers = [_named(trust.find(name), name) for name in names] or [
+        peers = [named_peer(trust.find(name), name) for name in names] or [
             known for known in trust.peers() if known.status != "blocked"
         ]
     chosen = _state_option(settings, state)
     program = own_command() + (["--state", chosen] if chosen is not None else [])
-    return state, peers, "\n\n".join(_block(known, program) for known in peers)
+    return state, peers, "\n\n".join(host_block(known, program) for known in peers)
 
 
 def _state_option(settings: Settings, state: StateDirectory) -> str | None:
@@ -63,13 +63,15 @@ def _state_option(settings: Settings, state: StateDirectory) -> str | None:
     return str(state.path) if settings.state is not None or os.environ.get(ENVIRONMENT_VARIABLE) else None
 
 
-def _named(known: Peer | None, name: str) -> Peer:
+def named_peer(known: Peer | None, name: str) -> Peer:
+    """``known``, what was found under ``name``. ``IroshError`` (unknown-target)."""
     if known is None:
         raise IroshError(ErrorCode.UNKNOWN_TARGET, f"no peer is named {name[:80]!r}", "`irosh peer list` shows them")
     return known
 
 
-def _block(known: Peer, program: Sequence[str]) -> str:
+def host_block(known: Peer, program: Sequence[str]) -> str:
+    """What ssh_config(5) must say of a peer. ``program``: how irosh is called, with its state directory."""
     # Host patterns are matched by case, petnames are not.
     lines = [f"Host {' '.join(dict.fromkeys((known.petname, known.petname.lower())))}"]
     # The peer says what its user is called; anything but a plain name could be a further line of configuration.

@@ -239,6 +239,8 @@ class Tree:
 def _stat(place: Place) -> os.stat_result:
     if place.mount is None:
         return _ABOVE
+    if place.name == HERE:
+        return os.fstat(place.parent)  # looking at a directory takes no right to look into it
     return os.stat(place.name, dir_fd=place.parent, follow_symlinks=False)
 
 

@@ -99,6 +99,9 @@ class Walker:
                     if pending:
                         raise
                     return Place(below, here.mount, here.descriptor, name)
+                if target is None and not pending:
+                    self._leave(levels)  # it is a directory, as it should be
+                    return Place(below, here.mount, here.descriptor, name)
             elif not follow or (target := _link_target(here.descriptor, name)) is None:
                 return Place(below, here.mount, here.descriptor, name)
             if target is None:

@@ -27,6 +27,8 @@ LOGIN_DEADLINE = 30.0
 MAX_OUTPUT = 512 * 1024  # bytes of a session's output that may wait for the terminal
 # Inside an encrypted stream the quickest cipher is enough; measured, see docs.
 CIPHERS = ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-gcm@openssh.com")
+# For other people's clients that know no newer ones (paramiko before 3.5, older libssh2).
+OLD_CIPHERS = ("aes128-ctr", "aes256-ctr")
 
 
 @dataclass

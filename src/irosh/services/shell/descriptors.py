@@ -31,7 +31,6 @@ async def read_descriptor(descriptor: int) -> bytes:
 
 async def write_descriptor(descriptor: int, data: bytes) -> None:
     """Write all of ``data`` to a non-blocking descriptor."""
-    loop = asyncio.get_running_loop()
     view = memoryview(data)
     while view:
         try:
@@ -39,12 +38,18 @@ async def write_descriptor(descriptor: int, data: bytes) -> None:
             continue
         except (BlockingIOError, InterruptedError):
             pass
-        ready: asyncio.Future[None] = loop.create_future()
-        loop.add_writer(descriptor, _resolve, ready)
-        try:
-            await ready
-        finally:
-            loop.remove_writer(descriptor)
+        await until_writable(descriptor)
+
+
+async def until_writable(descriptor: int) -> None:
+    """Wait until a descriptor may take something."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(descriptor, _resolve, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(descriptor)
 
 
 def _resolve(ready: asyncio.Future[None]) -> None:

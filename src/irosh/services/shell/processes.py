@@ -9,7 +9,7 @@ import os
 import signal
 import struct
 import termios
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,19 @@ async def start_process(
     except OSError as error:
         raise IroshError(
             ErrorCode.TARGET_UNREACHABLE, f"cannot start {shell} as {account.name}: {error.strerror or error}"
+        ) from error
+
+
+async def start_program(arguments: Sequence[str]) -> SessionProcess:
+    """Start a program of the host itself on pipes, with the host's rights and an empty environment.
+
+    ``IroshError`` when it cannot be started.
+    """
+    try:
+        return await _start_on_pipes(list(arguments), {"env": {}, "cwd": "/", "start_new_session": True})
+    except OSError as error:
+        raise IroshError(
+            ErrorCode.TARGET_UNREACHABLE, f"cannot start {arguments[0]}: {error.strerror or error}"
         ) from error
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncssh
@@ -16,11 +16,12 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.second_factor import Factor
 from irosh.core.socket_spec import SocketSpec
 from irosh.core.terms import Terms
-from irosh.node.accounts import Account, find_account, is_own_account
-from irosh.node.authorization import Action, AsUser, Grant, Immediate, Reach, Use
+from irosh.node.accounts import Account, accepted_environment, find_account, is_own_account
+from irosh.node.authorization import Action, AsUser, Files, Grant, Immediate, Reach, Use
 from irosh.services.shell.descriptors import read_descriptor, write_descriptor
-from irosh.services.shell.processes import SessionProcess, Terminal, start_process
+from irosh.services.shell.processes import SessionProcess, Terminal, start_process, start_program
 from irosh.services.shell.ssh_factors import Challenge, SSHFactors, hold_back_success
+from irosh.services.shell.subsystems import HostProgram, Subsystems
 from irosh.transport.asyncio_transport import StreamTransport
 from irosh.transport.tasks import to_the_end
 
@@ -28,8 +29,6 @@ log = logging.getLogger(__name__)
 
 MAX_SESSIONS = 256  # of one SSH connection
 MAX_INPUT = 256 * 1024  # bytes of a session's input that may wait for its process
-# Environment variables that a peer may set, as in Debian's sshd_config(5).
-_ACCEPTED = ("LANG", "LC_", "COLORTERM", "TZ")
 _CANNOT_START = 127
 
 
@@ -43,6 +42,7 @@ class SSHContext:
     group: asyncio.TaskGroup
     transport: Callable[[], StreamTransport | None]
     environment: Mapping[str, str]
+    subsystems: Subsystems
     terms: Callable[[], Terms | None] = lambda: None
     """What the peer has to heed besides its capabilities; raises ``IroshError``."""
     sessions: int = 0
@@ -161,6 +161,8 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         self._terminal: Terminal | None = None
         self._command: str | None = None
         self._terms: Terms | None = None
+        self._program: Sequence[str] | None = None
+        self._refusal = ""
         self._process: SessionProcess | None = None
         self._input: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._waiting = 0
@@ -184,20 +186,37 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         return True
 
     def shell_requested(self) -> bool:
-        return self._allowed(Use(("shell",), takes_command=True))
+        return self._allowed(Use(("shell",), heeds_terms=True))
 
     def exec_requested(self, command: str) -> bool:
         self._command = command
-        return self._allowed(Use(("exec",), takes_command=True))
+        use = Use(("exec",), heeds_terms=True)
+        return self._allowed(use) or self._served_by(self._context.subsystems.standing_in_for(command))
 
     def subsystem_requested(self, subsystem: str) -> bool:
-        return False
+        return self._served_by(self._context.subsystems.named(subsystem))
 
     def _allowed(self, use: Use) -> bool:
         try:
             self._terms = self._context.authorize_now(use).terms
         except IroshError:
             return False
+        return True
+
+    def _served_by(self, program: HostProgram | None) -> bool:
+        """Whether ``program`` will serve this session, in place of a shell or a command."""
+        if program is None:
+            return False
+        try:
+            action = program.action
+            if isinstance(action, Files):
+                action = replace(action, heeds_terms=True)  # it acts as the account of this login
+            grant = self._context.authorize_now(action)
+        except IroshError:
+            return False
+        client_version = str(self._chan.get_extra_info("client_version", ""))
+        self._refusal = program.refusal
+        self._program = program.arguments(grant, self._account, client_version)
         return True
 
     def session_started(self) -> None:
@@ -243,10 +262,12 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
 
     async def _run(self) -> None:
         try:
+            if self._refusal:
+                self._chan.write_stderr(f"irosh: {self._refusal}\n".encode())
+                self._chan.exit(1)
+                return
             try:
-                process = await start_process(
-                    self._account, self._forced(self._command), self._terminal, self._environment()
-                )
+                process = await self._start()
             except IroshError as error:
                 self._chan.write_stderr(f"irosh: {error}\n".encode())
                 self._chan.exit(_CANNOT_START)
@@ -260,6 +281,11 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
                 await to_the_end(_end(process, feeder))
         finally:
             self._context.sessions -= 1
+
+    async def _start(self) -> SessionProcess:
+        if self._program is not None:
+            return await start_program(self._program)
+        return await start_process(self._account, self._forced(self._command), self._terminal, self._environment())
 
     async def _serve(self, process: SessionProcess) -> None:
         outputs = [asyncio.create_task(self._copy(process.stdout, None))]
@@ -300,16 +326,10 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         process.close_stdin()
 
     def _environment(self) -> dict[str, str]:
-        asked = self._chan.get_environment()
-        accepted = {
-            name: value
-            for name, value in asked.items()
-            if name.startswith(_ACCEPTED) and "\0" not in value and len(value) < 1024
-        }
         given = {} if self._terms is None else dict(self._terms.environment)
         if self._command is not None and self._forced(None) is not None:
             given["SSH_ORIGINAL_COMMAND"] = self._command
-        return {**accepted, **given, **self._context.environment}
+        return {**accepted_environment(self._chan.get_environment()), **given, **self._context.environment}
 
     def _forced(self, command: str | None) -> str | None:
         """What runs in place of ``command``, where something has to; else ``command``."""

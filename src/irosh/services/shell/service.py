@@ -24,6 +24,7 @@ from irosh.node.verification import Verification
 from irosh.services.shell.messages import ConnectRequest, ShellRequest
 from irosh.services.shell.port import serve_port_request
 from irosh.services.shell.ssh_library import load_ssh_library
+from irosh.services.shell.subsystems import Subsystems
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import task_group
 
@@ -44,8 +45,9 @@ class ShellService:
     name = "shell"
     request_type = ShellRequest
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, subsystems: Subsystems) -> None:
         self._identity = identity
+        self._subsystems = subsystems
         self._clients: SSHClients | None = None
 
     def required(self, request: Any) -> Sequence[Action]:
@@ -56,7 +58,7 @@ class ShellService:
         await load_ssh_library()
         import asyncssh
 
-        from irosh.services.shell.client import CIPHERS
+        from irosh.services.shell.client import CIPHERS, OLD_CIPHERS
         from irosh.services.shell.login_keys import required_key
         from irosh.services.shell.server import IroshSSHServer, SSHContext
         from irosh.services.shell.ssh_factors import SSHFactors
@@ -78,6 +80,7 @@ class ShellService:
                     group=group,
                     transport=lambda: tunnel.transport,
                     environment={"IROSH_PEER": incoming.petname, "IROSH_PEER_ID": peer_id},
+                    subsystems=self._subsystems,
                     terms=incoming.terms,
                 )
                 factors = SSHFactors(incoming.connection.authorizer.gate, peer_id, incoming.verification)
@@ -91,7 +94,7 @@ class ShellService:
                             server_host_keys=[asyncssh.import_private_key(self._identity.openssh_private_key())],
                             encoding=None,
                             line_editor=False,
-                            encryption_algs=CIPHERS,
+                            encryption_algs=(*CIPHERS, *OLD_CIPHERS),
                             compression_algs=("none",),
                             agent_forwarding=False,
                             x11_forwarding=False,

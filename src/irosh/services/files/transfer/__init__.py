@@ -1,0 +1,1 @@
+"""Transfers of whole files and folders between two nodes, on a stream of their own."""

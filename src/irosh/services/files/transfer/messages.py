@@ -1,0 +1,37 @@
+"""What the nodes at the two ends of a transfer say to each other, before the transfer itself begins."""
+
+from __future__ import annotations
+
+import msgspec
+
+from irosh.node.accounts import DEFAULT_USER
+from irosh.node.targets import TargetRequest
+
+
+class FilesRequest(msgspec.Struct, omit_defaults=True):
+    """Asks for the files of ``user`` on the host, for a transfer to (``writing``) or from it."""
+
+    user: str = DEFAULT_USER
+    writing: bool = False
+
+    @property
+    def summary(self) -> str:
+        """What the stream is for, as ``irosh status`` shows it."""
+        return "put" if self.writing else "get"
+
+
+class TransferRequest(TargetRequest, kw_only=True):
+    """Operation ``files.transfer``: after its answer the control connection carries the transfer."""
+
+    user: str | None = None
+    writing: bool = False
+
+
+class Setup(msgspec.Struct):
+    """What the node tells its worker. ``trees`` empty: everything; ``account``: user, group and groups to become."""
+
+    descriptor: int
+    writing: bool
+    home: str
+    account: tuple[int, int, list[int]] | None
+    trees: list[tuple[str, bool]]

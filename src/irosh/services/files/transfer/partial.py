@@ -1,0 +1,158 @@
+"""A file on its way: under a hidden name beside the final one, which it takes when it is complete. Found again later.
+
+The hidden name tells the final name, and the size and time of what is being copied; so an interrupted file is found
+by whoever copies the same again, and another version of it is never gone on with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import secrets
+import stat
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from blake3 import blake3
+
+from irosh.services.files.transfer.access import FolderHandle
+
+PREFIX = b".irosh-part."
+_KEY = struct.Struct(">Qq")
+_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITE_OUT_EVERY = 8 * 1024 * 1024
+_SYNC_FILE_RANGE_WRITE = 2
+
+
+def partial_name(name: bytes, size: int, mtime: int) -> bytes:
+    """The hidden name of ``name`` while this version of it arrives."""
+    return tag(name) + blake3(_KEY.pack(size, mtime)).hexdigest(8).encode()
+
+
+def tag(name: bytes) -> bytes:
+    """What all hidden names for ``name`` begin with."""
+    return PREFIX + blake3(name).hexdigest(8).encode() + b"."
+
+
+@dataclass(slots=True)
+class Partial:
+    """An open partial file that this process alone writes to. ``found``: bytes of it that were there."""
+
+    folder: FolderHandle
+    name: bytes
+    hidden: bytes
+    descriptor: int
+    found: int = 0
+
+    def place(self) -> None:
+        """Give it its final name, in place of whatever file is there. ``OSError``."""
+        folder = self.folder.descriptor
+        os.rename(self.hidden, self.name, src_dir_fd=folder, dst_dir_fd=folder)
+
+    def close(self) -> None:
+        """Keep what there is, for another time."""
+        os.close(self.descriptor)
+
+    def discard(self) -> None:
+        """Remove it."""
+        os.close(self.descriptor)
+        with contextlib.suppress(OSError):
+            os.unlink(self.hidden, dir_fd=self.folder.descriptor)
+
+
+def open_partial(folder: FolderHandle, name: bytes, size: int, mtime: int, *, mode: int = 0o600) -> Partial:
+    """The partial file for this version of ``name``: new, or what an earlier transfer has left. ``OSError``."""
+    hidden = partial_name(name, size, mtime)
+    try:
+        descriptor = os.open(hidden, _OPEN | os.O_CREAT | os.O_EXCL, mode, dir_fd=folder.descriptor)
+    except FileExistsError:
+        if (partial := find_partial(folder, name, size, mtime)) is not None:
+            return partial
+    else:
+        if _lock(descriptor):
+            return Partial(folder, name, hidden, descriptor)
+        os.close(descriptor)
+    # Another transfer is at it, or it is not ours: a name that nobody else has.
+    hidden = tag(name) + secrets.token_hex(8).encode()
+    descriptor = os.open(hidden, _OPEN | os.O_CREAT | os.O_EXCL, mode, dir_fd=folder.descriptor)
+    _lock(descriptor)
+    return Partial(folder, name, hidden, descriptor)
+
+
+def find_partial(folder: FolderHandle, name: bytes, size: int, mtime: int) -> Partial | None:
+    """What an earlier transfer has left of this version of ``name``; None when there is nothing of use."""
+    hidden = partial_name(name, size, mtime)
+    return _open_left(folder, name, hidden)
+
+
+def _open_left(folder: FolderHandle, name: bytes, hidden: bytes) -> Partial | None:
+    try:
+        descriptor = os.open(hidden, _OPEN, dir_fd=folder.descriptor)
+    except OSError:
+        return None
+    status = os.fstat(descriptor)
+    # In a folder that others may write to, somebody may have put it there and hold it open.
+    ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1
+    if ours and _lock(descriptor):
+        return Partial(folder, name, hidden, descriptor, status.st_size)
+    os.close(descriptor)
+    return None
+
+
+def remove_stale(folder: FolderHandle, name: bytes, hidden: bytes, left: set[bytes]) -> None:
+    """Remove what is ``left`` in the folder of other versions of ``name``, unless somebody writes to it."""
+    own = tag(name)
+    for other in [each for each in left if each.startswith(own) and each != hidden]:
+        left.discard(other)
+        if (partial := _open_left(folder, name, other)) is not None:
+            partial.discard()
+
+
+def partials_in(folder: FolderHandle) -> set[bytes]:
+    """The hidden names in a folder."""
+    with contextlib.suppress(OSError):
+        return {name for each in os.scandir(folder.descriptor) if (name := os.fsencode(each.name)).startswith(PREFIX)}
+    return set()
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+class WriteOut:
+    """Has a large file written to the disk while it arrives, so that the end need not wait for all of it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._begun = 0
+        self._call = _sync_file_range()
+
+    def reached(self, offset: int) -> None:
+        """Bytes up to ``offset`` have been written."""
+        if self._call is not None and offset - self._begun >= _WRITE_OUT_EVERY:
+            self._call(self._descriptor, self._begun, offset - self._begun, _SYNC_FILE_RANGE_WRITE)
+            self._begun = offset
+
+
+@cache
+def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    """Linux's own call; None elsewhere. What it answers does not matter: it only hurries."""
+    try:
+        function = ctypes.CDLL(None).sync_file_range
+    except (OSError, AttributeError):
+        return None
+    function.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    function.restype = ctypes.c_int
+
+    def call(descriptor: int, offset: int, size: int, flags: int) -> int:
+        return int(function(descriptor, offset, size, flags))
+
+    return call

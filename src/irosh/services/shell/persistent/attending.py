@@ -1,0 +1,92 @@
+"""A participant's time at a session, on the host: frames of one line, joined to the session's output and input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.services.shell.persistent.codec import End, Frame, FrameKind, Manage, Size, Welcome, decode, encode
+from irosh.services.shell.persistent.lines import Line, answer_of
+from irosh.services.shell.persistent.participant import Participant
+from irosh.services.shell.persistent.session import MAX_PARTICIPANTS, PersistentSession
+from irosh.transport.tasks import first_to_end
+
+ManageSession = Callable[[Manage, PersistentSession], dict[str, Any]]
+
+
+def check_room(session: PersistentSession) -> None:
+    """``IroshError`` (busy) when too many are at it already."""
+    if len(session.participants) >= MAX_PARTICIPANTS:
+        raise IroshError(ErrorCode.BUSY, f"{MAX_PARTICIPANTS} terminals are at this session already")
+
+
+async def attend(
+    session: PersistentSession,
+    participant: Participant,
+    line: Line,
+    manage: ManageSession | None,
+    *,
+    created: bool,
+) -> None:
+    """Until the participant leaves, is made to leave, or the session ends; returns when it has been told.
+
+    ``manage`` does what the participant may ask; None for a guest, who may ask nothing.
+    """
+    session.add(participant)
+    try:
+        welcome = Welcome(
+            session.terms.name,
+            created,
+            session.began_at,
+            participant.may_type,
+            (session.size.columns, session.size.rows),
+            len(session.participants),
+        )
+        await line.send([(FrameKind.WELCOME, encode(welcome))])
+        await first_to_end(_show(session, participant, line), _listen(session, participant, line, manage))
+    finally:
+        session.remove(participant)
+
+
+async def _show(session: PersistentSession, participant: Participant, line: Line) -> None:
+    while True:
+        frames = await participant.next_frames()
+        await line.send(frames)
+        session.sent(participant)
+        if frames and frames[-1][0] is FrameKind.END:
+            return
+
+
+async def _listen(
+    session: PersistentSession, participant: Participant, line: Line, manage: ManageSession | None
+) -> None:
+    while frames := await line.receive():
+        for frame in frames:
+            await _heard(session, participant, frame, manage)
+
+
+async def _heard(
+    session: PersistentSession, participant: Participant, frame: Frame, manage: ManageSession | None
+) -> None:
+    kind, payload = frame
+    if kind is FrameKind.INPUT:
+        await session.type(participant, payload)
+    elif kind is FrameKind.RESIZE:
+        if participant.size is not None:
+            session.resize(participant, decode(payload, Size))
+    elif kind is FrameKind.DETACH:
+        participant.end(End(reason="detached", name=session.terms.name))
+    elif kind is FrameKind.MANAGE:
+        participant.answer(answer_of(_managed(session, decode(payload, Manage), manage)))
+    else:
+        raise IroshError(ErrorCode.PROTOCOL, f"a participant does not send {kind.name}")
+
+
+def _managed(session: PersistentSession, asked: Manage, manage: ManageSession | None) -> dict[str, Any] | IroshError:
+    if manage is None:
+        return IroshError(ErrorCode.DENIED, "only the owner of a session may do that")
+    try:
+        return manage(asked, session)
+    except IroshError as error:
+        return error

@@ -1,0 +1,92 @@
+"""The other side: a command's terminal at a session of a peer, over a stream."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Any
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.node.control import Channel, Gone
+from irosh.node.link_events import link_events
+from irosh.node.node import Reached
+from irosh.node.operations import path_summary
+from irosh.services.shell.persistent.codec import Answer, Frame, FrameKind, Manage, decode, encode
+from irosh.services.shell.persistent.lines import ChannelLine, Line, StreamLine, result_of
+from irosh.services.shell.persistent.messages import ManageRequest, SessionRequest
+from irosh.transport.interfaces import StreamReset
+from irosh.transport.tasks import first_to_end
+
+# What the host sends; a frame of another kind is none of a session's.
+_FROM_HOST = frozenset({FrameKind.WELCOME, FrameKind.OUTPUT, FrameKind.NOTICE, FrameKind.ANSWER, FrameKind.END})
+
+
+async def attach_to_peer(reached: Reached, channel: Channel, request: SessionRequest) -> None:
+    """Carry the terminal of ``channel`` until the session has ended, or its terminal has left it."""
+    session = reached.connection.session
+    try:
+        opened = await reached.connection.open("session", request)
+        await opened.answer()
+        await channel.event(
+            "connected",
+            peer=reached.peer.petname,
+            id=reached.peer.id,
+            new=reached.newly_pinned,
+            node=os.getpid(),
+            **path_summary(reached.connection),
+        )
+        here, there = ChannelLine(channel), StreamLine(opened.stream)
+        try:
+            async with link_events(session, channel):
+                await first_to_end(_to_terminal(there, here), _from_terminal(here, there))
+        finally:
+            await opened.stream.abort()
+            if not here.answered:
+                with suppress(Gone):
+                    await here.leave(in_the_middle=True)
+    except IroshError as error:
+        if error.code is ErrorCode.CONNECTION_LOST and session.is_closed:
+            raise session.close_reason() from None
+        raise
+    except StreamReset:
+        raise (session.close_reason() if session.is_closed else _dropped()) from None
+    if not here.answered:
+        raise session.close_reason() if session.is_closed else _dropped()
+
+
+def _dropped() -> IroshError:
+    return IroshError(ErrorCode.CONNECTION_LOST, "the host has ended the stream of the session")
+
+
+async def _to_terminal(there: Line, here: ChannelLine) -> None:
+    while not here.answered and (frames := await there.receive()):
+        await here.send(_checked(frames))
+
+
+async def _from_terminal(here: Line, there: Line) -> None:
+    while True:
+        await there.send(await here.receive())
+
+
+def _checked(frames: list[Frame]) -> list[Frame]:
+    for kind, _ in frames:
+        if kind not in _FROM_HOST:
+            raise IroshError(ErrorCode.PROTOCOL, f"a host does not send {kind.name}")
+    return frames
+
+
+async def manage_at_peer(reached: Reached, asked: ManageRequest) -> dict[str, Any]:
+    """Do one command about sessions at a peer."""
+    opened = await reached.connection.open("session", SessionRequest("manage"))
+    await opened.answer()
+    line = StreamLine(opened.stream)
+    try:
+        await line.send([(FrameKind.MANAGE, encode(Manage(asked.command, asked.session, asked.guest)))])
+        for kind, payload in await line.receive():
+            if kind is FrameKind.ANSWER:
+                return result_of(decode(payload, Answer))
+    except StreamReset:
+        pass  # as if it had answered nothing
+    finally:
+        await opened.stream.abort()
+    raise IroshError(ErrorCode.CONNECTION_LOST, "the host has not answered")

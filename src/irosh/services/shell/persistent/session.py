@@ -1,0 +1,361 @@
+"""One session: a program on a terminal that lives on the host, and whoever is at it just now."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import termios
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from irosh.services.shell.descriptors import read_descriptor, until_writable
+from irosh.services.shell.persistent.codec import End, Notice, Size
+from irosh.services.shell.persistent.model import TerminalModel
+from irosh.services.shell.persistent.pace import Pace
+from irosh.services.shell.persistent.painter import Painter
+from irosh.services.shell.persistent.participant import LITTLE_OUTPUT, MOST_OUTPUT, Participant
+from irosh.services.shell.persistent.recording import Recording
+from irosh.services.shell.persistent.screen import MAX_COLUMNS, MAX_ROWS
+from irosh.services.shell.processes import SessionProcess
+from irosh.transport.tasks import to_the_end
+
+DRAIN = 0.5  # seconds for what the program printed last; background jobs may hold its terminal open for ever
+PATIENCE = 2.0  # seconds for which the program waits for its owner's terminals to take its output
+TURN = 256  # bytes of one participant's input before it is another one's turn
+STUCK = 0.25  # seconds for which the program's terminal may take no input before an interrupt goes past it
+FRAME = 1 / 30  # seconds between two pictures for terminals of another size
+UNWATCHED = 256 * 1024  # bytes of output after which a program that nobody watches lets others run
+REST = 0.01  # seconds
+MAX_PARTICIPANTS = 64
+_INTERRUPT = 0x03
+
+
+@dataclass
+class Share:
+    """How a session is shared with guests. ``removed``: identities that may not come back."""
+
+    id: str
+    read_only: bool
+    users: int
+    invite_id: str | None = None
+    keyboard: dict[str, bool] = field(default_factory=dict)
+    """Whether a guest may type, where the owner said so; by endpoint id."""
+    removed: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class SessionTerms:
+    """What a session is. ``owner``: the endpoint id of the peer that began it, None on the host itself."""
+
+    name: str
+    owner: str | None
+    account: str
+    command: str | None
+    switches_account: bool
+    """Whether it runs as another user than the host."""
+
+
+class PersistentSession:
+    """Runs from :meth:`run` until its program ends, or it is ended."""
+
+    def __init__(
+        self,
+        terms: SessionTerms,
+        process: SessionProcess,
+        size: Size,
+        pace: Pace,
+        *,
+        share: Share | None = None,
+        recording: Recording | None = None,
+    ) -> None:
+        self.terms = terms
+        self.began_at = time.time()
+        self.used_at = self.began_at
+        self.share = share
+        self.participants: list[Participant] = []
+        self.size = size
+        self.model = TerminalModel(size.columns, size.rows)
+        self.recording = recording
+        self.outcome: End | None = None
+        self._process = process
+        self._pace = pace
+        self._reason = ""
+        self._ending = asyncio.Event()
+        self._typed = asyncio.Event()
+        self._fresh = asyncio.Event()
+        self._taken = asyncio.Event()
+        self._unwatched = 0
+
+    # -- its life
+
+    async def run(self) -> End:
+        """Until the program has ended; everybody at it has been told then. Cancelling ends it."""
+        works = [asyncio.create_task(work) for work in (self._carry_output(), self._carry_input(), self._follow())]
+        try:
+            waiting = asyncio.create_task(self._process.wait())
+            ending = asyncio.create_task(self._ending.wait())
+            await asyncio.wait((waiting, ending), return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                await asyncio.wait(works[:1], timeout=DRAIN)
+            for task in (waiting, ending):
+                task.cancel()
+            await asyncio.gather(waiting, ending, return_exceptions=True)
+        except asyncio.CancelledError:
+            self._reason = self._reason or "host-stopped"
+            raise
+        finally:
+            await to_the_end(self._clean_up(works))
+        assert self.outcome is not None
+        return self.outcome
+
+    def end(self, reason: str) -> None:
+        """Hang up the program, and tell everybody ``reason``."""
+        self._reason = self._reason or reason
+        self._ending.set()
+
+    async def _clean_up(self, works: list[asyncio.Task[None]]) -> None:
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+        if self._reason:
+            self._finish(End(reason=self._reason, name=self.terms.name))  # told before the program takes its time
+        await self._process.end()
+        status = await self._process.wait()
+        self._finish(_end_of(status, self.terms.name))
+        if self.recording is not None:
+            self.recording.close()
+
+    def _finish(self, end: End) -> None:
+        if self.outcome is None:
+            self.outcome = end
+            for participant in self.participants:
+                participant.end(end)
+
+    # -- who is at it
+
+    def add(self, participant: Participant) -> None:
+        """Somebody comes: the others are told, sizes are reconciled, the screen is painted."""
+        self.participants.append(participant)
+        self._elect()
+        self._reconcile()
+        self._show_whole(participant)
+        self._tell_others(participant, "joined")
+        if self.outcome is not None:
+            participant.end(self.outcome)
+
+    def remove(self, participant: Participant) -> None:
+        """Somebody has gone."""
+        if participant in self.participants:
+            self.participants.remove(participant)
+            self.used_at = time.time()
+            participant.drop_input()
+            self._elect()
+            self._reconcile()
+            self._taken.set()
+            self._tell_others(participant, "left")
+
+    def resize(self, participant: Participant, size: Size) -> None:
+        """A participant's terminal has another size."""
+        participant.size = within_limits(size)
+        participant.painter = None
+        self._reconcile()
+        self._show_whole(participant)
+
+    def allow_typing(self, participant: Participant, may_type: bool) -> None:
+        """Give or take the keyboard."""
+        if participant.may_type == may_type:
+            return
+        participant.may_type = may_type
+        participant.drop_input()
+        participant.notice(Notice("keyboard", who=participant.who, may_type=may_type))
+        self._tell_others(participant, "keyboard", may_type=may_type)
+        self._reconcile()
+
+    def sent(self, participant: Participant) -> None:
+        """The participant has taken some output."""
+        self._taken.set()
+        if participant.painter is not None:
+            self._fresh.set()
+
+    def _tell_others(self, participant: Participant, event: str, *, may_type: bool | None = None) -> None:
+        notice = Notice(event, who=participant.who, participants=len(self.participants), may_type=may_type)
+        for other in self.participants:
+            if other is not participant:
+                other.notice(notice)
+
+    def _elect(self) -> None:
+        """The terminal that answers the program's queries: of the owner who came first, never a guest's."""
+        chosen = next((each for each in self.participants if each.owner and each.size is not None), None)
+        for each in self.participants:
+            each.answers_queries = each is chosen
+
+    # -- the size
+
+    def _reconcile(self) -> None:
+        """The session is as large as the smallest terminal of those who may type."""
+        sizes = [each.size for each in self.participants if each.size is not None and each.may_type]
+        changed = False
+        if sizes:
+            columns, rows = min(size.columns for size in sizes), min(size.rows for size in sizes)
+            if (columns, rows) != (self.size.columns, self.size.rows):
+                pixels = next((size for size in sizes if (size.columns, size.rows) == (columns, rows)), Size(0, 0))
+                self.size = Size(columns, rows, pixels.width, pixels.height)
+                self.model.resize(columns, rows)
+                self._process.resize((columns, rows, pixels.width, pixels.height))
+                if self.recording is not None:
+                    self.recording.resized(columns, rows)
+                changed = True
+        for each in self.participants:
+            fits = each.size is None or (each.size.columns, each.size.rows) == (self.size.columns, self.size.rows)
+            if fits != (each.painter is None) or changed:
+                self._set_painter(each, fits)
+                self._show_whole(each)
+                if changed:
+                    each.notice(Notice("resized", size=(self.size.columns, self.size.rows)))
+
+    def _set_painter(self, participant: Participant, fits: bool) -> None:
+        size = participant.size
+        participant.painter = None if fits or size is None else Painter(size.columns, size.rows)
+        self._fresh.set()
+
+    # -- what is shown
+
+    def _show_whole(self, participant: Participant) -> None:
+        """Have it repainted, from the beginning of what it is sent next."""
+        participant.repaint_later(self._repainter(participant))
+
+    def _repainter(self, participant: Participant) -> Callable[[], bytes]:
+        def repaint() -> bytes:
+            size = participant.size
+            new, participant.new = participant.new, False
+            if size is None:
+                return self.model.text() if new else b""
+            if participant.painter is None:
+                return self.model.repaint(history=new)
+            participant.painter = Painter(size.columns, size.rows)
+            return participant.painter.update(self.model.catch_up())
+
+        return repaint
+
+    async def _carry_output(self) -> None:
+        while data := await read_descriptor(self._process.stdout):
+            self.model.add(data)
+            self._fresh.set()
+            if self.recording is not None:
+                self.recording.output(data)
+            for each in self.participants:
+                if each.painter is None:
+                    each.show(data, self._repainter(each))
+            await self._hold_back(len(data))
+
+    async def _hold_back(self, size: int) -> None:
+        """The program waits while none of its owner's terminals takes its output, but not for long."""
+        leading = [each for each in self.participants if each.owner and each.painter is None and not each.ended]
+        if not leading or min(each.waiting for each in leading) < MOST_OUTPUT // 2:
+            self._unwatched += size
+            if self._unwatched > UNWATCHED:
+                self._unwatched = 0
+                await asyncio.sleep(0 if leading else REST)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while any(each in self.participants for each in leading) and all(
+                    each.waiting > LITTLE_OUTPUT for each in leading
+                ):
+                    self._taken.clear()
+                    await self._taken.wait()
+                return
+        for each in leading:  # its link is down, or it is stopped: it sees the screen when it is back
+            each.repaint_later(self._repainter(each))
+
+    async def _follow(self) -> None:
+        """Keep the model up to date as far as that costs little, and paint for terminals of another size."""
+        next_picture = 0.0
+        while True:
+            await self._fresh.wait()
+            self._fresh.clear()
+            while self.model.behind:
+                painted = [each for each in self.participants if each.painter is not None]
+                if painted and time.monotonic() >= next_picture:
+                    break
+                await self._pace.turn(self.model.work)
+            begun = time.monotonic()
+            painted = [each for each in self.participants if each.painter is not None and not each.waiting]
+            for each in painted:
+                assert each.painter is not None
+                each.paint(each.painter.update(self.model.catch_up()))
+            if painted:
+                now = time.monotonic()
+                pause = max(FRAME, 4 * (now - begun))
+                next_picture = now + pause
+                await asyncio.sleep(pause)
+
+    # -- what is typed
+
+    async def type(self, participant: Participant, data: bytes) -> None:
+        """Input of a participant; waits while its share of the queue is full."""
+        await participant.type(data)
+        self.used_at = time.time()
+        self._typed.set()
+
+    async def _carry_input(self) -> None:
+        while True:
+            typing = [each for each in self.participants if each.input]
+            if not typing:
+                self._typed.clear()
+                await self._typed.wait()
+                continue
+            for each in typing:  # in turn, so that nobody's flood keeps another from typing
+                await self._pass_on(each)
+            await asyncio.sleep(0)
+
+    async def _pass_on(self, participant: Participant) -> None:
+        descriptor = self._process.stdin
+        piece = bytes(participant.input[:TURN])
+        if descriptor is None or not piece:
+            participant.drop_input()
+            return
+        try:
+            participant.typed(os.write(descriptor, piece))
+        except BlockingIOError:
+            try:
+                async with asyncio.timeout(STUCK):
+                    await until_writable(descriptor)
+            except TimeoutError:
+                self._interrupt(descriptor)
+        except OSError:  # all processes have closed the terminal
+            participant.drop_input()
+
+    def _interrupt(self, descriptor: int) -> None:
+        """The terminal's own queue is full, so Ctrl-C behind it would not be seen: the owner's goes past it."""
+        if not any(each.owner and _INTERRUPT in each.input for each in self.participants):
+            return
+        with contextlib.suppress(termios.error, OSError):
+            if not termios.tcgetattr(descriptor)[3] & termios.ISIG:
+                return
+            termios.tcflush(descriptor, termios.TCOFLUSH)
+        for each in self.participants:
+            each.drop_input()
+        self._process.send_signal(signal.SIGINT)
+
+
+def within_limits(size: Size) -> Size:
+    """A size that the host can bear."""
+    return Size(
+        min(max(1, size.columns), MAX_COLUMNS),
+        min(max(1, size.rows), MAX_ROWS),
+        max(0, size.width),
+        max(0, size.height),
+    )
+
+
+def _end_of(status: int, name: str) -> End:
+    if status >= 0:
+        return End(status=status, name=name)
+    try:
+        return End(signal=signal.Signals(-status).name.removeprefix("SIG"), name=name)
+    except ValueError:
+        return End(signal=str(-status), name=name)

@@ -1,0 +1,388 @@
+"""A sender that lies, and disks that are full: nothing is written but what was asked for, where it was asked for."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.services.files.transfer.frames import (
+    HOLE,
+    Abort,
+    Answers,
+    Begin,
+    End,
+    Folder,
+    Kind,
+    Link,
+    Offer,
+    Offers,
+    Pack,
+    Problem,
+    SmallFile,
+    Source,
+)
+from irosh.services.files.transfer.tree_access import TreeAccess
+from irosh.services.files.view import confined
+from tests.services.files.transfer.ends import Watched, foreign_sender, order, transfer
+from tests.services.files.transfer.test_transfer import MEBIBYTE, hidden, tree
+
+HERE = Source(0, b"source", True)
+TIME = 1_000_000_000
+
+
+def small(*parts: bytes, data: bytes = b"content", digest: bytes | None = None, source: int = 0) -> Pack:
+    """One small file."""
+    return Pack([SmallFile(source, list(parts), 0o644, TIME, digest or blake3(data).digest(), data)])
+
+
+def begin(*parts: bytes, size: int, offset: int = 0, number: int = 1, sparse: bool = False) -> Begin:
+    """A large file begins."""
+    return Begin(number, 0, list(parts), size, 0o644, TIME, offset, sparse)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """The destination, with something precious beside it."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "precious").write_text("untouched")
+    return tmp_path / "there"
+
+
+@pytest.mark.parametrize(
+    "announced",
+    [
+        Source(0, b"other", True),
+        Source(0, b".bashrc", False),
+        Source(0, b"..", True),
+        Source(0, b"", True),
+        Source(0, b"source/x", False),
+        Source(1, b"source", False),
+        Source(7, b"source", False),
+    ],
+)
+def test_sources_that_were_not_asked_for(place: Path, announced: Source) -> None:
+    with foreign_sender(place, order("/far/source")) as sender:
+        sender.announce(announced)
+    assert sender.error is not None
+    assert sender.error.code is ErrorCode.PROTOCOL
+    assert not list(place.iterdir())
+
+
+def test_a_pattern_lets_only_what_it_stands_for_through(place: Path) -> None:
+    asked = order("/far/*.txt")
+    with foreign_sender(place, asked) as sender:
+        sender.announce(Source(0, b"a.txt", False), Source(0, b"b.txt", False))
+        sender.say(Kind.PACK, small(data=b"a"))
+        sender.say(Kind.PACK, small(data=b"b", source=1))
+        sender.say(Kind.FINISH)
+    assert sender.error is None
+    assert {path.name for path in place.iterdir()} == {"a.txt", "b.txt"}
+    for name in (b"a.exe", b".txt", b".a.txt"):
+        with foreign_sender(place, asked) as sender:
+            sender.announce(Source(0, name, False))
+        assert sender.error is not None
+
+
+def test_one_source_twice(place: Path) -> None:
+    with foreign_sender(place, order("/far/source")) as sender:
+        sender.announce(HERE, HERE)
+    assert sender.error is not None
+
+
+def test_a_folder_without_recursive(place: Path) -> None:
+    with foreign_sender(place, order("/far/source", recursive=False)) as sender:
+        sender.announce(HERE)
+    assert sender.error is not None
+
+
+@pytest.mark.parametrize("name", [b"..", b".", b"../precious", b"/etc/x", b"a\0b"])
+def test_names_that_lead_elsewhere(place: Path, name: bytes) -> None:
+    for kind, message in (
+        (Kind.PACK, small(name)),
+        (Kind.PACK, small(b"in", name)),
+        (Kind.FOLDER, Folder(0, [name], 0o755, TIME)),
+        (Kind.LINK, Link(0, [name], b"x", TIME)),
+        (Kind.BEGIN, begin(name, size=1)),
+    ):
+        with foreign_sender(place, order("/far/source")) as sender:
+            sender.announce(HERE)
+            sender.say(Kind.FOLDER, Folder(0, [], 0o755, TIME))
+            sender.say(kind, message)
+            sender.say(Kind.FINISH)
+        assert sender.error is not None
+        assert sender.error.code is ErrorCode.PROTOCOL
+    assert (place.parent / "precious").read_text() == "untouched"
+    assert {path.name for path in place.parent.iterdir()} == {"there", "precious"}
+
+
+def test_nothing_is_written_through_a_link_that_was_just_sent(place: Path) -> None:
+    outside = place.parent / "outside"
+    outside.mkdir()
+    watched = Watched()
+    with foreign_sender(place, order("/far/source", links=True), watched) as sender:
+        sender.announce(HERE)
+        sender.say(Kind.FOLDER, Folder(0, [], 0o755, TIME))
+        sender.say(Kind.LINK, Link(0, [b"trap"], os.fsencode(outside), TIME))
+        sender.say(Kind.PACK, small(b"trap", b"file"))
+        sender.say(Kind.FOLDER, Folder(0, [b"trap", b"folder"], 0o755, TIME))
+        sender.say(Kind.BEGIN, begin(b"trap", b"large", size=3))
+        sender.say(Kind.END, End(blake3(b"").digest()))
+        # A link in a file's own place is replaced, and what it leads to is left alone.
+        sender.say(Kind.LINK, Link(0, [b"name"], os.fsencode(place.parent / "precious"), TIME))
+        sender.say(Kind.PACK, small(b"name"))
+        sender.say(Kind.FINISH)
+    assert sender.error is None
+    assert [name for name, _ in watched.problems] == ["source/trap/file", "source/trap/folder", "source/trap/large"]
+    assert not list(outside.iterdir())
+    assert (place.parent / "precious").read_text() == "untouched"
+    assert (place / "source" / "name").read_bytes() == b"content"
+
+
+def test_nothing_is_written_through_a_link_that_was_there(place: Path) -> None:
+    outside = place.parent / "outside"
+    outside.mkdir(mode=0o755)
+    (place / "source").mkdir()
+    (place / "source" / "in").symlink_to(outside)
+    watched = Watched()
+    with foreign_sender(place, order("/far/source"), watched) as sender:
+        sender.announce(HERE)
+        sender.say(Kind.FOLDER, Folder(0, [], 0o755, TIME))
+        sender.say(Kind.FOLDER, Folder(0, [b"in"], 0o700, TIME))
+        sender.say(Kind.PACK, small(b"in", b"file"))
+        sender.say(Kind.FINISH)
+    assert len(watched.problems) == 2
+    assert not list(outside.iterdir())
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o755
+
+
+def test_damaged_files_do_not_arrive(place: Path) -> None:
+    (place / "source").mkdir()
+    for name in ("small", "large"):
+        (place / "source" / name).write_text("as it was")
+    watched = Watched()
+    with foreign_sender(place, order("/far/source"), watched) as sender:
+        sender.announce(HERE)
+        sender.say(Kind.FOLDER, Folder(0, [], 0o755, TIME))
+        sender.say(Kind.PACK, small(b"small", digest=bytes(32)))
+        sender.say(Kind.BEGIN, begin(b"large", size=4))
+        sender.wire.send_bytes(Kind.DATA, b"data")
+        sender.say(Kind.END, End(bytes(32)))
+        sender.say(Kind.BEGIN, begin(b"large", size=8))
+        sender.wire.send_bytes(Kind.DATA, b"half")
+        sender.say(Kind.END, End(blake3(b"half").digest()))
+        sender.say(Kind.FINISH)
+    assert watched.problems == [
+        ("source/small", "arrived damaged"),
+        ("source/large", "arrived damaged"),
+        ("source/large", "arrived damaged"),
+    ]
+    assert [path.read_text() for path in (place / "source").iterdir()] == ["as it was"] * 2
+    assert sender.result is not None
+    assert sender.result.failed == 3
+
+
+@pytest.mark.parametrize("what", ["data", "hole", "offset", "twice", "stray", "huge", "answers", "unannounced"])
+def test_nonsense_ends_the_transfer(place: Path, what: str) -> None:
+    with foreign_sender(place, order("/far/source")) as sender:
+        if what != "unannounced":
+            sender.announce(HERE)
+        sender.say(Kind.FOLDER, Folder(0, [], 0o755, TIME))
+        if what == "data":
+            sender.say(Kind.BEGIN, begin(b"x", size=3))
+            sender.say(Kind.DATA, small(b"much more than three bytes"))
+        elif what == "hole":
+            sender.say(Kind.BEGIN, begin(b"x", size=3))
+            sender.wire.send_bytes(Kind.HOLE, HOLE.pack((1 << 64) - 1))
+        elif what == "offset":
+            sender.say(Kind.BEGIN, begin(b"x", size=30, offset=10))
+        elif what == "twice":
+            sender.say(Kind.BEGIN, begin(b"x", size=30))
+            sender.say(Kind.BEGIN, begin(b"y", size=30))
+        elif what == "stray":
+            sender.say(Kind.ABORT, Abort("nothing"))
+        elif what == "huge":
+            sender.wire._sock.sendall(b"\x08\xff\xff\xff\xff")
+        elif what == "answers":
+            sender.say(Kind.ANSWERS, Answers([]))
+        sender.say(Kind.FINISH)
+    assert sender.error is not None
+    assert sender.error.code is ErrorCode.PROTOCOL
+    assert not [path for path in place.rglob("*") if path.is_file()]
+
+
+def test_offers_of_what_is_elsewhere(place: Path) -> None:
+    """Whether a file exists, and what it begins with, is told only of what is below the destination."""
+    (place / "source").mkdir()
+    (place / "source" / "trap").symlink_to(place.parent)
+    with foreign_sender(place, order("/far/source", resume=True)) as sender:
+        sender.announce(HERE)
+        status = (place.parent / "precious").stat()
+        offer = Offer(1, 0, [b"trap", b"precious"], status.st_size, status.st_mtime_ns)
+        sender.say(Kind.OFFERS, Offers([offer]))
+        answers = sender.heard(Kind.ANSWERS, Answers)
+        assert isinstance(answers, Answers)
+        assert not answers.answers[0].complete
+        assert not answers.answers[0].have
+        sender.say(Kind.FINISH)
+    assert sender.error is None
+
+
+def test_names_with_control_characters_are_kept_as_they_are(place: Path) -> None:
+    name = b"\x1b]0;owned\x07\n\xff"
+    watched = Watched()
+    with foreign_sender(place, order("/far/source"), watched) as sender:
+        sender.announce(HERE)
+        sender.say(Kind.FOLDER, Folder(0, [], 0o755, TIME))
+        sender.say(Kind.PACK, small(name))
+        sender.say(Kind.PROBLEM, Problem(0, [name], "\x1b[2J", harmless=False))
+        sender.say(Kind.FINISH)
+    assert (place / "source" / os.fsdecode(name)).read_bytes() == b"content"
+    assert watched.problems == [("source/" + os.fsdecode(name), "\x1b[2J")]
+
+
+def test_a_transfer_that_is_cut_off_keeps_what_it_has(place: Path) -> None:
+    (place / "source").mkdir()
+    (place / "source" / "large").write_text("old")
+    with foreign_sender(place, order("/far/source")) as sender:
+        sender.announce(HERE)
+        sender.say(Kind.PACK, small(b"small"))
+        sender.say(Kind.BEGIN, begin(b"large", size=MEBIBYTE))
+        sender.wire.send_bytes(Kind.DATA, b"the first part")
+    assert sender.error is not None
+    assert sender.error.code is ErrorCode.CONNECTION_LOST
+    assert (place / "source" / "small").read_bytes() == b"content"
+    assert (place / "source" / "large").read_text() == "old"
+    (left,) = hidden(place)
+    assert left.read_bytes() == b"the first part"
+
+
+class TestConfined:
+    """What a peer with ``files:/share`` can do; :mod:`tests.services.files.test_tree_confinement` has the rest."""
+
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Path:
+        root = tmp_path / "source"
+        root.mkdir()
+        (root / "file").write_text("x")
+        (root / "large").write_bytes(bytes(200_000))
+        return root
+
+    def test_paths_begin_at_the_tree(self, source: Path, tmp_path: Path) -> None:
+        (tmp_path / "share" / "in").mkdir(parents=True)
+        transfer(order(source), "/in", access=TreeAccess(confined([(str(tmp_path / "share"), False)])))
+        assert tree(tmp_path / "share" / "in" / "source") == tree(source)
+
+    @pytest.mark.parametrize("destination", ["/..", "../..", "/out", "/out/x"])
+    def test_nothing_leads_out(self, source: Path, tmp_path: Path, destination: str) -> None:
+        (tmp_path / "share").mkdir()
+        (tmp_path / "share" / "out").symlink_to(tmp_path)
+        before = set(tmp_path.iterdir())
+        access = TreeAccess(confined([(str(tmp_path / "share"), False)]))
+        with suppress(IroshError):
+            transfer(order(source), destination, access=access)
+        assert set(tmp_path.iterdir()) == before
+
+    def test_read_only(self, source: Path, tmp_path: Path) -> None:
+        (tmp_path / "share").mkdir()
+        with pytest.raises(IroshError, match="Read-only"):
+            transfer(order(source), "/", access=TreeAccess(confined([(str(tmp_path / "share"), True)])))
+        assert not list((tmp_path / "share").iterdir())
+
+    def test_links_that_lead_out_of_their_folder(self, source: Path, tmp_path: Path) -> None:
+        (tmp_path / "share").mkdir()
+        (source / "up").symlink_to("../../x")
+        (source / "absolute").symlink_to("/etc")
+        (source / "good").symlink_to("file")
+        watched = Watched()
+        access = TreeAccess(confined([(str(tmp_path / "share"), False)]))
+        transfer(order(source, links=True), "/", access=access, receiving=watched)
+        assert sorted(name for name, _ in watched.problems) == ["source/absolute", "source/up"]
+        assert (tmp_path / "share" / "source" / "good").is_symlink()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, for a file system of its own")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4M", "none", str(disk)], check=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("kind", ["large", "small"])
+def test_a_full_disk(small_disk: Path, tmp_path: Path, kind: str) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (small_disk / "old").write_text("untouched")
+    if kind == "large":
+        (source / "file").write_bytes(os.urandom(8 * MEBIBYTE))
+    else:
+        for number in range(200):
+            (source / str(number)).write_bytes(os.urandom(60_000))
+    with pytest.raises(IroshError) as failure:
+        transfer(order(source), small_disk)
+    assert failure.value.code is ErrorCode.DISK_FULL
+    assert (small_disk / "old").read_text() == "untouched"
+    if kind == "large":
+        (left,) = hidden(small_disk)
+        assert left.stat().st_size > MEBIBYTE
+        subprocess.run(["mount", "-o", "remount,size=20M", str(small_disk)], check=True)
+        watched = Watched()
+        sent: list[int] = []
+        watched.on_moved = sent.append
+        transfer(order(source, resume=True), small_disk, sending=watched)
+        assert sent[0] >= MEBIBYTE
+        assert (small_disk / "source" / "file").read_bytes() == (source / "file").read_bytes()
+    else:
+        arrived = list((small_disk / "source").iterdir())
+        assert arrived
+        assert all(path.read_bytes() == (source / path.name).read_bytes() for path in arrived)
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A folder that other users get to, as pytest's own is not."""
+    with tempfile.TemporaryDirectory(prefix="irosh-transfer-") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_permissions_that_are_missing(open_place: Path) -> None:
+    """What may not be read or written is named; the others go on."""
+    source = open_place / "source"
+    (source / "closed").mkdir(parents=True)
+    (source / "secret").write_text("x")
+    (source / "open").write_text("y")
+    (source / "closed").chmod(0)
+    (source / "secret").chmod(0)
+    (open_place / "there").mkdir()
+    (open_place / "there").chmod(0o777)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.setuid(65_534)
+            watched = Watched()
+            result = transfer(order(source), open_place / "there", sending=watched)
+            said = sorted(watched.problems)
+            denied = "Permission denied"
+            good = said == [("source/closed", denied), ("source/secret", denied)] and result.files == 1
+            status = 0 if good else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
