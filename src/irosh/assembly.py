@@ -29,6 +29,8 @@ from irosh.services.files.transfer.service import FilesService
 from irosh.services.shell.persistent.service import SessionService
 from irosh.services.shell.service import ShellService
 from irosh.services.telemetry.service import TelemetryService
+from irosh.services.tunnel.listening import ListenService
+from irosh.services.tunnel.remote_forward import ForwardedService
 from irosh.services.tunnel.service import TunnelService
 from irosh.transport.wheel import EndpointSettings
 
@@ -65,6 +67,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         trust = stack.enter_context(TrustStore(state.database_path))
         modes, fallback = _modes(identity, options.network.applied_to(config.network_options()))
         shell = ShellService(identity, FileSubsystems())
+        tunnel = TunnelService(udp_idle=config.tunnel.udp_idle)
         sessions = SessionService()
         try:
             node = Node(
@@ -76,7 +79,9 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 services=[
                     shell,
                     sessions,
-                    TunnelService(udp_idle=config.tunnel.udp_idle),
+                    tunnel,
+                    ListenService(),
+                    ForwardedService(tunnel.promises),
                     FilesService(),
                     TelemetryService(),
                     FactorService(identity.id),
@@ -98,6 +103,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         finally:
             await sessions.aclose()
             await shell.aclose()
+            await tunnel.aclose()
             await modes.close()
             await fallback.close()
 

@@ -26,7 +26,7 @@ COMMAND_DEADLINE = 120.0
 PROGRAM_DEADLINE = 90.0
 STOP_DEADLINE = 30.0
 
-_PORTS = re.compile(r"(?<![\w.-])(?:2222|3340|4433|5353|5432|7447|8000|8080|9464)(?![\w.-])")
+_PORTS = re.compile(r"(?<![\w.-])(?:1080|2222|3340|4433|5353|5432|7447|8000|8080|8081|9464)(?![\w.-])")
 _TICKET = re.compile(r"irosh1[a-z2-7]{60,}")
 _LOOPBACK = re.compile(r"(?<![\w.])(?:relay\.example\.org|0\.0\.0\.0)(?![\w.])")
 _SITE = Path(__file__).with_name("site")

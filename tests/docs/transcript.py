@@ -10,7 +10,8 @@ from tests.docs.markdown import Block, Page
 
 _PROMPT = re.compile(r"(?P<machine>[a-z]+)\$ (?P<command>\S.*)")
 _KEEPS_RUNNING = re.compile(
-    r"irosh( --?\w+)* (host|relay serve|nostr relay|tunnel open|proxy --listen|(?:status|telemetry)\b.* --watch)\b"
+    r"irosh( --?\w+)* (host|relay serve|nostr relay|tunnel open|proxy --listen|connect\b.* -N"
+    r"|(?:status|telemetry)\b.* --watch)\b"
     r"|python3 -m http\.server\b"
 )
 _PASTES = re.compile(r"irosh\b.* --mode (custom|iroh-manual)\b(?!.*-file\b)", re.DOTALL)

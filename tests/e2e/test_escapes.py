@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -216,3 +217,37 @@ def test_terminate_behind_a_long_paste_into_the_void(tmp_path: Path) -> None:
             terminal.press("Enter", "~", ".")
             assert terminal.wait_exit() == 255
             assert time.monotonic() - began < QUICK
+
+
+def test_background_with_nothing_under_way(loopback_pair: Pair, tmp_path: Path) -> None:
+    with local_shell(loopback_pair, tmp_path) as terminal:
+        terminal.press("~", "&")
+        screen = terminal.wait_for("\nlocal>\n")
+        assert f"{PROMPT}~& [backgrounded]\n" in screen
+        terminal.type("echo here $? $((6 * 7)); jobs")
+        terminal.wait_for("here 0 42")
+        client = loopback_pair.client
+        wait_until(lambda: not client.control_socket.exists(), what="the command has ended in the background")
+
+
+def test_the_waiting_process_passes_on_what_it_is_sent(loopback_pair: Pair, tmp_path: Path) -> None:
+    with local_shell(loopback_pair, tmp_path) as terminal:
+        (waiting,) = terminal.children()
+        (working,) = terminal.children(waiting)
+        os.kill(waiting, signal.SIGTERM)
+        terminal.wait_for("\nlocal>\n")
+        terminal.type("echo status $?; stty -a | grep -o ' icanon'")
+        screen = terminal.wait_for("\n icanon")
+        assert "status 130" in screen
+        assert not Path(f"/proc/{working}").exists()
+
+
+def test_the_waiting_process_is_killed(loopback_pair: Pair, tmp_path: Path) -> None:
+    with local_shell(loopback_pair, tmp_path) as terminal:
+        (waiting,) = terminal.children()
+        (working,) = terminal.children(waiting)
+        os.kill(waiting, signal.SIGKILL)
+        wait_until(lambda: not Path(f"/proc/{working}").exists(), what="the other has ended too")
+        terminal.type("echo status $?; stty -a | grep -o ' icanon'")
+        screen = terminal.wait_for("\n icanon")
+        assert "status 137" in screen

@@ -8,16 +8,20 @@ import os
 import shlex
 import socket
 import subprocess
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.lab.forwards import ask_socks, exchange
 from tests.lab.machine import LOCAL
 from tests.lab.pair import PEER, Pair
 from tests.lab.processes import wait_until
 from tests.lab.requirements import requires
-from tests.lab.servers import TIMEOUT, echo, listens, tcp_server, unused_port
+from tests.lab.servers import TIMEOUT, echo, listens, tcp_server, unix_server, unused_port
 from tests.support.compatibility import shows
 
 pytestmark = requires("ssh")
@@ -130,10 +134,101 @@ def test_forwarding_outside_the_policy_is_prohibited(ssh: OpenSSH) -> None:
     assert b"administratively prohibited" in done.stderr
 
 
-def test_remote_forwarding_is_refused(ssh: OpenSSH) -> None:
-    done = ssh.run("-N", "-oExitOnForwardFailure=yes", "-R", "127.0.0.1:0:127.0.0.1:1", PEER)
-    assert done.returncode == 255
-    assert b"remote port forwarding failed" in done.stderr
+class TestForwards:
+    """``ssh -R``, ``-D`` and Unix sockets, under the same capabilities as irosh's own."""
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+    def test_remote_forwarding(self, ssh: OpenSSH, host: str) -> None:
+        port = unused_port()
+        with (
+            tcp_server(echo) as target,
+            running_ssh(ssh, "-N", "-R", f"{port}:localhost:{target}", PEER, ready=lambda: listens(port)) as process,
+        ):
+            data = os.urandom(3_000_000)
+            with socket.create_connection((host.strip("[]"), port), TIMEOUT) as connection:
+                sent = threading.Thread(target=_send_all, args=(connection, data))
+                sent.start()
+                assert connection.makefile("rb").read() == data
+                sent.join()
+            process.terminate()
+            wait_until(lambda: not listens(port), what="the host listens no more")
+
+    def test_a_chosen_port_and_cancelling_it(self, ssh: OpenSSH, tmp_path: Path) -> None:
+        master = tmp_path / "master"
+        shared = ("-S", str(master))
+        with (
+            tcp_server(echo) as target,
+            LOCAL.running(*ssh.command, *shared, "-M", "-N", PEER, ready=master.exists),
+        ):
+            port = int(ssh.run(*shared, "-O", "forward", "-R", f"0:localhost:{target}", PEER).stdout)
+            assert exchange(socket.create_connection(("127.0.0.1", port), TIMEOUT), b"chosen") == b"chosen"
+            assert ssh.run(*shared, "-O", "cancel", "-R", f"0:localhost:{target}", PEER).returncode == 0
+            wait_until(lambda: not listens(port), what="the host listens no more")
+            assert ssh.run(*shared, PEER, "echo alive").stdout == b"alive\n"
+
+    def test_remote_dynamic_forwarding(self, ssh: OpenSSH) -> None:
+        port = unused_port()
+        with (
+            tcp_server(echo) as target,
+            LOCAL.running(*ssh.command, "-N", "-R", str(port), PEER, ready=lambda: listens(port)),
+        ):
+            connection = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+            assert ask_socks(connection, "localhost", target) == 0
+            assert exchange(connection, b"through ssh -R") == b"through ssh -R"
+
+    def test_dynamic_forwarding(self, ssh: OpenSSH) -> None:
+        port = unused_port()
+        with (
+            tcp_server(echo) as target,
+            LOCAL.running(*ssh.command, "-N", "-D", str(port), PEER, ready=lambda: listens(port)),
+        ):
+            connection = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+            assert ask_socks(connection, "localhost", target) == 0
+            assert exchange(connection, b"through ssh -D") == b"through ssh -D"
+
+    @pytest.mark.parametrize("where", ["*:0", "0.0.0.0:0", "192.0.2.1:0", "/tmp/irosh-test.sock"])
+    def test_remote_forwarding_outside_the_policy_fails(self, ssh: OpenSSH, where: str) -> None:
+        done = ssh.run("-N", "-oExitOnForwardFailure=yes", "-R", f"{where}:127.0.0.1:1", PEER)
+        assert done.returncode == 255
+        assert b"remote port forwarding failed" in done.stderr
+
+    def test_a_port_that_is_taken(self, ssh: OpenSSH) -> None:
+        with tcp_server(echo) as taken:
+            done = ssh.run("-v", "-N", "-oExitOnForwardFailure=yes", "-R", f"{taken}:127.0.0.1:1", PEER)
+        assert done.returncode == 255
+        assert b"is taken" in done.stderr
+
+    def test_unix_sockets_both_ways(self, loopback_pair: Pair, tmp_path: Path) -> None:
+        capabilities = [f"{kind}:unix://{tmp_path}/*.sock" for kind in ("forward", "listen")]
+        client = loopback_pair.add_client(tmp_path / "client", allow=capabilities)
+        known_hosts = tmp_path / "known_hosts"
+        known_hosts.write_bytes(client.run("identity", "export-ssh", PEER).stdout)
+        ssh = openssh(Pair(loopback_pair.host, loopback_pair.host_process, client), known_hosts)
+        target, here, there = (tmp_path / f"{name}.sock" for name in ("target", "here", "there"))
+        forwards = ("-L", f"{here}:{target}", "-R", f"{there}:{target}")
+        with (
+            unix_server(echo, target),
+            running_ssh(ssh, "-N", *forwards, PEER, ready=lambda: here.exists() and there.exists()) as process,
+        ):
+            assert there.stat().st_mode & 0o777 == 0o600
+            for path in (here, there):
+                connection = socket.socket(socket.AF_UNIX)
+                connection.connect(str(path))
+                assert exchange(connection, b"by a path") == b"by a path"
+            process.terminate()
+            wait_until(lambda: not there.exists(), what="the socket on the host is removed")
+
+
+def running_ssh(
+    ssh: OpenSSH, *arguments: str, ready: Callable[[], object]
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """A client that is ended by the test, so that its ``irosh proxy`` can tell the host; not killed with its group."""
+    return LOCAL.running(*ssh.command, *arguments, ready=ready)
+
+
+def _send_all(connection: socket.socket, data: bytes) -> None:
+    connection.sendall(data)
+    connection.shutdown(socket.SHUT_WR)
 
 
 @requires("git")

@@ -49,8 +49,8 @@ def completed(*words: str, state: Path) -> set[str]:
     ("words", "offered"),
     [
         (["conn"], {"connect"}),
-        (["c"], {"connect", "config", "completion"}),
-        (["peer", "re"], {"rename", "revoke", "remove"}),
+        (["con"], {"connect", "config"}),
+        (["peer", "re"], {"rename", "revoke", "remove", "require"}),
         (["peer", "allow", "--re"], {"--replace"}),
         (["relay", "serve", "--tls"], {"--tls-cert", "--tls-key"}),
         (["completion", ""], {"bash", "zsh", "fish"}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,12 +71,27 @@ class Terminal:
 
     def type(self, text: str) -> None:
         """Type ``text`` as it is, and Enter."""
-        self._tmux("send-keys", "-l", text)
+        self._tmux("send-keys", "-l", "--", text)
         self.press("Enter")
 
     def press(self, *keys: str) -> None:
         """Press keys by tmux's names, such as ``C-c`` or ``Escape``."""
-        self._tmux("send-keys", *keys)
+        self._tmux("send-keys", "--", *keys)
+
+    def paste(self, text: str) -> None:
+        """Type ``text`` all at once, as it is."""
+        self._machine.run("tmux", "-S", self._socket, "load-buffer", "-", stdin=text.encode())
+        self._tmux("paste-buffer", "-r")
+
+    @contextmanager
+    def recorded(self, file: Path) -> Iterator[Callable[[], bytes]]:
+        """All that programs write to the terminal during the block goes to ``file`` too; yields what reads it."""
+        file.touch()
+        self._tmux("pipe-pane", "-O", f"exec cat >> {shlex.quote(str(file))}")
+        try:
+            yield file.read_bytes
+        finally:
+            self._tmux("pipe-pane")
 
     def screen(self) -> str:
         """What can be seen."""
@@ -94,6 +109,13 @@ class Terminal:
         """The screen, once ``text`` can be seen."""
         wait_until(lambda: text in self.screen(), timeout=SCREEN_DEADLINE, what=f"the screen shows {text!r}")
         return self.screen()
+
+    def children(self, parent: int | None = None) -> list[int]:
+        """The ids of the processes that ``parent`` has started, by default the program in the terminal."""
+        if parent is None:
+            parent = int(self._tmux("display-message", "-p", "#{pane_pid}"))
+            (parent,) = self.children(parent)  # behind the shell that says how the program has ended
+        return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
     def resize(self, columns: int, rows: int) -> None:
         """Change the window's size."""

@@ -31,8 +31,11 @@ from irosh.core.wire import (
 from irosh.node.node import Node
 from irosh.node.peer_admin import PeerAdmin
 from irosh.services.factor.messages import FactorAnswer, FactorRequest, FactorStep
+from irosh.services.files.transfer.messages import FilesRequest
 from irosh.services.shell.messages import ShellRequest
-from irosh.services.tunnel.messages import TunnelRequest
+from irosh.services.shell.persistent.messages import SessionRequest
+from irosh.services.telemetry.messages import TelemetryRequest
+from irosh.services.tunnel.messages import ListenRequest, TunnelRequest
 from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import CarrierStream, Connection, StreamReset
 from irosh.transport.wheel import WheelEndpoint
@@ -42,6 +45,16 @@ from tests.support.soft_key import SoftKey
 PASSWORD = "correct horse battery"
 PHC = hash_password(PASSWORD)
 SERVICES = [("shell", ShellRequest(key_auth=True)), ("tunnel", TunnelRequest("tcp://127.0.0.1:9", probe=True))]
+EVERY_SERVICE = [
+    *SERVICES,
+    ("session", SessionRequest("attach", create=True)),
+    ("session", SessionRequest("manage")),
+    ("listen", ListenRequest(["tcp://127.0.0.1:0"], b"token")),
+    ("files", FilesRequest()),
+    ("telemetry", TelemetryRequest()),
+]
+# These ask for factors themselves, or for a token that this host gave to the peer.
+ASK_THEMSELVES = {"factor", "forwarded"}
 
 
 @dataclass
@@ -132,6 +145,20 @@ def test_no_service_is_reached_before_the_password_and_each_is_after_it(tmp_path
             events = [(entry.event, entry.outcome) for entry in peer.host.trust.audit_log(limit=200)]
             assert ("factor", "accepted") in events
             assert ("use", "refused") in events
+
+    asyncio.run(test())
+
+
+def test_every_service_of_the_host_is_behind_the_gate(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with guarded(tmp_path, Factor.PASSWORD) as peer:
+            assert peer.host.registry.names == {name for name, _ in EVERY_SERVICE} | ASK_THEMSELVES, (
+                "a new service: add it here"
+            )
+            for name, request in EVERY_SERVICE:
+                _, error = await peer.ask(name, request)
+                assert error is not None, name
+                assert error.code is ErrorCode.FACTOR_REQUIRED, name
 
     asyncio.run(test())
 

@@ -76,8 +76,11 @@ DEFAULT_INVITE_CAPABILITIES: tuple[str, ...] = (
     "forward:tcp://[::1]:*",
     "forward:udp://127.0.0.0/8:*",
     "forward:udp://[::1]:*",
+    "listen:tcp://127.0.0.0/8:*",
+    "listen:tcp://[::1]:*",
 )
-"""What an invite grants when its maker does not say: the host's own user, and services on the host itself."""
+"""What an invite grants when its maker does not say: the host's own user, services on the host itself, and to listen
+there for programs of the host itself, as sshd(8) lets its users by default."""
 
 _LONGEST = 4200  # characters: a path of the longest kind and what stands before it
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+\\-]{0,63}\$?", re.ASCII)

@@ -37,11 +37,11 @@ from irosh.core.capability import Capability, SocketKind, is_user_name
 from irosh.core.file_tree import EVERYTHING, FileTree
 from irosh.core.socket_spec import LONGEST_PATH, SocketSpec
 
-PlainCapability = Literal["shell", "exec", "files", "forward", "telemetry", "vpn", "join"]
+PlainCapability = Literal["shell", "exec", "files", "forward", "listen", "telemetry", "vpn", "join"]
 
 
 def permits(capabilities: Iterable[Capability], name: PlainCapability) -> bool:
-    """Whether ``name`` is granted; for ``files``, ``forward``, ``vpn`` and ``join``, whether anything is."""
+    """Whether ``name`` is granted; for ``files``, ``forward``, ``listen``, ``vpn``, ``join``: whether anything is."""
     return any(rule.kind in (name, "all") for rule in capabilities)
 
 

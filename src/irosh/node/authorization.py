@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from irosh.core.addresses import parse_ip
 from irosh.core.capability import Capability, SocketKind, SocketSpec
@@ -26,6 +28,7 @@ from irosh.core.policy import (
 )
 from irosh.core.terms import Terms
 from irosh.core.trust import TrustStore
+from irosh.core.wording import escape
 from irosh.node.audit import Auditor
 from irosh.node.verification import FactorGate, Verification
 from irosh.node.warrants import Warrants
@@ -34,6 +37,7 @@ log = logging.getLogger(__name__)
 
 RESOLVE_DEADLINE = 10.0
 MAX_RESOLVING = 8
+TOKEN_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,18 @@ class Reach:
 
 
 @dataclass(frozen=True)
+class BringBack:
+    """Bring a connection that this node asked the peer to wait for: ``token`` is what it gave out when it asked."""
+
+    token: bytes = field(repr=False)
+    listen: str
+    """Where the peer says that it took the connection."""
+
+    def __str__(self) -> str:
+        return f"forwarded:{escape(self.listen, 200)}"
+
+
+@dataclass(frozen=True)
 class Join:
     """Take part in the shared session with the id ``session``."""
 
@@ -110,7 +126,7 @@ class Join:
         return f"join:{self.session}"
 
 
-Immediate = Use | Enter | AsUser | Files | Join
+Immediate = Use | Enter | AsUser | Files | Join | BringBack
 """Actions that need no name resolved."""
 Action = Immediate | Reach
 
@@ -128,6 +144,14 @@ class Grant:
     trees: tuple[FileTree, ...] = ()
     terms: Terms | None = None
 
+    def sockets(self) -> list[SocketSpec]:
+        """For :class:`Reach`: the sockets that may be used."""
+        assert isinstance(self.action, Reach)
+        spec = self.action.spec
+        if spec.protocol == "unix":
+            return [replace(spec, path=self.addresses[0])]
+        return [replace(spec, host=address) for address in self.addresses]
+
 
 class Authorizer:
     """Decides by the trust store, looked up anew for every action, so that a change holds at once.
@@ -143,6 +167,7 @@ class Authorizer:
         self.gate = gate
         # Name look-ups run in threads that all peers share.
         self._resolving = asyncio.Semaphore(MAX_RESOLVING)
+        self._promised: dict[str, set[bytes]] = {}
 
     async def authorize(self, peer_id: str, action: Action, verification: Verification | None = None) -> Grant:
         """Grant ``action`` to the peer, or raise ``IroshError``.
@@ -163,9 +188,27 @@ class Authorizer:
                 raise _not_own_account(terms)
             return _decide_reach(capabilities, action, where)
 
+    @contextmanager
+    def promise(self, peer_id: str) -> Iterator[bytes]:
+        """A fresh token, with which the peer may :class:`BringBack` connections while the context lasts.
+
+        It is no capability: the peer may do nothing else by it, and no other peer anything.
+        """
+        token = secrets.token_bytes(TOKEN_SIZE)
+        tokens = self._promised.setdefault(peer_id, set())
+        tokens.add(token)
+        try:
+            yield token
+        finally:
+            tokens.discard(token)
+            if not tokens and self._promised.get(peer_id) is tokens:
+                del self._promised[peer_id]
+
     def authorize_now(self, peer_id: str, action: Immediate, verification: Verification | None = None) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         with self._audited(peer_id, action):
+            if isinstance(action, BringBack):  # that was promised by this node's user
+                return self._kept_promise(peer_id, action)
             if not (isinstance(action, Enter) or (isinstance(action, AsUser) and action.entering)):
                 self.gate.check(peer_id, verification)
             capabilities, terms = self._standing(peer_id, verification)
@@ -179,12 +222,20 @@ class Authorizer:
                 raise _denied(action)
             return Grant(action, terms=terms)
 
+    def _kept_promise(self, peer_id: str, action: BringBack) -> Grant:
+        promised = self._promised.get(peer_id, ())
+        if not any(hmac.compare_digest(action.token, token) for token in promised):
+            raise _denied(action)
+        return Grant(action)
+
     def permits(self, peer_id: str, action: Immediate) -> bool:
         """Whether :meth:`authorize_now` would grant it, but for second factors and the peer's address.
 
         Nothing is used, so the audit does not say so.
         """
         try:
+            if isinstance(action, BringBack):
+                return bool(self._kept_promise(peer_id, action))
             capabilities, terms = self._standing(peer_id, None)
             if terms is not None:
                 _check_terms(terms, action)
@@ -223,7 +274,7 @@ class Authorizer:
             self._auditor.record("use", peer_id, "used", str(action))
 
 
-def _permitted(capabilities: Sequence[Capability], action: Immediate) -> bool:
+def _permitted(capabilities: Sequence[Capability], action: Use | Enter | AsUser | Files | Join) -> bool:
     if isinstance(action, Use | Enter):
         return any(permits(capabilities, name) for name in action.names)
     if isinstance(action, Join):
@@ -266,6 +317,8 @@ def _denied(action: Action) -> IroshError:
         return IroshError(
             ErrorCode.DENIED, "this peer may join no session here", "ask for a ticket: irosh share prints one"
         )
+    if isinstance(action, BringBack):
+        return IroshError(ErrorCode.DENIED, "nobody here waits for such a connection")
     wanted = (
         action.names[0] if isinstance(action, Use | Enter) else "files" if isinstance(action, Files) else str(action)
     )

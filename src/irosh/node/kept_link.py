@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from irosh.core.errors import IroshError
 from irosh.node.control import Channel
 from irosh.node.links import ENDS, Destination, Links
 from irosh.transport.session.lifetime import LinkEvent
@@ -30,16 +31,22 @@ class KeptLink:
 
     def changed(self, event: LinkEvent) -> None:
         """Something happened to the link."""
-        if event.error is not None and event.error.code in ENDS and not self.ended.done():
-            self.ended.set_exception(event.error)
+        if event.error is not None and event.error.code in ENDS:
+            self.end(event.error)
         else:
             self.report(event.name, event.fields())
 
+    def end(self, error: IroshError) -> None:
+        """Nothing more can be done, for this reason."""
+        if not self.ended.done():
+            self.ended.set_exception(error)
+
     async def tell(self, channel: Channel) -> None:
         """Send what is reported until the link has ended for good: raises why."""
-        await first_to_end(self._until_ended(), self._send(channel))
+        await first_to_end(self.until_ended(), self._send(channel))
 
-    async def _until_ended(self) -> None:
+    async def until_ended(self) -> None:
+        """Raises why the link has ended for good, once it has."""
         await self.ended
 
     async def _send(self, channel: Channel) -> None:

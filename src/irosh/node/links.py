@@ -312,6 +312,8 @@ class Links:
         credentials = peer.session.credentials
         assert credentials is not None
         await say_welcome(self._doorway, greeted, credentials, self._addresses(greeted))
+        if greeted.certificate is not None:
+            peer.verification.certificate = greeted.certificate  # a newer one, perhaps
         carrier = Carrier(greeted.connection, greeted.control, self._doorway.settings)
         await (peer.session.attach(carrier) if joined is None else joined.join(carrier))
 

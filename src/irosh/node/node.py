@@ -102,23 +102,23 @@ class Node:
         self.hosting = hosting
         self.started_at = time.time()
         self.auditor = Auditor(trust)
-        registry = Registry(services)
+        self.registry = Registry(services)
         gate = FactorGate(trust, self.auditor, FactorSettings(config.host.factor_attempts, config.host.factor_lifetime))
-        warrants = Warrants(trust, self._warrant_settings(authorized_keys or config.host.authorized_keys))
+        self.warrants = Warrants(trust, self._warrant_settings(authorized_keys or config.host.authorized_keys))
         if hosting:
-            warrants.check_file()
+            self.warrants.check_file()
         self.presented = Presented(state.certificate_path)
-        self.authorizer = Authorizer(trust, self.auditor, gate, warrants)
+        self.authorizer = Authorizer(trust, self.auditor, gate, self.warrants)
         doorway = Doorway(
             trust,
             self.auditor,
             self.authorizer,
-            registry,
+            self.registry,
             socket.gethostname()[:255],
             own_user(),
             config.session,
             secrets.token_bytes(8),
-            warrants,
+            self.warrants,
             self.presented,
         )
         self.metrics_url: str | None = None
@@ -172,8 +172,8 @@ class Node:
             self.collector.close()
 
     def knows(self, peer_id: str) -> bool:
-        """Whether ``peer_id`` belongs to an active peer."""
-        return self.trust.active(peer_id) is not None
+        """Whether ``peer_id`` belongs to an active peer, or its key is in ``authorized_keys``."""
+        return self.trust.active(peer_id) is not None or self.warrants.admission(peer_id, None) is not None
 
     def snapshot(self) -> Snapshot:
         """What the node's metrics are now."""
@@ -231,7 +231,14 @@ class Node:
             self._check_name(target.destination.peer_id, name)
         if asked.certificate is not None and target.destination.peer_id is not None:
             self.presented.choose(target.destination.peer_id, Path(asked.certificate))
-        connection = await self.links.get(target.destination)
+        try:
+            async with asyncio.timeout(asked.connect_timeout) as limit:
+                connection = await self.links.get(target.destination)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            reason = f"no connection within {asked.connect_timeout:g} s"
+            raise IroshError(ErrorCode.TIMEOUT, reason, "ConnectTimeout says how long to try") from None
         self._check_name(connection.peer_id, name)
         if proven:
             connection.check_proven()

@@ -91,6 +91,11 @@ class Registry:
     def __init__(self, services: Sequence[Service]) -> None:
         self._services = {service.name: service for service in services}
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Of all services."""
+        return frozenset(self._services)
+
     def get(self, name: str) -> Service:
         """The service of that name. ``IroshError`` (unknown-service)."""
         try:

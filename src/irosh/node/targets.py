@@ -23,7 +23,10 @@ ANYBODY = "-"
 
 
 class TargetRequest(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """What every operation that reaches a peer is asked with. ``mode`` None: as the ticket or the peer says."""
+    """What every operation that reaches a peer is asked with. ``mode`` None: as the ticket or the peer says.
+
+    ``connect_timeout`` in seconds; None: as long as the mode takes to give up.
+    """
 
     target: str
     name: str | None = None
@@ -32,6 +35,7 @@ class TargetRequest(msgspec.Struct, omit_defaults=True, kw_only=True):
     paths: Paths | None = None
     certificate: str | None = None
     """A file with the certificate to show; None: the one in the state directory."""
+    connect_timeout: float | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from irosh.core.errors import ErrorCode, IroshError, system_message
@@ -16,6 +17,9 @@ from irosh.core.socket_spec import SocketSpec
 
 CONNECT_DEADLINE = 10.0
 BACKLOG = 4096
+
+Bound = tuple[SocketSpec, socket.socket]
+"""A listener and where it listens, with the port that was chosen for port 0."""
 
 
 async def connect_source(spec: SocketSpec, addresses: Sequence[str]) -> socket.socket:
@@ -73,10 +77,54 @@ def tune(sock: socket.socket) -> None:
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-async def bind_listener(spec: SocketSpec) -> socket.socket:
-    """A non-blocking socket bound to ``spec`` (listening, unless UDP). ``IroshError``: port-taken, bind-failed."""
+_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_PAUSE = 0.2  # seconds
+_NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+_TRIES = 8  # at a port that is free for the first of several addresses but not for the next
+
+
+async def bind_all(specs: Sequence[SocketSpec], *, unlink: bool = False) -> list[Bound]:
+    """Listeners at ``specs``, which are the same port of several addresses, or one Unix socket.
+
+    Addresses that this machine does not have (it may know no IPv6) are left out, unless none is left. Port 0 is any
+    that is free for all. ``unlink``: a Unix socket that is in the way is removed, whoever listens there.
+    ``IroshError``: port-taken, bind-failed.
+    """
+    tries = _TRIES if specs[0].port == 0 and len(specs) > 1 else 1
+    while True:
+        tries -= 1
+        bound: list[Bound] = []
+        try:
+            for spec in specs:
+                asked = replace(spec, port=bound[0][0].port) if bound and not spec.port else spec
+                try:
+                    sock = await bind_listener(asked, only_ipv6=len(specs) > 1, unlink=unlink)
+                except IroshError as error:
+                    cause = error.__cause__
+                    if (
+                        isinstance(cause, OSError)
+                        and cause.errno in _NO_SUCH_ADDRESS
+                        and (bound or spec is not specs[-1])
+                    ):
+                        continue
+                    raise
+                bound.append((bound_spec(asked, sock), sock))
+        except BaseException as error:
+            for spec, sock in bound:
+                close_listener(spec, sock)
+            if tries and bound and isinstance(error, IroshError) and error.code is ErrorCode.PORT_TAKEN:
+                continue
+            raise
+        return bound
+
+
+async def bind_listener(spec: SocketSpec, *, only_ipv6: bool = False, unlink: bool = False) -> socket.socket:
+    """A non-blocking socket bound to ``spec`` (listening, unless UDP). ``IroshError``: port-taken, bind-failed.
+
+    ``only_ipv6``: one at ``::`` takes no IPv4 connections. ``unlink`` as for :func:`bind_all`.
+    """
     if spec.protocol == "unix":
-        return _bind_unix(Path(spec.path))
+        return _bind_unix(Path(spec.path), unlink=unlink)
     loop = asyncio.get_running_loop()
     kind = socket.SOCK_DGRAM if spec.protocol == "udp" else socket.SOCK_STREAM
     try:
@@ -84,11 +132,16 @@ async def bind_listener(spec: SocketSpec) -> socket.socket:
     except OSError as error:
         raise IroshError(ErrorCode.BIND_FAILED, f"cannot resolve the listen address {spec.host}") from error
     family, kind, protocol, _, address = infos[0]
-    sock = socket.socket(family, kind, protocol)
+    try:
+        sock = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise _bind_error(error, spec) from error
     try:
         sock.setblocking(False)
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if only_ipv6 and family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)
         if kind == socket.SOCK_STREAM:
             sock.listen(BACKLOG)
@@ -98,12 +151,12 @@ async def bind_listener(spec: SocketSpec) -> socket.socket:
     return sock
 
 
-def _bind_unix(path: Path) -> socket.socket:
+def _bind_unix(path: Path, *, unlink: bool) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     previous = os.umask(0o177)
     try:
         sock.setblocking(False)
-        _remove_dead_socket(path)
+        _remove_socket(path, alive=unlink)
         sock.bind(str(path))
         sock.listen(BACKLOG)
     except OSError as error:
@@ -114,14 +167,23 @@ def _bind_unix(path: Path) -> socket.socket:
     return sock
 
 
-def _remove_dead_socket(path: Path) -> None:
-    """A socket file that nobody listens on is left over from a killed process; anything else is not ours to remove."""
+def _remove_socket(path: Path, *, alive: bool) -> None:
+    """A socket file that nobody listens on is left over from a killed process; others are not ours to remove.
+
+    Unless it is asked for (``alive``); what is no socket never is.
+    """
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
             return
+        if alive:
+            path.unlink()
+            return
         probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        probe.setblocking(False)
         try:
             probe.connect(str(path))
+        except BlockingIOError:
+            pass  # its backlog is full: somebody is there
         except ConnectionRefusedError:
             path.unlink()
         finally:
@@ -130,11 +192,32 @@ def _remove_dead_socket(path: Path) -> None:
 
 def _bind_error(error: OSError, spec: SocketSpec) -> IroshError:
     if error.errno == errno.EADDRINUSE:
-        return IroshError(
-            ErrorCode.PORT_TAKEN, f"{spec} is taken", "choose another --listen, or port 0 for any free one"
-        )
+        return IroshError(ErrorCode.PORT_TAKEN, f"{spec} is taken", "choose another, or port 0 for any free one")
     hint = "ports below 1024 need root" if error.errno == errno.EACCES else ""
     return IroshError(ErrorCode.BIND_FAILED, f"cannot listen on {spec}: {error.strerror}", hint)
+
+
+async def accept_each(
+    listener: socket.socket, take: Callable[[socket.socket, str], object], crowded: Callable[[IroshError], None]
+) -> None:
+    """Hand each connection, and what it is called in messages, to ``take``, until cancelled.
+
+    ``crowded`` hears when there are no files left to accept with.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            client, address = await loop.sock_accept(listener)
+        except OSError as error:
+            if error.errno == errno.ECONNABORTED:
+                continue  # whoever it was has left already
+            if error.errno not in _FULL:
+                raise
+            reason = f"cannot take more connections: {error.strerror}"
+            crowded(IroshError(ErrorCode.BUSY, reason, "raise `ulimit -n`"))
+            await asyncio.sleep(_PAUSE)  # until connections end there is nothing to accept with
+            continue
+        take(client, client_name(address))
 
 
 def close_listener(spec: SocketSpec, sock: socket.socket) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.blocks import Blocks
 from irosh.faces.cli.carrier import carry_session
 from irosh.faces.cli.connect import EXIT_LOST, SENT_ENVIRONMENT, finish
+from irosh.faces.cli.escape_flags import EscapeFlags
 from irosh.faces.cli.network_flags import NetworkFlags
 from irosh.faces.cli.options import Settings
 from irosh.faces.cli.output import report_error
@@ -29,14 +31,15 @@ def be_at_session(
     *,
     local: bool = False,
     hosting: bool = False,
-    escape: int | None,
+    escapes: EscapeFlags,
 ) -> int:
     """Until the session has ended or was left; the exit status of the command.
 
     ``local``: at a session of the node that runs; ``hosting``: of one that lets peers in, which begins if none runs.
     """
     terminal = None if settings.json else LocalTerminal.find()
-    escapes = SessionEscapes(settings, escape if terminal is not None else None, terminal)
+    if terminal is None:
+        escapes = replace(escapes, character=None)
     described: dict[str, Any] = {
         "env": {key: value for key, value in os.environ.items() if key.startswith(SENT_ENVIRONMENT)}
     }
@@ -47,7 +50,8 @@ def be_at_session(
         with ended_as_interrupted(), node as client:
             client.request(*request(described))
             blocks = Blocks(settings.output, network.files() if network else {}, stdin=True, stdout=False)
-            end = carry_session(client, settings.output, terminal, blocks, escapes)
+            with SessionEscapes(settings, escapes, terminal) as keys:
+                end = carry_session(client, settings.output, terminal, blocks, keys)
     except Abandoned as left:
         settings.output.event("closed", {}, f"irosh: {left}")
         return EXIT_LOST

@@ -8,20 +8,24 @@ import os
 import select
 import signal
 import socket
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.blocks import POLL, Blocks
-from irosh.faces.cli.link_notices import LinkNotices
-from irosh.faces.cli.output import Output, style
+from irosh.faces.cli.link_notices import LinkNotices, tell_connected
+from irosh.faces.cli.output import Output
+from irosh.faces.cli.prompt.held import HeldOutput
 from irosh.faces.cli.session_escapes import SessionEscapes
 from irosh.faces.cli.terminal import LocalTerminal
 from irosh.node.control_client import ControlClient, checked
 from irosh.node.control_wire import FrameParser, Kind, pack, pack_message, parse_message
+
+if TYPE_CHECKING:
+    from irosh.faces.cli.prompt.console import Console
+    from irosh.faces.cli.prompt.context import PromptContext
 
 CHUNK = 64 * 1024
 MAX_TYPED = 1024 * 1024  # bytes typed or pasted that may wait; what is typed behind them, such as `~.`, is still seen
@@ -71,11 +75,7 @@ def _until_connected(
             elif client.asked(message):
                 pass
             elif message.get("event") == "connected":
-                name = style(str(message["peer"]), "bold", sys.stderr)
-                text = (
-                    f"irosh: {name} is pinned; from now on: irosh connect {message['peer']}" if message["new"] else None
-                )
-                output.event("connected", {key: value for key, value in message.items() if key != "event"}, text)
+                tell_connected(output, message)
                 return message, frames[position + 1 :], typed
             else:
                 blocks.handle(message)
@@ -105,6 +105,9 @@ class _Carrier:
         self._wake, self._wake_write = socket.socketpair()
         self._signals: list[int] = []
         self._previous: dict[int, Any] = {}
+        self._end: SessionEnd | None = None
+        self._held: HeldOutput | None = None
+        self._console: Console | None = None
 
     def __enter__(self) -> _Carrier:
         self._wake_write.setblocking(False)
@@ -125,23 +128,61 @@ class _Carrier:
     def run(self, frames: list[tuple[Kind, bytes]], typed: bytes) -> SessionEnd:
         """Until the final answer; ``typed`` is the first input."""
         self._socket.setblocking(False)
+        self._show(frames)
         if typed:
             self._escapes.typed(typed)
-        end = self._show(frames)
-        while end is None:
-            readable, writable, _ = self._select()
-            if self._wake in readable:
-                self._wake.recv(1024)
-                self._pass_signals()
-            if self._socket in readable:
-                end = self._receive()
-            if 0 in readable:
-                self._read_stdin()
-            if (block := self._blocks.from_file()) is not None:
-                self.message({"paste": block})
-            if self._outgoing and (self._socket in writable or not self._blocked()):
-                self._flush()
-        return end
+        while self._end is None:
+            self._step(0 if self._reading_stdin and not self._blocked() else None)
+        return self._end
+
+    def detach(self) -> None:
+        """Look at the keyboard no more, and at the terminal neither."""
+        self._reading_stdin = False
+        self._terminal = None
+
+    def lend(self, console: Console, context: PromptContext, typed: bytes) -> bytes:
+        """Leave keyboard and screen to the prompt until the user leaves it; ``typed`` is its first input.
+
+        The session goes on meanwhile; what it prints waits, or is shown above the prompt when it is much. Returns what
+        was typed behind the prompt's last line.
+        """
+        assert self._terminal is not None
+        held = self._held = HeldOutput(_write_all)
+        try:
+            with self._terminal.cooked():
+                self._console = console
+                ended = console.begin(context, typed)
+                try:
+                    while self._end is None and ended not in self._step(ended):
+                        if held.is_full():
+                            console.make_room(held.write_lines)
+                finally:
+                    behind = console.leave()
+        finally:
+            self._held = self._console = None
+            held.write_out()
+        return behind
+
+    def _step(self, keys: Any) -> list[Any]:
+        """Wait for something and act on it; ``keys`` is read too, or None. Returns what can be read."""
+        hangup = self._escapes.hangup
+        reading: list[Any] = [each for each in (self._socket, self._wake, keys, hangup) if each is not None]
+        writing = [self._socket] if self._outgoing else []
+        readable, writable, _ = select.select(reading, writing, [], POLL if self._blocks.polls else None)
+        if self._wake in readable:
+            self._wake.recv(1024)
+            self._pass_signals()
+        if hangup is not None and hangup in readable:
+            raise KeyboardInterrupt
+        if self._socket in readable:
+            self._receive()
+        if 0 in readable:
+            self._read_stdin()
+        if (block := self._blocks.from_file()) is not None:
+            self.message({"paste": block})
+        if self._outgoing and (self._socket in writable or not self._blocked()):
+            self._flush()
+        return readable
 
     def send(self, keys: bytes) -> None:
         """Queue input for the remote side."""
@@ -150,14 +191,6 @@ class _Carrier:
     def message(self, fields: dict[str, Any]) -> None:
         """Queue a message to the node."""
         self._outgoing += pack_message(fields)
-
-    def _select(self) -> tuple[list[Any], list[Any], list[Any]]:
-        reading: list[Any] = [self._socket, self._wake]
-        if self._reading_stdin and not self._blocked():
-            reading.append(0)
-        return select.select(
-            reading, [self._socket] if self._outgoing else [], [], POLL if self._blocks.polls else None
-        )
 
     def _blocked(self) -> bool:
         return len(self._outgoing) > (MAX_TYPED if self._escapes.character is not None else CHUNK)
@@ -193,32 +226,37 @@ class _Carrier:
             return
         del self._outgoing[:sent]
 
-    def _receive(self) -> SessionEnd | None:
+    def _receive(self) -> None:
         try:
             data = self._socket.recv(256 * 1024)
         except BlockingIOError:
-            return None
+            return
         except OSError:
             data = b""
         if not data:
             raise IroshError(ErrorCode.CONNECTION_LOST, "the node has stopped")
-        return self._show(self._parser.feed(data))
+        self._show(self._parser.feed(data))
 
-    def _show(self, frames: list[tuple[Kind, bytes]]) -> SessionEnd | None:
+    def _show(self, frames: list[tuple[Kind, bytes]]) -> None:
         for kind, payload in frames:
             if kind is Kind.MESSAGE:
                 message = parse_message(payload)
                 if "ok" in message:
                     self._notices.clear()
                     answer = checked(message)
-                    return SessionEnd(answer.get("exit_status"), answer.get("exit_signal"), answer)
-                if not self._escapes.handle(message) and not self._handle_block(message):
+                    self._end = SessionEnd(answer.get("exit_status"), answer.get("exit_signal"), answer)
+                elif not self._escapes.handle(message) and not self._handle_block(message):
                     self._notices.show(message)
             elif self._output.as_json:
                 self._output.event(kind.name.lower(), _as_text(payload))
             else:
-                _write_all(1 if kind is Kind.STDOUT else 2, payload)
-        return None
+                self._write(1 if kind is Kind.STDOUT else 2, payload)
+
+    def _write(self, descriptor: int, data: bytes) -> None:
+        if self._held is not None and os.isatty(descriptor):
+            self._held.add(descriptor, data)
+        else:
+            _write_all(descriptor, data)
 
     def _handle_block(self, message: dict[str, Any]) -> bool:
         if self._terminal is None:
@@ -237,6 +275,8 @@ class _Carrier:
                     if number == signal.SIGCONT:
                         self._terminal.continued()
                     self.message({"resize": self._terminal.size()})
+            elif self._console is not None and number == signal.SIGINT:
+                self._console.interrupt()
             elif number in (signal.SIGTERM, signal.SIGHUP) or self._interrupts_us(number):
                 raise KeyboardInterrupt
             else:

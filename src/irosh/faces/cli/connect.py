@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -10,13 +11,16 @@ import click
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.blocks import Blocks
 from irosh.faces.cli.carrier import SessionEnd, carry_session
-from irosh.faces.cli.escape_flags import escape_flags
+from irosh.faces.cli.escape_flags import EscapeFlags, escape_flags
+from irosh.faces.cli.forward_flags import ForwardFlags, forward_flags
+from irosh.faces.cli.forwarded_session import forwarded_session, without_session
 from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
-from irosh.faces.cli.running import Abandoned, control_client
-from irosh.faces.cli.session_escapes import SessionEscapes
+from irosh.faces.cli.running import Abandoned
+from irosh.faces.cli.session_escapes import SessionEscapes, begin_foreground
 from irosh.faces.cli.session_flags import finished, session_option, session_request
 from irosh.faces.cli.signals import ended_as_interrupted
+from irosh.faces.cli.ssh_options import SSHOptions, environment, ssh_options
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.terminal import LocalTerminal
 
@@ -54,8 +58,10 @@ class ConnectCommand(MeetingCommand):
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND...]")
 @click.option("-t", "force_tty", is_flag=True, help="Use a terminal, also for a command.")
 @click.option("-T", "no_tty", is_flag=True, help="Use no terminal, also for a shell.")
-@escape_flags
 @click.option("--name", metavar="NAME", help="Petname to remember the peer by (default: its host name).")
+@ssh_options
+@escape_flags
+@forward_flags
 @session_option
 @network_flags(hosting=False)
 @common_options
@@ -65,10 +71,12 @@ def connect(
     command: tuple[str, ...],
     force_tty: bool,
     no_tty: bool,
-    escape: int | None,
+    escapes: EscapeFlags,
     name: str | None,
     session: str | None,
     network: NetworkFlags,
+    forwards: ForwardFlags,
+    ssh: SSHOptions,
 ) -> int:
     """Open a shell on a peer, or run COMMAND there.
 
@@ -80,29 +88,43 @@ def connect(
     When the network is lost, the session waits for it, for ten minutes unless the configuration says otherwise.
     """
     user, target = _split_user(target)
-    terminal = LocalTerminal.find()
-    wants_terminal = (force_tty or not command or session is not None) and not no_tty and not settings.json
-    request: dict[str, Any] = {
+    reach: dict[str, Any] = {
         **network.request(),
         "target": read_target(target, network.modes),
         "name": name,
-        "user": user,
-        "command": " ".join(command) if command else None,
-        "env": {key: value for key, value in os.environ.items() if key.startswith(SENT_ENVIRONMENT)},
+        "connect_timeout": float(ssh.value("ConnectTimeout") or 0) or None,
     }
-    if wants_terminal and (terminal is not None or force_tty):
-        request |= terminal.request() if terminal is not None else {"terminal": "dumb"}
+    sent = {key: value for key, value in os.environ.items() if key.startswith(SENT_ENVIRONMENT)}
+    asked: dict[str, Any] = {
+        "user": user or ssh.value("User"),
+        "command": " ".join(command) if command else None,
+        "env": sent | environment(ssh, dict(os.environ)),
+    }
+    terminal = LocalTerminal.find()
+    tty = "force" if force_tty else "no" if no_tty else ssh.value("RequestTTY") or "auto"
+    wants_terminal = tty in ("force", "yes") or (tty == "auto" and (not command or session is not None))
+    if wants_terminal and not settings.json and (terminal is not None or tty == "force"):
+        asked |= terminal.request() if terminal is not None else {"terminal": "dumb"}
     else:
         terminal = None
+    escapes = escapes if "terminal" in asked else replace(escapes, character=None)
     try:
-        with ended_as_interrupted(), control_client(settings, settings.output) as client:
+        forwards.check(command)
+        if (status := without_session(settings, reach, forwards, network)) is not None:
+            return status
+        foreground = begin_foreground(escapes, terminal) if not forwards.background else None
+        blocks = Blocks(settings.output, network.files(), stdin=True, stdout=False)
+        with ended_as_interrupted(), forwarded_session(settings, reach, forwards, blocks) as begun:
+            request = {**reach, **begun.fields, **asked}
             if session is None:
-                client.request("connect", request)
+                begun.client.request("connect", request)
             else:
-                client.request("session.attach", session_request(request, session, create=True))
-            blocks = Blocks(settings.output, network.files(), stdin=True, stdout=False)
-            escapes = SessionEscapes(settings, escape if "terminal" in request else None, terminal)
-            end = carry_session(client, settings.output, terminal, blocks, escapes)
+                begun.client.request("session.attach", session_request(request, session, create=True))
+            with SessionEscapes(
+                settings, escapes, terminal, user=asked["user"], foreground=foreground, forwarding=begun.forwarding
+            ) as keys:
+                end = carry_session(begun.client, settings.output, terminal, blocks, keys)
+                keys.finish()
     except Abandoned as left:
         settings.output.event("closed", {}, f"irosh: {left}")
         return EXIT_LOST

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from irosh.faces.cli.at_session import be_at_session
-from irosh.faces.cli.escape_flags import escape_flags
+from irosh.faces.cli.escape_flags import EscapeFlags, escape_flags
 from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.target import read_target
@@ -21,7 +21,7 @@ from irosh.faces.cli.target import read_target
 @network_flags(hosting=False)
 @common_options
 def join(
-    settings: Settings, target: str, session: str | None, name: str | None, escape: int | None, network: NetworkFlags
+    settings: Settings, target: str, session: str | None, name: str | None, escapes: EscapeFlags, network: NetworkFlags
 ) -> int:
     """Take part in a session that somebody shares with you.
 
@@ -39,4 +39,4 @@ def join(
             "session": {"purpose": "join", "name": session, **wanted},
         }
 
-    return be_at_session(settings, request, network, escape=escape)
+    return be_at_session(settings, request, network, escapes=escapes)

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from irosh.core.errors import IroshError
-from irosh.faces.cli.output import Output
+from irosh.faces.cli.output import Output, style
 from irosh.faces.cli.session_flags import begun, others_text, shared_text, wait_for_enter
 from irosh.faces.cli.table import printable
 
@@ -64,6 +64,16 @@ class LinkNotices:
     def _title(self, text: str) -> None:
         _write(("" if self._titled else _SAVE) + _SET.format(printable(text)))
         self._titled = True
+
+
+def tell_connected(output: Output, message: dict[str, Any], *, event: bool = True) -> None:
+    """Tell of the event ``connected``: a person only when the peer is new, a program if ``event``."""
+    text = None
+    if message["new"]:
+        name = style(str(message["peer"]), "bold", sys.stderr)
+        text = f"irosh: {name} is pinned; from now on: irosh connect {message['peer']}"
+    if event or not output.as_json:
+        output.event("connected", {key: value for key, value in message.items() if key != "event"}, text)
 
 
 def _write(text: str) -> None:

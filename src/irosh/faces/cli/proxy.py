@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,9 +13,8 @@ from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import control_client
 from irosh.faces.cli.signals import ended_as_interrupted
+from irosh.faces.cli.stdio import carry_stdio
 from irosh.faces.cli.target import read_target
-
-_CHUNK = 256 * 1024
 
 
 @click.command(cls=MeetingCommand)
@@ -59,23 +55,4 @@ def proxy(
     with suppress(KeyboardInterrupt), ended_as_interrupted(), control_client(settings, settings.output) as client:
         blocks = Blocks(settings.output, network.files(), stdin=False, stdout=False)
         client.switch("proxy", request, blocks.handle, lambda: blocks.wait(client))
-        _carry(client.socket)
-
-
-def _carry(sock: socket.socket) -> None:
-    """Copy both ways until the peer ends; end of input is passed on as a half-close.
-
-    Each way has a thread of its own, so that neither waits for the other when both are full.
-    """
-    threading.Thread(target=_feed, args=(sock,), daemon=True).start()
-    while data := sock.recv(_CHUNK):
-        view = memoryview(data)
-        while view:
-            view = view[os.write(1, view) :]
-
-
-def _feed(sock: socket.socket) -> None:
-    with suppress(OSError):  # the peer has ended: the other way tells
-        while data := os.read(0, _CHUNK):
-            sock.sendall(data)
-        sock.shutdown(socket.SHUT_WR)
+        carry_stdio(client.socket)

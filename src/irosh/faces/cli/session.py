@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from irosh.faces.cli.at_session import be_at_session
-from irosh.faces.cli.escape_flags import escape_flags
+from irosh.faces.cli.escape_flags import EscapeFlags, escape_flags
 from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import control_client, running_node
@@ -56,7 +56,7 @@ def list_sessions(settings: Settings, peer: str | None, network: NetworkFlags) -
 @escape_flags
 @network_flags(hosting=False)
 @common_options
-def attach(settings: Settings, where: tuple[str, ...], escape: int | None, network: NetworkFlags) -> int:
+def attach(settings: Settings, where: tuple[str, ...], escapes: EscapeFlags, network: NetworkFlags) -> int:
     """Come back to a session that runs; `irosh connect --session NAME PEER` also begins one."""
     peer, name = _peer_and_name(where)
     user, _, target = (peer or "").rpartition("@")
@@ -65,7 +65,7 @@ def attach(settings: Settings, where: tuple[str, ...], escape: int | None, netwo
         asked = {**network.request(), "target": target, "user": user or None, **terminal}
         return "session.attach", session_request(asked, name, create=False)
 
-    return be_at_session(settings, request, network, local=not peer, escape=escape)
+    return be_at_session(settings, request, network, local=not peer, escapes=escapes)
 
 
 @session.command(cls=MeetingCommand)

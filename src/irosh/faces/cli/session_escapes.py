@@ -5,13 +5,23 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from irosh.core.escapes import Escape, EscapeFilter, help_lines, shown_escape
+from irosh.faces.cli.escape_flags import EscapeFlags
 from irosh.faces.cli.options import Settings
 from irosh.faces.cli.running import Abandoned
+from irosh.faces.cli.table import printable
 from irosh.faces.cli.terminal import LocalTerminal
 
+if TYPE_CHECKING:
+    from irosh.faces.cli.foreground import Foreground
+    from irosh.faces.cli.forwarding import Forwarding
+    from irosh.faces.cli.prompt.beside import Beside
+    from irosh.faces.cli.prompt.console import Console
+    from irosh.faces.cli.prompt.context import PromptContext
+
+END_OF_INPUT = b"\x04"  # what ssh types for who leaves by `~&`; a shell that waits for a command ends by it
 BREAK_LENGTH = 1000  # milliseconds, as ssh sends
 
 
@@ -24,19 +34,39 @@ class Session(Protocol):
     def message(self, fields: dict[str, Any]) -> None:
         """Queue a message to the node."""
 
+    def lend(self, console: Console, context: PromptContext, typed: bytes) -> bytes:
+        """Leave keyboard and screen to the prompt; returns what was typed behind its last line."""
+
+    def detach(self) -> None:
+        """Look at the keyboard no more."""
+
 
 class SessionEscapes:
-    """Looks for escapes in what is typed, and acts on them. ``character`` None: there are none."""
+    """Looks for escapes in what is typed, and acts on them. ``forwarding``: the forwards of the command line."""
 
-    def __init__(self, settings: Settings, character: int | None, terminal: LocalTerminal | None) -> None:
-        self.character = character
-        self._filter = EscapeFilter(character)
+    def __init__(
+        self,
+        settings: Settings,
+        flags: EscapeFlags,
+        terminal: LocalTerminal | None,
+        *,
+        user: str | None = None,
+        foreground: Foreground | None = None,
+        forwarding: Forwarding | None = None,
+    ) -> None:
+        self.character = flags.character
+        self._command_line = flags.command_line
+        self._filter = EscapeFilter(flags.character)
         self._settings = settings
         self._terminal = terminal
+        self._user = user
+        self._foreground = foreground
+        self._forwarding = forwarding
         self._verbosity = settings.verbosity
         self._session: Session | None = None
-        self._peer = ""
+        self._peer = self._peer_id = ""
         self._node = 0
+        self._beside: Beside | None = None  # made by the first escape that needs it
         self._actions: dict[Escape, Callable[[Escape], None]] = {
             Escape.TERMINATE: self._terminate,
             Escape.BREAK: self._break,
@@ -44,19 +74,38 @@ class SessionEscapes:
             Escape.QUIETER: self._change_verbosity,
             Escape.LOUDER: self._change_verbosity,
             Escape.SUSPEND: self._suspend,
+            Escape.CONNECTIONS: self._connections,
+            Escape.BACKGROUND: self._background,
             Escape.HELP: self._help,
             Escape.DETACH: self._detach,
         }
 
+    def __enter__(self) -> SessionEscapes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._beside is not None:
+            self._beside.close()
+
+    def finish(self) -> None:
+        """The session has ended: wait for what was begun at the prompt, as ssh does. Ctrl-C ends it."""
+        if self._beside is not None:
+            self._beside.finish()
+
     def begin(self, session: Session, connected: dict[str, Any]) -> None:
         """The session that is meant from now on; ``connected`` is the event it began with."""
         self._session = session
-        self._peer = str(connected["peer"])
+        self._peer, self._peer_id = printable(str(connected["peer"])), str(connected["id"])
         self._node = int(connected["node"])
         if self._terminal is not None and self._node_is_here:
             from irosh.faces.cli.verbosity import show_log
 
             show_log(self._verbosity)  # warnings too shall look right on a raw terminal
+
+    @property
+    def hangup(self) -> int | None:
+        """A descriptor that can be read once the process that the shell waits for has been killed."""
+        return None if self._foreground is None else self._foreground.descriptor
 
     def typed(self, keys: bytes) -> None:
         """Send ``keys``, but for the escapes in them. :class:`Abandoned` when they end the session."""
@@ -66,8 +115,13 @@ class SessionEscapes:
             keys = found.rest
             if found.send:
                 self._session.send(found.send)
-            if found.escape is not None:
-                self._act(found.escape)
+            if found.escape is Escape.COMMAND_LINE and self._can(found.escape):
+                # What is pasted in one go with `~C` was meant for the prompt.
+                keys = self._open_prompt(keys)
+            elif found.escape is not None and self._can(found.escape):
+                self._actions[found.escape](found.escape)
+                if found.escape is Escape.BACKGROUND:
+                    return
 
     def handle(self, message: dict[str, Any]) -> bool:
         """Tell what came of an escape, if that is what an event of the node is about."""
@@ -82,20 +136,24 @@ class SessionEscapes:
     def _node_is_here(self) -> bool:
         return self._node == os.getpid()
 
-    def _act(self, escape: Escape) -> None:
+    def _can(self, escape: Escape) -> bool:
         if (reason := self._unavailable().get(escape)) is not None:
             self._say(escape, f"[not available: {reason}]")
-        else:
-            self._actions[escape](escape)
+            return False
+        return True
 
     def _unavailable(self) -> dict[Escape, str]:
         """Why an escape cannot be used now."""
-        reasons = {escape: "not in this version" for escape in Escape if escape not in self._actions}
+        reasons: dict[Escape, str] = {}
+        if self._foreground is None:
+            reasons[Escape.BACKGROUND] = "this command has no terminal to leave"
+        if not self._command_line:
+            reasons[Escape.COMMAND_LINE] = "EnableEscapeCommandline=no"
         if not self._node_is_here:
             elsewhere = f"process {self._node} has the connection, and a log of its own"
             reasons |= {Escape.QUIETER: elsewhere, Escape.LOUDER: elsewhere}
         if self._terminal is None:
-            reasons[Escape.SUSPEND] = "there is no terminal here"
+            reasons |= dict.fromkeys((Escape.SUSPEND, Escape.COMMAND_LINE), "there is no terminal here")
         if not self._filter.may_detach:
             reasons[Escape.DETACH] = "the session does not stay"
         else:
@@ -132,6 +190,34 @@ class SessionEscapes:
         self._say(escape, "[suspend irosh]")
         self._terminal.suspend()
 
+    def _connections(self, escape: Escape) -> None:
+        self._say(escape)
+        for line in self._besides().connection_lines():
+            _write(line)
+
+    def _background(self, escape: Escape) -> None:
+        assert self._session is not None and self._terminal is not None and self._foreground is not None
+        self._besides().stop_listening()
+        self._terminal.give_back()
+        sys.stderr.write(f"{shown_escape(self.character or 0, escape)} [backgrounded]\n")
+        sys.stderr.flush()
+        self._foreground.release()
+        self._foreground = self._terminal = None
+        self._session.send(END_OF_INPUT)
+        self._session.detach()
+
+    def _open_prompt(self, typed: bytes) -> bytes:
+        assert self._session is not None and self._terminal is not None
+        beside = self._besides()
+        return self._session.lend(beside.console(self._terminal), beside.context, typed)
+
+    def _besides(self) -> Beside:
+        if self._beside is None:
+            from irosh.faces.cli.prompt.beside import Beside
+
+            self._beside = Beside(self._settings, self._peer, self._peer_id, self._user, self._forwarding)
+        return self._beside
+
     def _help(self, escape: Escape) -> None:
         assert self.character is not None
         self._say(escape)
@@ -141,6 +227,15 @@ class SessionEscapes:
     def _say(self, escape: Escape, text: str = "") -> None:
         assert self.character is not None
         _write(f"{shown_escape(self.character, escape)} {text}".rstrip())
+
+
+def begin_foreground(flags: EscapeFlags, terminal: LocalTerminal | None) -> Foreground | None:
+    """Fork, so that ``~&`` can leave the terminal; to be called before there is any thread."""
+    if terminal is None or flags.character is None:
+        return None
+    from irosh.faces.cli.foreground import Foreground
+
+    return Foreground.begin()
 
 
 def _write(line: str) -> None:

@@ -9,7 +9,7 @@ import click
 
 from irosh.core.durations import parse_duration
 from irosh.faces.cli.at_session import be_at_session
-from irosh.faces.cli.escape_flags import escape_flags
+from irosh.faces.cli.escape_flags import EscapeFlags, escape_flags
 from irosh.faces.cli.options import Settings, common_options
 
 
@@ -25,7 +25,7 @@ from irosh.faces.cli.options import Settings, common_options
 def share(
     settings: Settings,
     command: tuple[str, ...],
-    escape: int | None,
+    escapes: EscapeFlags,
     read_only: bool,
     users: int,
     expires: str | None,
@@ -50,4 +50,4 @@ def share(
             "record": None if record is None else str(record.absolute()),
         }
 
-    return be_at_session(settings, request, hosting=True, escape=escape)
+    return be_at_session(settings, request, hosting=True, escapes=escapes)

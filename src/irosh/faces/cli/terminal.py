@@ -18,7 +18,8 @@ class LocalTerminal:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._before: list[Any] | None = None  # the modes to give back, while it is raw
+        self._before: list[Any] | None = None  # the modes to give back
+        self._raw = False
 
     @classmethod
     def find(cls) -> LocalTerminal | None:
@@ -72,19 +73,27 @@ class LocalTerminal:
         with self.cooked():
             os.kill(os.getpid(), signal.SIGTSTP)
 
+    def give_back(self) -> None:
+        """Leave raw mode for good, within :meth:`raw`."""
+        self._leave()
+        self._before = None
+
     def continued(self) -> None:
         """After a stop that came from elsewhere, when a shell may have changed the modes: raw again."""
         with contextlib.suppress(OSError):
-            if os.tcgetpgrp(self.descriptor) == os.getpgrp():
+            if self._raw and os.tcgetpgrp(self.descriptor) == os.getpgrp():
                 self._enter()
 
     def _enter(self) -> None:
         if self._before is not None:
             tty.setraw(self.descriptor, termios.TCSANOW)
+            self._raw = True
 
     def _leave(self) -> None:
         if self._before is not None:
-            termios.tcsetattr(self.descriptor, termios.TCSADRAIN, self._before)
+            self._raw = False
+            with contextlib.suppress(termios.error):  # it has gone
+                termios.tcsetattr(self.descriptor, termios.TCSADRAIN, self._before)
 
 
 def line_end(descriptor: int) -> str:

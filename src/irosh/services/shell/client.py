@@ -12,6 +12,7 @@ import asyncssh
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity, openssh_public_key_of
+from irosh.core.wording import escape
 from irosh.node.accounts import DEFAULT_USER
 from irosh.node.control import Channel
 from irosh.node.control_wire import Kind, parse_message
@@ -24,6 +25,7 @@ from irosh.transport.tasks import task_group
 log = logging.getLogger(__name__)
 
 LOGIN_DEADLINE = 30.0
+MAX_BANNER = 500
 MAX_OUTPUT = 512 * 1024  # bytes of a session's output that may wait for the terminal
 # Inside an encrypted stream the quickest cipher is enough; measured, see docs.
 CIPHERS = ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-gcm@openssh.com")
@@ -92,11 +94,13 @@ async def _log_in(identity: Identity, connection: PeerConnection, user: str) -> 
     await opened.answer()
     tunnel = StreamTunnel(opened.stream)
     host_key = asyncssh.import_public_key(openssh_public_key_of(connection.peer_id))
+    banner = _Banner()
     try:
         async with asyncio.timeout(LOGIN_DEADLINE):
             ssh = await asyncssh.connect(
                 "peer",
                 tunnel=tunnel,
+                client_factory=lambda: banner,
                 config=None,
                 username=user,
                 known_hosts=([host_key], [], []),
@@ -114,7 +118,7 @@ async def _log_in(identity: Identity, connection: PeerConnection, user: str) -> 
         raise IroshError(ErrorCode.TIMEOUT, "the peer's shell service does not answer") from None
     except asyncssh.PermissionDenied:
         await tunnel.aclose()
-        raise _user_denied(user) from None
+        raise _user_denied(user, banner.text) from None
     except asyncssh.HostKeyNotVerifiable:
         await tunnel.aclose()
         raise IroshError(
@@ -129,7 +133,19 @@ async def _log_in(identity: Identity, connection: PeerConnection, user: str) -> 
     return _Client(ssh, tunnel)
 
 
-def _user_denied(user: str) -> IroshError:
+class _Banner(asyncssh.SSHClient):
+    """Keeps what the host says about a login that it refuses."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def auth_banner_received(self, msg: str, lang: str) -> None:
+        self.text = msg.strip().removeprefix("irosh: ")[:MAX_BANNER]
+
+
+def _user_denied(user: str, said: str) -> IroshError:
+    if said and user == DEFAULT_USER:
+        return IroshError(ErrorCode.DENIED, f"the host refused the login: {escape(said, MAX_BANNER)}")
     if user == DEFAULT_USER:
         return IroshError(ErrorCode.DENIED, "the host refused the login")
     return IroshError(

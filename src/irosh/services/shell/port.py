@@ -7,7 +7,6 @@ SSH has to ask for a key.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import socket
@@ -27,7 +26,7 @@ from irosh.node.operations import path_summary
 from irosh.services.shell.messages import MAX_LOGIN_KEYS, PortRequest, ShellRequest
 from irosh.transport.interfaces import SpliceCounters, StreamReset
 from irosh.transport.socket_owner import is_own
-from irosh.transport.sockets import bind_listener, bound_spec, client_name, close_listener, tune
+from irosh.transport.sockets import accept_each, bind_listener, bound_spec, close_listener, tune
 from irosh.transport.tasks import task_group
 
 log = logging.getLogger(__name__)
@@ -85,18 +84,12 @@ class Port:
 
     async def serve(self, listener: socket.socket) -> None:
         """Carry each connection to the peer, until cancelled."""
-        loop = asyncio.get_running_loop()
         async with task_group() as group:
-            while True:
-                try:
-                    client, address = await loop.sock_accept(listener)
-                except OSError as error:
-                    if error.errno not in _FULL:
-                        raise
-                    self._refused("", IroshError(ErrorCode.BUSY, f"cannot take more connections: {error.strerror}"))
-                    await asyncio.sleep(_PAUSE)
-                    continue
-                group.create_task(self._carry(client, client_name(address)))
+            await accept_each(
+                listener,
+                lambda client, name: group.create_task(self._carry(client, name)),
+                lambda error: self._refused("", error),
+            )
 
     async def _carry(self, client: socket.socket, name: str) -> None:
         try:

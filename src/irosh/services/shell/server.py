@@ -19,6 +19,7 @@ from irosh.core.terms import Terms
 from irosh.node.accounts import Account, accepted_environment, find_account, is_own_account
 from irosh.node.authorization import Action, AsUser, Files, Grant, Immediate, Reach, Use
 from irosh.services.shell.descriptors import read_descriptor, write_descriptor
+from irosh.services.shell.listening import Listeners
 from irosh.services.shell.processes import SessionProcess, Terminal, start_process, start_program
 from irosh.services.shell.ssh_factors import Challenge, SSHFactors, hold_back_success
 from irosh.services.shell.subsystems import HostProgram, Subsystems
@@ -63,16 +64,22 @@ class IroshSSHServer(asyncssh.SSHServer):
         self._offered: asyncssh.SSHKey | None = None
         self._factors = factors
         self._account: Account | None = None
+        self._is_own_account = False
         self._connection: asyncssh.SSHServerConnection | None = None
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
         hold_back_success(conn, self._check_method, self._is_authenticated)
+        self._listeners = Listeners(conn, self._context.authorize, self._context.group)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._listeners.close()
 
     def begin_auth(self, username: str) -> bool:
         """Whether SSH has anything left to ask for."""
         try:
-            self._context.authorize_now(AsUser(username, entering=True, own=is_own_account(username)))
+            self._is_own_account = is_own_account(username)
+            self._context.authorize_now(AsUser(username, entering=True, own=self._is_own_account))
             self._account = find_account(username)
         except IroshError as error:
             log.info("%s: user refused: %s", self._context.petname, error.message)
@@ -138,6 +145,27 @@ class IroshSSHServer(asyncssh.SSHServer):
         assert self._connection is not None
         (path,) = await self._granted(SocketSpec("unix", path=dest_path), checked_by=parse_source)
         return await self._connection.forward_unix_connection(path)
+
+    async def server_requested(self, listen_host: str, listen_port: int) -> Any:
+        """``ssh -R`` of a stock client."""
+        return await self._listening(self._listeners.listen_tcp(listen_host, listen_port))
+
+    async def unix_server_requested(self, listen_path: str) -> Any:
+        """The same at a Unix socket, which would belong to the host's own user: for that account only."""
+        if not self._is_own_account:
+            log.info("%s: a Unix socket for another account is refused", self._context.petname)
+            return False
+        return await self._listening(self._listeners.listen_unix(listen_path))
+
+    async def _listening(self, listener: Awaitable[asyncssh.SSHListener]) -> asyncssh.SSHListener | bool:
+        """SSH has no words for a reason; `ssh -v` shows it."""
+        try:
+            return await listener
+        except IroshError as error:
+            log.info("%s: does not listen: %s", self._context.petname, error.message)
+            assert self._connection is not None
+            self._connection.send_debug(f"irosh: {error}")
+            return False
 
     async def _granted(self, spec: SocketSpec, *, checked_by: Callable[[str], SocketSpec]) -> tuple[str, ...]:
         """The addresses the policy grants; the client's text goes through the same parser as everybody's."""

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 LOGIN_DEADLINE = 30.0
 ASKING_DEADLINE = 120.0  # where a person has to answer, as sshd's LoginGraceTime
 # Any of these lets a peer speak SSH to the host; each channel is then checked by itself.
-_ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward")
+_ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward", "listen")
 
 
 class ShellService:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import errno
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,21 +14,21 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec, parse_listen, with_loopback
 from irosh.node.control import Channel, parsed_request
 from irosh.node.exchange import ChannelExchange
-from irosh.node.links import ENDS, Destination
+from irosh.node.kept_link import kept_link
+from irosh.node.links import Destination
 from irosh.node.node import Node
 from irosh.node.operations import path_summary
 from irosh.node.peer_connection import PeerConnection
+from irosh.services.tunnel.carrying import carry
 from irosh.services.tunnel.messages import OpenRequest, TunnelRequest
 from irosh.services.tunnel.udp_listener import UdpListener
 from irosh.transport.interfaces import SpliceCounters, StreamReset
-from irosh.transport.session.session import LinkEvent
-from irosh.transport.sockets import bind_listener, bound_spec, client_name, close_listener, tune
-from irosh.transport.tasks import first_to_end, task_group
+from irosh.transport.sockets import accept_each, bind_listener, bound_spec, close_listener
+from irosh.transport.tasks import task_group
 
 log = logging.getLogger(__name__)
 
 Report = Callable[[str, dict[str, Any]], None]
-MAX_EVENTS = 1024  # waiting for a client that does not read; further ones are dropped
 
 
 @dataclass(frozen=True)
@@ -66,47 +63,23 @@ async def serve_open_request(node: Node, channel: Channel, request: dict[str, An
 
 async def _open(node: Node, channel: Channel, asked: OpenRequest, mappings: Sequence[Mapping], udp_idle: float) -> None:
     reached = await node.reach(asked, ChannelExchange(channel))
-    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    events: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(MAX_EVENTS)
-
-    def report(event: str, fields: dict[str, Any]) -> None:
-        with contextlib.suppress(asyncio.QueueFull):
-            events.put_nowait((event, fields))
-
-    def link_changed(event: LinkEvent) -> None:
-        if event.error is not None and event.error.code in ENDS and not ended.done():
-            ended.set_exception(event.error)
-        else:
-            report(event.name, event.fields())
-
     await channel.event("connected", peer=reached.peer.petname, id=reached.peer.id, **path_summary(reached.connection))
     async with (
-        node.links.keep(reached.destination, link_changed) as connection,
+        kept_link(node.links, reached.destination) as link,
         _listeners(mappings) as listeners,
     ):
         for mapping in mappings:
-            await _probe(connection, mapping.source)
-        tunnels = Tunnels(node, reached.destination, report, udp_idle)
+            await probe(reached.connection, mapping.source)
+        tunnels = Tunnels(node, reached.destination, link.report, udp_idle)
         async with task_group() as group:
             for mapping, listener in listeners:
                 group.create_task(tunnels.listen(mapping, listener))
                 await channel.event("listening", source=str(mapping.source), listen=str(mapping.listen))
             await channel.event("ready")
-            await first_to_end(_wait(ended), _send_events(channel, events))
+            await link.tell(channel)
 
 
-async def _wait(ended: asyncio.Future[None]) -> None:
-    """Until the peer says something that no redialling mends: raises it."""
-    await ended
-
-
-async def _send_events(channel: Channel, events: asyncio.Queue[tuple[str, dict[str, Any]]]) -> None:
-    while True:
-        event, fields = await events.get()
-        await channel.event(event, **fields)
-
-
-async def _probe(connection: PeerConnection, source: SocketSpec) -> None:
+async def probe(connection: PeerConnection, source: SocketSpec) -> None:
     """Whether the peer's policy allows ``source``, asked before anything relies on it. ``IroshError`` (denied, …)."""
     opened = await connection.open("tunnel", TunnelRequest(str(source), probe=True))
     await opened.answer()
@@ -143,38 +116,26 @@ class Tunnels:
             await self._accept(mapping, listener)
 
     async def _accept(self, mapping: Mapping, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+        def crowded(error: IroshError) -> None:
+            self.report("refused", {"source": str(mapping.source), "error": error.to_dict()})
+
         async with task_group() as group:
-            while True:
-                try:
-                    client, address = await loop.sock_accept(listener)
-                except OSError as error:
-                    if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                        raise
-                    self.report("refused", {"source": str(mapping.source), "error": _too_many(error).to_dict()})
-                    await asyncio.sleep(0.2)  # until connections end there is nothing to accept with
-                    continue
-                group.create_task(self._carry(mapping.source, client, client_name(address)))
+            await accept_each(
+                listener,
+                lambda client, name: group.create_task(self._carry(mapping.source, client, name)),
+                crowded,
+            )
 
     async def _carry(self, source: SocketSpec, client: socket.socket, name: str) -> None:
         try:
-            tune(client)
-            connection = await self._connection()
-            opened = await connection.open("tunnel", TunnelRequest(str(source)))
-            await opened.stream.splice(client, SpliceCounters(), opened.answer())
+            await carry(self._connection, source, client, SpliceCounters())
         except IroshError as error:
             self._refused(source, name, error)
         except (StreamReset, OSError) as error:
             log.debug("tunnel from %s: %s", name, error)
-        finally:
-            client.close()
 
     async def _connection(self) -> PeerConnection:
         return await self.node.links.get(self.destination)
 
     def _refused(self, source: SocketSpec, name: str, error: IroshError) -> None:
         self.report("refused", {"source": str(source), "client": name, "error": error.to_dict()})
-
-
-def _too_many(error: OSError) -> IroshError:
-    return IroshError(ErrorCode.BUSY, f"cannot take more connections: {error.strerror}", "raise `ulimit -n`")

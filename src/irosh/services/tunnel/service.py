@@ -16,8 +16,10 @@ from irosh.node.control import Channel, Operation
 from irosh.node.node import Node
 from irosh.node.services import IncomingStream
 from irosh.services.tunnel.datagram_flow import DatagramFlow
+from irosh.services.tunnel.forwarding import Forwarding
 from irosh.services.tunnel.messages import MAX_PACKET, TunnelRequest
 from irosh.services.tunnel.opening import serve_open_request
+from irosh.services.tunnel.promises import Promises
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.sockets import connect_source
 
@@ -32,12 +34,21 @@ class TunnelService:
 
     def __init__(self, *, udp_idle: float) -> None:
         self._udp_idle = udp_idle
+        self.promises = Promises()
+        self._forwarding: Forwarding | None = None
 
     def operations(self, node: Node) -> dict[str, Operation]:
+        self._forwarding = Forwarding(node, self.promises, udp_idle=self._udp_idle)
+
         async def open_tunnels(channel: Channel, request: dict[str, Any]) -> None:
             await serve_open_request(node, channel, request, udp_idle=self._udp_idle)
 
-        return {"tunnel.open": open_tunnels}
+        return {"tunnel.open": open_tunnels, **self._forwarding.operations()}
+
+    async def aclose(self) -> None:
+        """End the forwards that the node holds."""
+        if self._forwarding is not None:
+            await self._forwarding.aclose()
 
     def required(self, request: Any) -> Sequence[Action]:
         assert isinstance(request, TunnelRequest)

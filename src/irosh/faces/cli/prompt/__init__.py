@@ -1,0 +1,1 @@
+"""``irosh> ``, the command line that ``~C`` opens in a session."""

@@ -1,0 +1,122 @@
+"""What all kinds of forwards have in common: where they listen, and the connections they carry."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from irosh.core.errors import IroshError
+from irosh.core.socket_spec import SocketSpec
+from irosh.node.links import Destination
+from irosh.node.node import Node
+from irosh.node.peer_connection import PeerConnection
+from irosh.services.tunnel.messages import ForwardText
+from irosh.services.tunnel.promises import Promises
+from irosh.transport.interfaces import SpliceCounters
+
+Report = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass
+class ForwardContext:
+    """What forwards to one peer share. ``changed`` is called when a connection has begun or ended; ``udp_idle``: s."""
+
+    node: Node
+    destination: Destination
+    report: Report
+    changed: Callable[[], None]
+    udp_idle: float
+
+    promises: Promises
+
+    async def connect(self) -> PeerConnection:
+        """The session with the peer; it is dialled if there is none."""
+        return await self.node.links.get(self.destination)
+
+
+@dataclass(eq=False)
+class Carried:
+    """An open connection: who made it, and where it goes."""
+
+    peer: str
+    target: str
+    counters: SpliceCounters = field(default_factory=SpliceCounters)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As :class:`irosh.faces.cli.forwarding.ForwardedConnection` reads it."""
+        return {
+            "peer": self.peer,
+            "target": self.target,
+            "sent": self.counters.sent,
+            "received": self.counters.received,
+        }
+
+
+class Forward(ABC):
+    """One forward. ``sent`` are bytes from whoever connected to its listener, ``received`` those to it."""
+
+    def __init__(self, asked: ForwardText, context: ForwardContext) -> None:
+        self.asked = asked
+        self.context = context
+        self.listens: list[SocketSpec] = []
+        self.carried: dict[Carried, None] = {}
+        self._past = SpliceCounters()
+
+    @abstractmethod
+    def link_restored(self) -> None:
+        """There is a new session with the peer, after the one before has ended."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Begin to listen; :attr:`listens` says where. ``IroshError``: denied, port-taken, bind-failed, …"""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Listen no more. Connections that are open go on."""
+
+    @abstractmethod
+    async def abort(self) -> None:
+        """End the connections that are open."""
+
+    @contextmanager
+    def carrying(self, peer: str, target: str) -> Iterator[Carried]:
+        """Count a connection while the context lasts."""
+        carried = Carried(peer, target)
+        self.carried[carried] = None
+        self.context.changed()
+        try:
+            yield carried
+        finally:
+            del self.carried[carried]
+            self._past.sent += carried.counters.sent
+            self._past.received += carried.counters.received
+            self.context.changed()
+
+    def refused(self, peer: str, target: str, error: IroshError) -> None:
+        """Report a connection that could not be carried."""
+        fields = {"kind": self.asked.kind, "spec": self.asked.text, "client": peer, "source": target}
+        self.context.report("refused", {**fields, "error": error.to_dict()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """As :class:`irosh.faces.cli.forwarding.ForwardState` reads it."""
+        counters = [self._past, *(carried.counters for carried in self.carried)]
+        return {
+            "kind": self.asked.kind,
+            "spec": self.asked.text,
+            "listens": [listen_text(listen) for listen in self.listens],
+            "connections": [carried.to_dict() for carried in list(self.carried)[:MAX_SHOWN]],
+            "open": len(self.carried),
+            "sent": sum(each.sent for each in counters),
+            "received": sum(each.received for each in counters),
+        }
+
+
+MAX_SHOWN = 1000  # connections of one forward, so that a list fits a control frame
+
+
+def listen_text(listen: SocketSpec) -> str:
+    """``127.0.0.1:8080``, ``[::1]:8080`` or the path of a socket."""
+    return listen.path or str(listen).partition("://")[2]

@@ -1,0 +1,196 @@
+"""The operations about forwards: those that a command holds, and those that the node holds itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.socket_spec import parse_source
+from irosh.node.control import Channel, Operation, parsed_request
+from irosh.node.exchange import ChannelExchange
+from irosh.node.kept_link import KeptLink
+from irosh.node.node import Node
+from irosh.node.operations import path_summary
+from irosh.node.targets import TargetRequest, resolve_target
+from irosh.services.tunnel.forward import Forward
+from irosh.services.tunnel.forward_set import ForwardSet, kept
+from irosh.services.tunnel.messages import ForwardCommand, ForwardText, HoldRequest, StdioRequest, TunnelRequest
+from irosh.services.tunnel.promises import Promises
+from irosh.transport.interfaces import SpliceCounters
+from irosh.transport.tasks import TaskSet, first_to_end, task_group
+
+log = logging.getLogger(__name__)
+
+MAX_QUESTIONS = 64  # of one command, that wait for their answers
+
+
+class Forwarding:
+    """All forwards of one node that asks for them."""
+
+    def __init__(self, node: Node, promises: Promises, *, udp_idle: float) -> None:
+        self._node = node
+        self._promises = promises
+        self._udp_idle = udp_idle
+        self._sets: list[ForwardSet] = []
+        self._held: dict[str, ForwardSet] = {}
+        self._holding = TaskSet()
+
+    def operations(self) -> dict[str, Operation]:
+        """See :meth:`irosh.node.services.Service.operations`."""
+        return {"forward.open": self._open, "forward.hold": self._hold, "tunnel.stdio": self._stdio}
+
+    async def aclose(self) -> None:
+        """End the forwards that the node holds."""
+        await self._holding.close()
+
+    # -- held by a command
+
+    async def _open(self, channel: Channel, request: dict[str, Any]) -> None:
+        """Operation ``forward.open``: forwards that live as long as the client stays attached.
+
+        The event ``connected`` comes first; from then on the client sends each :class:`ForwardCommand` as it likes.
+        """
+        asked = parsed_request(request, TargetRequest)
+        reached = await channel.while_connected(self._node.reach(asked, ChannelExchange(channel)))
+        link = KeptLink()
+        forwards = ForwardSet(reached, self._node, link.report, self._promises, udp_idle=self._udp_idle)
+        with self._known(forwards):
+            async with kept(forwards, link):
+                await channel.event(
+                    "connected",
+                    peer=reached.peer.petname,
+                    id=reached.peer.id,
+                    new=reached.newly_pinned,
+                    **path_summary(reached.connection),
+                    node=os.getpid(),
+                )
+                await first_to_end(link.tell(channel), _obey(channel, forwards))
+
+    @contextmanager
+    def _known(self, forwards: ForwardSet) -> Iterator[None]:
+        self._sets.append(forwards)
+        try:
+            yield
+        finally:
+            self._sets.remove(forwards)
+
+    # -- held by the node
+
+    async def _hold(self, channel: Channel, request: dict[str, Any]) -> None:
+        """Operation ``forward.hold``: as an OpenSSH master does, begin or end forwards that need no command.
+
+        ``cancel`` and ``list`` are also about those that commands hold.
+        """
+        asked = parsed_request(request, HoldRequest)
+        if asked.command == "add":
+            forward = await channel.while_connected(self._add(asked, channel))
+            await channel.answer({"forward": forward.to_dict()})
+            return
+        peer_id = resolve_target(self._node.trust, self._node.identity.id, asked, None).destination.peer_id
+        sets = [forwards for forwards in self._sets if forwards.peer_id == peer_id]
+        if asked.command == "cancel":
+            await _cancel(_required(asked.forward), sets)
+        await channel.answer(
+            {
+                "connected": bool(peer_id and self._node.links.connections(peer_id)),
+                "forwards": [state for forwards in sets for state in forwards.states()],
+            }
+        )
+
+    async def _add(self, asked: HoldRequest, channel: Channel) -> Forward:
+        wanted = _required(asked.forward)
+        reached = await self._node.reach(asked, ChannelExchange(channel))
+        forwards = self._held.get(reached.peer.id)
+        if forwards is None:
+            forwards = ForwardSet(reached, self._node, _noted, self._promises, udp_idle=self._udp_idle)
+            self._held[reached.peer.id] = forwards
+            ready = asyncio.get_running_loop().create_future()
+            self._holding.start(self._keep(forwards, ready))
+            await ready
+        return await forwards.add(wanted)
+
+    async def _keep(self, forwards: ForwardSet, ready: asyncio.Future[None]) -> None:
+        """Hold ``forwards`` until nothing can be done for them any more."""
+        link = KeptLink()
+        try:
+            with self._known(forwards):
+                async with kept(forwards, link):
+                    ready.set_result(None)
+                    await link.until_ended()
+        except IroshError as error:
+            if not ready.done():
+                ready.set_exception(error)
+            log.warning("forwards to %s have ended: %s", forwards.peer_id[:10], error.message)
+        finally:
+            del self._held[forwards.peer_id]
+
+    # -- one connection on standard input and output
+
+    async def _stdio(self, channel: Channel, request: dict[str, Any]) -> None:
+        """Operation ``tunnel.stdio``: after one answer the control connection carries the bytes of the connection."""
+        asked = parsed_request(request, StdioRequest)
+        source = parse_source(asked.source)
+        reached = await channel.while_connected(self._node.reach(asked, ChannelExchange(channel)))
+        opened = await reached.connection.open("tunnel", TunnelRequest(str(source)))
+        await opened.answer()
+        await channel.answer({"peer": reached.peer.petname, "id": reached.peer.id})
+        await opened.stream.splice(channel.socket, SpliceCounters())
+
+
+async def _obey(channel: Channel, forwards: ForwardSet) -> None:
+    """Answer the questions of the client until it leaves. Each has a task: some take long."""
+    places = asyncio.Semaphore(MAX_QUESTIONS)
+    async with task_group() as group:
+        while True:
+            await places.acquire()
+            command = parsed_request(await channel.receive_message(), ForwardCommand)
+            answering = group.create_task(_answer(channel, forwards, command))
+            answering.add_done_callback(lambda _done: places.release())
+
+
+async def _answer(channel: Channel, forwards: ForwardSet, command: ForwardCommand) -> None:
+    try:
+        fields = await _do(forwards, command)
+    except IroshError as error:
+        await channel.event("answer", number=command.number, error=error.to_dict())
+    else:
+        await channel.event("answer", number=command.number, **fields)
+
+
+async def _do(forwards: ForwardSet, command: ForwardCommand) -> dict[str, Any]:
+    match command.command:
+        case "add":
+            return {"forward": (await forwards.add(_required(command.forward))).to_dict()}
+        case "cancel":
+            await _cancel(_required(command.forward), [forwards])
+        case "idle":
+            await forwards.wait_idle()
+    return {"forwards": forwards.states()}
+
+
+async def _cancel(wanted: ForwardText, sets: list[ForwardSet]) -> None:
+    for forwards in sets:
+        if (forward := forwards.find(wanted)) is not None:
+            await forwards.cancel(forward)
+            return
+    raise IroshError(
+        ErrorCode.USAGE,
+        f"there is no forward -{wanted.kind} {wanted.text}",
+        "it is named as it was asked for, or by where it listens",
+    )
+
+
+def _required(forward: ForwardText | None) -> ForwardText:
+    if forward is None:
+        raise IroshError(ErrorCode.PROTOCOL, "which forward?")
+    return forward
+
+
+def _noted(event: str, fields: dict[str, Any]) -> None:
+    """What happens to forwards that the node holds: there is no command to tell."""
+    log.info("forward %s: %s", event, fields)

@@ -1,0 +1,345 @@
+"""``~C``: the prompt inside a session, typed in a terminal and seen on the screen."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.shells import PROMPT, ready, shell
+from tests.lab.machine import LOCAL
+from tests.lab.pair import PEER, Pair
+from tests.lab.processes import wait_until
+from tests.lab.requirements import requires
+from tests.lab.servers import TIMEOUT, echo, listens, tcp_server, unused_port
+from tests.lab.terminal import Terminal
+
+pytestmark = requires("tmux")
+
+OURS = "irosh>"
+
+
+def open_prompt(terminal: Terminal) -> None:
+    """``~C`` at the beginning of a line, and the prompt is there."""
+    before = terminal.screen().count(f"\n{OURS}")
+    terminal.press("Enter", "~", "C")
+    wait_until(lambda: terminal.screen().count(f"\n{OURS}") > before, what="the prompt is there")
+
+
+def ask(terminal: Terminal, line: str, *expected: str) -> str:
+    """Run a command of the prompt; returns the screen once it shows what is ``expected``."""
+    terminal.type(line)
+    for text in expected:
+        terminal.wait_for(text)
+    return terminal.screen()
+
+
+@pytest.mark.parametrize("key", ["C-c", "C-d", "Enter"])
+def test_there_and_back(loopback_pair: Pair, tmp_path: Path, key: str) -> None:
+    with shell(loopback_pair, tmp_path, columns=150) as terminal:
+        open_prompt(terminal)
+        ask(terminal, "help", "-KD[bind:]port", "goes back to the session")
+        terminal.press(key)
+        terminal.type("echo back $((6 * 7)); stty -a | grep -o ' icanon'")
+        screen = terminal.wait_for("back 42")
+        assert f"\n{OURS} help\n" in screen
+
+
+def test_everything_in_one_paste(loopback_pair: Pair, tmp_path: Path) -> None:
+    with shell(loopback_pair, tmp_path, columns=150) as terminal:
+        terminal.paste("~Clpwd\r\recho back $((6 * 7))\r")
+        screen = terminal.wait_for("back 42")
+        assert f"\n{OURS} lpwd\n{os.getcwd()}\n" in screen
+
+
+def test_history_editing_and_completion(loopback_pair: Pair, tmp_path: Path) -> None:
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    (folder / "unique name.txt").write_text("x")
+    with shell(loopback_pair, tmp_path, columns=150) as terminal:
+        open_prompt(terminal)
+        terminal.press("l", "c", "Tab")
+        terminal.wait_for(f"\n{OURS} lcd")
+        terminal.type(str(tmp_path))
+        terminal.press(*"lls a", "Tab")
+        terminal.wait_for(rf"{OURS} lls a\ folder/")
+        terminal.press("u", "Tab")
+        terminal.wait_for(rf"{OURS} lls a\ folder/unique\ name.txt")
+        terminal.press("C-a", "C-k", "C-c")
+        open_prompt(terminal)
+        terminal.press("Up")
+        terminal.wait_for(f"{OURS} lcd {tmp_path}")
+        terminal.press("C-u", *"l", "Tab")
+        assert "lls  lcd  lpwd" in terminal.wait_for("lpwd\n")
+
+
+def test_completion_of_paths_there(loopback_pair: Pair, tmp_path: Path) -> None:
+    (tmp_path / "only there.bin").write_text("x")
+    with shell(loopback_pair, tmp_path, columns=150) as terminal:
+        open_prompt(terminal)
+        terminal.press(*f"get {tmp_path}/onl", "Tab")
+        terminal.wait_for(r"/only\ there.bin")
+
+
+def test_files_here(loopback_pair: Pair, tmp_path: Path) -> None:
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list" / "sub").mkdir()
+    (tmp_path / "list" / "evil\x1b]0;owned\x07\nname").write_text("x" * 1234)
+    with shell(loopback_pair, tmp_path, columns=150) as terminal:
+        open_prompt(terminal)
+        title = terminal.title()
+        ask(terminal, f"lcd {tmp_path}/list")
+        ask(terminal, "lpwd", f"\n{tmp_path}/list\n")
+        screen = ask(terminal, "lls", "sub/")
+        assert r"evil\x1b]0;owned\x07\nname" in screen
+        ask(terminal, "lls -l", "1.2 kB")
+        assert terminal.title() == title
+        ask(terminal, "lcd nowhere", "nowhere: No such file or directory")
+        ask(terminal, "lls 'open", "character 5: the ' is not closed")
+
+
+def test_mistakes(loopback_pair: Pair, tmp_path: Path) -> None:
+    with shell(loopback_pair, tmp_path, columns=150) as terminal:
+        open_prompt(terminal)
+        ask(terminal, "statsu", "there is no command 'statsu'", "did you mean 'status'?")
+        ask(terminal, "put -x a", "put has no option '-x'")
+        ask(terminal, "put nowhere", "'nowhere': no such file here")
+        ask(terminal, "cancel 5", "there is no transfer 5")
+
+
+def test_status(loopback_pair: Pair, tmp_path: Path) -> None:
+    with shell(loopback_pair, tmp_path, columns=150) as terminal:
+        open_prompt(terminal)
+        screen = ask(terminal, "status", "loss")
+        assert re.search(rf"\n{PEER}: direct  rtt .* ms  loss 0%  out ", screen)
+
+
+def test_what_the_session_prints_waits(loopback_pair: Pair, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with shell(loopback_pair, tmp_path, columns=150) as terminal:
+        terminal.type(f"(until test -e {go}; do sleep 0.1; done; echo printed $((6 * 7)); touch {go}.done) &")
+        open_prompt(terminal)
+        terminal.press("l", "p")
+        go.touch()
+        wait_until((tmp_path / "go.done").exists, what="the remote program was not held up")
+        time.sleep(0.5)
+        assert "printed 42" not in terminal.screen()
+        terminal.press("w", "d", "Enter", "Enter")
+        screen = terminal.wait_for("printed 42")
+        assert f"\n{OURS} lpwd\n" in screen
+
+
+def test_much_output_is_shown_above_and_none_is_lost(loopback_pair: Pair, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    count = 600_000  # 4 MB
+    with shell(loopback_pair, tmp_path, columns=150) as terminal, terminal.recorded(tmp_path / "record") as record:
+        terminal.type(f"(until test -e {go}; do sleep 0.1; done; seq -f '<%.0f>' {count}; touch {go}.done) &")
+        open_prompt(terminal)
+        terminal.press("l", "p")
+        go.touch()
+        wait_until((tmp_path / "go.done").exists, what="the remote program was not held up")
+        terminal.wait_for(f"\n{OURS} lp")
+        terminal.press("w", "d", "Enter", "Enter")
+        wait_until(lambda: f"<{count}>".encode() in record(), what="all of it is on the screen")
+        numbers = [int(number) for number in re.findall(rb"<(\d+)>", record())]
+        assert numbers == list(range(1, count + 1))
+        terminal.type("echo back $((6 * 7))")
+        terminal.wait_for("back 42")
+
+
+def test_the_session_ends_while_the_prompt_is_open(loopback_pair: Pair, tmp_path: Path) -> None:
+    with shell(loopback_pair, tmp_path, columns=150) as terminal:
+        terminal.type("PID=$$; (sleep 1; kill -HUP $PID) &")
+        open_prompt(terminal)
+        assert terminal.wait_exit() == 255
+        assert "ended by signal HUP" in terminal.screen()
+
+
+def test_a_signal_while_the_prompt_is_open(loopback_pair: Pair, tmp_path: Path) -> None:
+    with shell(loopback_pair, tmp_path, columns=150) as terminal:
+        open_prompt(terminal)
+        (waiting,) = terminal.children()
+        os.kill(waiting, signal.SIGTERM)
+        assert terminal.wait_exit() == 130
+
+
+def test_the_size_follows(loopback_pair: Pair, tmp_path: Path) -> None:
+    with shell(loopback_pair, tmp_path, columns=150) as terminal:
+        open_prompt(terminal)
+        terminal.resize(71, 21)
+        time.sleep(1)
+        ask(terminal, "lpwd", os.getcwd())
+        terminal.press("C-d")
+        terminal.type("stty size")
+        terminal.wait_for("21 71")
+
+
+def test_nothing_to_list(loopback_pair: Pair, tmp_path: Path) -> None:
+    with shell(loopback_pair, tmp_path, columns=150) as terminal:
+        terminal.press("~", "#")
+        screen = terminal.wait_for("connections are open")
+        assert f"{PROMPT}~#\n" in screen
+
+
+def fetch(port: int, times: int = 1) -> None:
+    """Send some bytes through a forward to the echo, and have them back."""
+    for _ in range(times):
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection:
+            connection.sendall(b"through")
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.makefile("rb").read() == b"through"
+
+
+@contextmanager
+def busy(port: int) -> Iterator[Callable[[], int]]:
+    """Bytes go round a connection to ``port`` all the time; yields how many came back, and checks each of them."""
+    stop = threading.Event()
+    came = 0
+    failures: list[BaseException] = []
+
+    def carry() -> None:
+        nonlocal came
+        try:
+            with socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection:
+                connection.settimeout(TIMEOUT)
+                while not stop.is_set():
+                    block = os.urandom(16_384)
+                    connection.sendall(block)
+                    back = b""
+                    while len(back) < len(block):
+                        back += connection.recv(65_536) or pytest.fail("the connection ended")
+                    assert back == block
+                    came += len(block)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=carry)
+    thread.start()
+    try:
+        yield lambda: came
+    finally:
+        stop.set()
+        thread.join()
+    assert not failures, failures
+
+
+def test_each_forward_added_and_cancelled_under_traffic(loopback_pair: Pair, tmp_path: Path) -> None:
+    local, remote, dynamic, other = (unused_port() for _ in range(4))
+    with (
+        tcp_server(echo) as echoes,
+        shell(loopback_pair, tmp_path, "-L", f"{other}:127.0.0.1:{echoes}", columns=150) as terminal,
+        busy(other) as came,
+    ):
+
+        def goes_on() -> None:
+            before = came()
+            wait_until(lambda: came() > before + 65_536, what="the other forward's traffic goes on")
+
+        open_prompt(terminal)
+        ask(terminal, f"-L{local}:127.0.0.1:{echoes}", f"Forwarding: listens here on 127.0.0.1:{local}")
+        fetch(local, 20)
+        goes_on()
+        ask(terminal, f"-R {remote}:127.0.0.1:{echoes}", "Forwarding: listens there on")
+        fetch(remote, 20)
+        goes_on()
+        ask(terminal, f"D{dynamic}", f"Forwarding: listens here on 127.0.0.1:{dynamic}")
+        assert socks(dynamic, echoes) == b"by socks"
+        goes_on()
+        with busy(local) as local_came:
+            wait_until(lambda: local_came() > 100_000, what="traffic by the new forward")
+            screen = ask(terminal, "status", "forwards:")
+            for text in (f"-L {other}:", f"-L {local}:", f"-R {remote}:", f"-D {dynamic}"):
+                assert text in screen
+            assert re.search(rf"-L {local}:127.0.0.1:{echoes}  on .*  1 open, ", screen)
+            terminal.press(*"-KR", "Tab")
+            terminal.wait_for(f"{OURS} -KR{remote}:127.0.0.1:{echoes}")
+            terminal.press("C-a", "C-k")
+            ask(terminal, f"-KL{local}", "Canceled forwarding.")
+            with pytest.raises(ConnectionRefusedError):
+                fetch(local)
+            before = local_came()
+            wait_until(lambda: local_came() > before + 65_536, what="the open connection goes on, as with ssh")
+        goes_on()
+        ask(terminal, f"-KR{remote}", "Canceled forwarding.")
+        wait_until(lambda: not listens(remote), what="the peer listens no more")
+        goes_on()
+        ask(terminal, f"-KD{dynamic}", "Canceled forwarding.")
+        assert not listens(dynamic)
+        goes_on()
+        terminal.press("C-d")
+        terminal.type("echo back $((6 * 7))")
+        terminal.wait_for("back 42")
+
+
+def socks(port: int, target: int) -> bytes:
+    """What an echo says through a SOCKS 5 server."""
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection:
+        connection.sendall(b"\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01" + target.to_bytes(2, "big"))
+        stream = connection.makefile("rb")
+        assert stream.read(2) == b"\x05\x00"
+        assert stream.read(10)[:2] == b"\x05\x00"
+        connection.sendall(b"by socks")
+        connection.shutdown(socket.SHUT_WR)
+        return stream.read()
+
+
+def test_mistakes_in_forwards_point_at_the_character(loopback_pair: Pair, tmp_path: Path) -> None:
+    taken = socket.create_server(("127.0.0.1", 0))
+    with taken, shell(loopback_pair, tmp_path, columns=150) as terminal:
+        open_prompt(terminal)
+        screen = ask(terminal, "-L80:web:8o", "'8o' is not a port")
+        lines = screen.splitlines()
+        spelled = lines.index("  -L80:web:8o")
+        assert lines[spelled + 1].rstrip() == "  " + " " * len("-L80:web:8") + "^"
+        ask(terminal, f"-L{taken.getsockname()[1]}:localhost:1", "taken")
+        ask(terminal, "-KD1", "-D 1")
+
+
+def test_connections_are_listed(loopback_pair: Pair, tmp_path: Path) -> None:
+    port = unused_port()
+    with (
+        tcp_server(echo) as echoes,
+        shell(loopback_pair, tmp_path, "-L", f"{port}:127.0.0.1:{echoes}", columns=150) as terminal,
+        busy(port) as came,
+    ):
+        wait_until(lambda: came() > 100_000, what="traffic")
+        terminal.press("Enter", "~", "#")
+        terminal.wait_for("The following connections are open:")
+        screen = terminal.wait_for(f"-L {port}:127.0.0.1:{echoes}")
+        assert re.search(rf"127\.0\.0\.1:\d+ → .*:{echoes}  .* out, .* in", screen)
+
+
+def test_background_while_a_connection_finishes(loopback_pair: Pair, tmp_path: Path) -> None:
+    port = unused_port()
+    client = loopback_pair.client
+    with tcp_server(echo) as echoes, Terminal.open(LOCAL, tmp_path, "bash", "--norc", "-i", columns=150) as terminal:
+        terminal.type("PS1='local> '")
+        terminal.type(shlex.join((*client.command, "connect", f"-L{port}:127.0.0.1:{echoes}", PEER)))
+        ready(terminal)
+        with busy(port) as came:
+            wait_until(lambda: came() > 100_000, what="traffic")
+            terminal.press("Enter", "~", "&")
+            screen = terminal.wait_for("\nlocal>\n")
+            assert "~& [backgrounded]" in screen
+            terminal.type("echo status $?; jobs")
+            terminal.wait_for("status 0")
+            assert not listens(port)
+            before = came()
+            wait_until(lambda: came() > before + 100_000, what="the open connection goes on")
+            assert client.control_socket.exists()
+        wait_until(lambda: not client.control_socket.exists(), what="it ends with its last connection")
+
+
+def test_the_command_line_can_be_forbidden(loopback_pair: Pair, tmp_path: Path) -> None:
+    with shell(loopback_pair, tmp_path, "-oEnableEscapeCommandline=no", "-oEscapeChar=%") as terminal:
+        terminal.press("%", "C")
+        terminal.wait_for("%C [not available: EnableEscapeCommandline=no]")
