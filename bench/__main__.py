@@ -16,7 +16,20 @@ from bench.machine import Neighbours, busy_warning, facts
 from bench.measuring import BenchError, Effort, Skipped, progress_done
 from bench.results import Report
 
-BENCHMARKS = ("tunnel", "connect", "echo", "modes", "memory", "wheel", "relay", "ways_through", "recovery", "paths")
+BENCHMARKS = (
+    "tunnel",
+    "forwards",
+    "connect",
+    "echo",
+    "modes",
+    "memory",
+    "wheel",
+    "relay",
+    "ways_through",
+    "recovery",
+    "paths",
+    "transfer",
+)
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -97,6 +97,10 @@ class Terminal:
         """What can be seen."""
         return self._machine.run("tmux", "-S", self._socket, "capture-pane", "-p", check=False).stdout.decode()
 
+    def coloured(self) -> str:
+        """What can be seen, with the sequences for how it looks."""
+        return self._tmux("capture-pane", "-p", "-e")
+
     def scrollback(self) -> str:
         """What can be seen, and what has scrolled away."""
         return self._tmux("capture-pane", "-p", "-S", "-")

@@ -49,6 +49,7 @@ class ErrorCode(StrEnum):
     STUN_UNREACHABLE = "stun-unreachable"
     STUN_INVALID = "stun-invalid"
     CONNECTION_LOST = "connection-lost"
+    CLOSED = "closed"
     SESSION_UNKNOWN = "session-unknown"
     TIMEOUT = "timeout"
     CLOCK_SKEW = "clock-skew"

@@ -36,7 +36,7 @@ MAX_STRANGERS = 256  # connections between handshake and admission; each has a d
 MAX_CONNECTIONS_OF_ONE = 32  # of one admitted peer
 SHORT_LIVED = 2.0  # a carrier that lives no longer is no reason to dial at once again
 # Reasons for which no new session is tried.
-ENDS = FINAL - {ErrorCode.SESSION_UNKNOWN} | {ErrorCode.IDENTITY_MISMATCH}
+ENDS = FINAL - {ErrorCode.SESSION_UNKNOWN} | {ErrorCode.IDENTITY_MISMATCH, ErrorCode.CLOSED}
 # Modes in which a peer that has gone silent is dialled anew while its connection may yet answer. In the others somebody
 # would be asked for a paste.
 BY_ITSELF = frozenset({Mode.IROH_DEFAULT, Mode.NOSTR})
@@ -93,7 +93,11 @@ class Links:
             return await self._dial(destination)
         lock = self._dialling.setdefault(destination.peer_id, asyncio.Lock())
         async with lock:
-            live = [c for c in self.connections(destination.peer_id) if destination.paths in (None, c.session.uses)]
+            live = [
+                c
+                for c in self.connections(destination.peer_id)
+                if destination.paths in (None, c.session.uses) and not c.retired
+            ]
             if live:
                 return live[-1]
             return await self._dial(destination)

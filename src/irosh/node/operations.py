@@ -10,6 +10,7 @@ import msgspec
 from irosh import __version__
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.control import Channel, Operation, parsed_request
+from irosh.node.link_ending import end_operation
 from irosh.node.metrics.summary import session_summary, stream_summaries
 from irosh.node.node import InviteTerms, Node
 from irosh.node.peer_admin import PeerAdmin
@@ -78,6 +79,7 @@ def node_operations(node: Node) -> dict[str, Operation]:
         "peers": peers,
         "metrics": metrics,
         "history": history,
+        "link.end": end_operation(node),
     }
 
 

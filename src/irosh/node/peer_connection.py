@@ -84,6 +84,8 @@ class PeerConnection:
         self.peer_id = session.peer_id
         self.since = time.time()
         self.serving = 0
+        self.retired = False
+        """Not to be used for anything more, but for what uses it already."""
         self.verification = Verification(paths=session.paths)
         """What the peer has given on this session beyond its identity."""
         self._proven_until = float("inf")

@@ -50,6 +50,10 @@ class IncomingStream:
         """What the peer has to heed besides its capabilities. ``IroshError`` when it may do nothing any more."""
         return self.connection.authorizer.terms(self.connection.peer_id, self.verification)
 
+    def permits(self, action: Immediate) -> bool:
+        """Whether the peer's capabilities let it; only to choose between ways, as nothing is used or audited."""
+        return self.connection.authorizer.permits(self.connection.peer_id, action)
+
     async def accept(self) -> None:
         """Tell the opener that the service is ready."""
         await write_frame(self.stream, answer_of(None))

@@ -193,7 +193,7 @@ def test_what_lasts_is_short(output: str) -> None:
 @pytest.mark.parametrize(
     "query",
     [b"\x1b[c", b"\x1b[>c", b"\x1b[>0c", b"\x1b[6n", b"\x1b[?6n", b"\x1b[5n", b"\x1b[>q", b"\x1b[?2026$p", b"\x1bZ",
-     b"\x1b]11;?\x07", b"\x1b]4;1;?\x1b\\", b"\x1bP+q544e\x1b\\", b"\x1bP$qm\x1b\\", b"\x1b[?u", b"\x1b[18t", b"\x05"],
+     b"\x1b]11;?\x07", b"\x1b]4;1;?\x1b\\", b"\x1bP+q544e\x1b\\", b"\x1bP$qm\x1b\\", b"\x1b[?u", b"\x1b[18t"],
 )  # fmt: skip
 def test_queries_reach_one_terminal_only(query: bytes) -> None:
     assert QUERY.fullmatch(query)
@@ -230,6 +230,10 @@ def test_leaving_in_the_middle_of_an_editor_undoes_what_it_set() -> None:
     assert not screen.cursor.hidden
     assert not screen.extras.keypad
     assert screen.margins is None
+
+
+def test_an_enquiry_reaches_one_terminal_only() -> None:
+    assert WithoutQueries().filter(b"before\x05after") == b"beforeafter"
 
 
 def test_leaving_a_plain_shell_changes_nothing() -> None:

@@ -65,5 +65,28 @@ def _cancel(settings: Settings, request: dict[str, Any], flags: ForwardFlags) ->
     return 0
 
 
-COMMANDS: dict[str, ControlCommand] = {"check": _check, "forward": _forward, "cancel": _cancel}
+def _exit(settings: Settings, request: dict[str, Any], _flags: ForwardFlags) -> int:
+    """End the connection, and whatever uses it."""
+    return _end(settings, request, "Exit request sent.", at_once=True)
+
+
+def _stop(settings: Settings, request: dict[str, Any], _flags: ForwardFlags) -> int:
+    """Have the connection take no further commands; it ends with those that use it."""
+    return _end(settings, request, "Stop listening request sent.", at_once=False)
+
+
+def _end(settings: Settings, request: dict[str, Any], text: str, *, at_once: bool) -> int:
+    with running_node(settings) as client:
+        answer = client.call("link.end", {**request, "at_once": at_once})
+    settings.output.result(answer, text)
+    return 0
+
+
+COMMANDS: dict[str, ControlCommand] = {
+    "check": _check,
+    "forward": _forward,
+    "cancel": _cancel,
+    "exit": _exit,
+    "stop": _stop,
+}
 """One for each of :data:`irosh.faces.cli.forward_flags.CONTROL_COMMANDS`."""

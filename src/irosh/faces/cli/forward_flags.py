@@ -17,7 +17,7 @@ from irosh.faces.cli.ssh_options import SSHOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-CONTROL_COMMANDS = ("check", "forward", "cancel")
+CONTROL_COMMANDS = ("check", "forward", "cancel", "exit", "stop")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ _OPTIONS = (
         "control",
         metavar="COMMAND",
         type=click.Choice(CONTROL_COMMANDS),
-        help="Ask the running node: check; forward or cancel what -L, -R and -D say.",
+        help="Ask the running node: check; forward or cancel what -L, -R and -D say; exit, stop.",
     ),
 )
 

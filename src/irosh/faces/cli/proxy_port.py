@@ -13,8 +13,8 @@ from irosh.core.key_list import parse_key_list
 from irosh.faces.cli.blocks import Blocks
 from irosh.faces.cli.limits import raise_file_limit
 from irosh.faces.cli.network_flags import NetworkFlags
+from irosh.faces.cli.open_events import show_open_event
 from irosh.faces.cli.options import Settings
-from irosh.faces.cli.output import Output, style
 from irosh.faces.cli.running import control_client
 from irosh.faces.cli.signals import ended_as_interrupted
 
@@ -42,7 +42,9 @@ def serve_port(
         with suppress(KeyboardInterrupt):
             for message in client.messages(lambda: blocks.wait(client)):
                 if not blocks.handle(message):
-                    _show(output, message)
+                    show_open_event(
+                        output, message, source=lambda _: "its SSH server", refused=lambda fields: str(fields["client"])
+                    )
 
 
 def _is_local(listen: str) -> bool:
@@ -74,30 +76,9 @@ def _read_keys(path: Path) -> list[str]:
     return [digest.hex() for digest in digests]
 
 
-def _show(output: Output, message: dict[str, Any]) -> None:
-    fields = {key: value for key, value in message.items() if key != "event"}
-    text: str | None
-    match message.get("event"):
-        case "connected":
-            text = f"irosh: connected to {fields['peer']} ({fields['path']})"
-        case "listening":
-            text = f"  {style(fields['listen'], 'green')}  →  its SSH server"
-        case "ready":
-            text = "irosh: ready; Ctrl-C ends it"
-        case "refused":
-            text = f"irosh: {fields['client']}: {_error_text(fields)}"
-        case "lost":
-            text = f"irosh: connection lost: {_error_text(fields)}; dialling again"
-        case "resumed":
-            text = f"irosh: connected again after {fields['gap']:.0f} s; open connections went on"
-        case "retry":
-            text = f"irosh: not yet: {_error_text(fields)}"
-        case "restored":
-            text = "irosh: connected again"
-        case _:
-            text = None
-    output.event(str(message.get("event")), fields, text)
+def _source(_fields: dict[str, Any]) -> str:
+    return "its SSH server"
 
 
-def _error_text(fields: dict[str, Any]) -> str:
-    return str(IroshError.from_dict(fields["error"]))
+def _refused(fields: dict[str, Any]) -> str:
+    return str(fields["client"])

@@ -75,10 +75,10 @@ def shared_text(fields: Mapping[str, Any], *, raw: bool) -> str:
 def wait_for_enter() -> None:
     """Until Enter is typed on the terminal, which is in raw mode. ``KeyboardInterrupt`` for Ctrl-C."""
     while True:
-        typed = os.read(0, 1024)
-        if not typed or b"\x03" in typed:
+        key = os.read(0, 1)  # what is typed behind it belongs to the session
+        if key in (b"", b"\x03"):
             raise KeyboardInterrupt
-        if b"\r" in typed or b"\n" in typed:
+        if key in (b"\r", b"\n"):
             return
 
 

@@ -8,11 +8,10 @@ from typing import Any
 import click
 
 from irosh.core.durations import parse_duration
-from irosh.core.errors import IroshError
 from irosh.faces.cli.blocks import Blocks
 from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
+from irosh.faces.cli.open_events import show_open_event
 from irosh.faces.cli.options import Settings, common_options
-from irosh.faces.cli.output import Output, style
 from irosh.faces.cli.running import control_client
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.target import read_target
@@ -64,7 +63,7 @@ def open_tunnel(
         with contextlib.suppress(KeyboardInterrupt):
             for message in client.messages(lambda: blocks.wait(client)):
                 if not blocks.handle(message):
-                    _show(settings.output, message)
+                    show_open_event(settings.output, message, source=_source, refused=_refused)
 
 
 def _pairs(sources: tuple[str, ...], listens: tuple[str, ...], maps: tuple[str, ...]) -> list[dict[str, str]]:
@@ -81,30 +80,9 @@ def _pairs(sources: tuple[str, ...], listens: tuple[str, ...], maps: tuple[str, 
     return [{"source": source, "listen": listen} for source, listen in pairs]
 
 
-def _show(output: Output, message: dict[str, Any]) -> None:
-    fields = {key: value for key, value in message.items() if key != "event"}
-    text: str | None
-    match message.get("event"):
-        case "connected":
-            text = f"irosh: connected to {fields['peer']} ({fields['path']})"
-        case "listening":
-            text = f"  {style(fields['listen'], 'green')}  →  {fields['source']} there"
-        case "ready":
-            text = "irosh: ready; Ctrl-C ends it"
-        case "refused":
-            text = f"irosh: {fields.get('client', '')} → {fields['source']}: {_error_text(fields)}"
-        case "lost":
-            text = f"irosh: connection lost: {_error_text(fields)}; dialling again"
-        case "resumed":
-            text = f"irosh: connected again after {fields['gap']:.0f} s; open connections went on"
-        case "retry":
-            text = f"irosh: not yet: {_error_text(fields)}"
-        case "restored":
-            text = "irosh: connected again"
-        case _:
-            text = None
-    output.event(str(message.get("event")), fields, text)
+def _source(fields: dict[str, Any]) -> str:
+    return f"{fields['source']} there"
 
 
-def _error_text(fields: dict[str, Any]) -> str:
-    return str(IroshError.from_dict(fields["error"]))
+def _refused(fields: dict[str, Any]) -> str:
+    return f"{fields.get('client', '')} → {fields['source']}"

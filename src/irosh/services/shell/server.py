@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,7 +44,9 @@ class SSHContext:
     group: asyncio.TaskGroup
     transport: Callable[[], StreamTransport | None]
     environment: Mapping[str, str]
+    permits: Callable[[Immediate], bool]
     subsystems: Subsystems
+    program_place: Callable[[], AbstractContextManager[None]]
     terms: Callable[[], Terms | None] = lambda: None
     """What the peer has to heed besides its capabilities; raises ``IroshError``."""
     sessions: int = 0
@@ -219,7 +222,9 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
     def exec_requested(self, command: str) -> bool:
         self._command = command
         use = Use(("exec",), heeds_terms=True)
-        return self._allowed(use) or self._served_by(self._context.subsystems.standing_in_for(command))
+        if not self._context.permits(use) and self._served_by(self._context.subsystems.standing_in_for(command)):
+            return True
+        return self._allowed(use)
 
     def subsystem_requested(self, subsystem: str) -> bool:
         return self._served_by(self._context.subsystems.named(subsystem))
@@ -290,28 +295,28 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
 
     async def _run(self) -> None:
         try:
-            if self._refusal:
-                self._chan.write_stderr(f"irosh: {self._refusal}\n".encode())
-                self._chan.exit(1)
-                return
-            try:
-                process = await self._start()
-            except IroshError as error:
-                self._chan.write_stderr(f"irosh: {error}\n".encode())
-                self._chan.exit(_CANNOT_START)
-                return
-            self._process = process
-            feeder = asyncio.create_task(self._feed(process))
-            try:
-                await self._serve(process)
-            finally:
-                # The lost channel and the ending connection both cancel this task, one maybe during the other.
-                await to_the_end(_end(process, feeder))
+            with ExitStack() as places:
+                try:
+                    process = await self._start(places)
+                except IroshError as error:
+                    self._chan.write_stderr(f"irosh: {error}\n".encode())
+                    self._chan.exit(_CANNOT_START)
+                    return
+                self._process = process
+                feeder = asyncio.create_task(self._feed(process))
+                try:
+                    await self._serve(process)
+                finally:
+                    # The lost channel and the ending connection both cancel this task, one maybe during the other.
+                    await to_the_end(_end(process, feeder))
         finally:
             self._context.sessions -= 1
 
-    async def _start(self) -> SessionProcess:
+    async def _start(self, places: ExitStack) -> SessionProcess:
+        if self._refusal:
+            raise IroshError(ErrorCode.DENIED, self._refusal)
         if self._program is not None:
+            places.enter_context(self._context.program_place())
             return await start_program(self._program)
         return await start_process(self._account, self._forced(self._command), self._terminal, self._environment())
 

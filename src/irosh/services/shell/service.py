@@ -24,7 +24,7 @@ from irosh.node.verification import Verification
 from irosh.services.shell.messages import ConnectRequest, ShellRequest
 from irosh.services.shell.port import serve_port_request
 from irosh.services.shell.ssh_library import load_ssh_library
-from irosh.services.shell.subsystems import Subsystems
+from irosh.services.shell.subsystems import ProgramLimit, Subsystems
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import task_group
 
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 LOGIN_DEADLINE = 30.0
 ASKING_DEADLINE = 120.0  # where a person has to answer, as sshd's LoginGraceTime
+MAX_PROGRAMS = 64  # of one peer: each takes some 10 MB
 # Any of these lets a peer speak SSH to the host; each channel is then checked by itself.
 _ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward", "listen")
 
@@ -48,6 +49,7 @@ class ShellService:
     def __init__(self, identity: Identity, subsystems: Subsystems) -> None:
         self._identity = identity
         self._subsystems = subsystems
+        self._programs = ProgramLimit(MAX_PROGRAMS)
         self._clients: SSHClients | None = None
 
     def required(self, request: Any) -> Sequence[Action]:
@@ -80,7 +82,9 @@ class ShellService:
                     group=group,
                     transport=lambda: tunnel.transport,
                     environment={"IROSH_PEER": incoming.petname, "IROSH_PEER_ID": peer_id},
+                    permits=incoming.permits,
                     subsystems=self._subsystems,
+                    program_place=lambda: self._programs.place(peer_id),
                     terms=incoming.terms,
                 )
                 factors = SSHFactors(incoming.connection.authorizer.gate, peer_id, incoming.verification)

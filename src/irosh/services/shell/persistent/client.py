@@ -35,7 +35,7 @@ async def attach_to_peer(reached: Reached, channel: Channel, request: SessionReq
             node=os.getpid(),
             **path_summary(reached.connection),
         )
-        here, there = ChannelLine(channel), StreamLine(opened.stream)
+        here, there = ChannelLine(channel, terminal=request.size is not None), StreamLine(opened.stream)
         try:
             async with link_events(session, channel):
                 await first_to_end(_to_terminal(there, here), _from_terminal(here, there))

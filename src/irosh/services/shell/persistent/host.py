@@ -144,13 +144,13 @@ class SessionHost:
         session = manager.find(name)
         if session is None:
             if (end := self._registry.take_outcome(None, name)) is not None:
-                await ChannelLine(channel).send([(FrameKind.END, encode(end))])
+                await ChannelLine(channel, terminal=request.size is not None).send([(FrameKind.END, encode(end))])
                 return
             raise manager.unknown(name)
         check_room(session)
         who = Participant("host", None, owner=True, may_type=True, size=_size(request))
         await self._connected(channel)
-        await attend(session, who, ChannelLine(channel), manager.run, created=False)
+        await attend(session, who, ChannelLine(channel, terminal=request.size is not None), manager.run, created=False)
 
     def manage_here(self, asked: ManageRequest) -> dict[str, Any]:
         """A command on this machine about any of its sessions."""
@@ -176,7 +176,13 @@ class SessionHost:
             await self._connected(channel)
             await channel.event("shared", session=name, read_only=share.read_only, record=asked.record, **made)
             who = Participant("host", None, owner=True, may_type=True, size=_size(request))
-            await attend(session, who, ChannelLine(channel), self._manager(None).run, created=True)
+            await attend(
+                session,
+                who,
+                ChannelLine(channel, terminal=request.size is not None),
+                self._manager(None).run,
+                created=True,
+            )
         finally:
             session.end("share-over")
 

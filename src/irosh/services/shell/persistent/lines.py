@@ -57,18 +57,20 @@ class StreamLine:
 class ChannelLine:
     """Over the control socket, to a command that carries a terminal; in the terms of operation ``connect``.
 
-    ``answered``: whether the final answer has been sent.
+    ``terminal``: whether it carries one. ``answered``: whether the final answer has been sent.
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, *, terminal: bool) -> None:
         self._channel = channel
+        self._terminal = terminal
         self._settings = Settings()
         self.answered = False
 
     async def send(self, frames: Sequence[Frame]) -> None:
         for kind, payload in frames:
             if kind is FrameKind.OUTPUT:
-                self._settings.feed(payload)
+                if self._terminal:
+                    self._settings.feed(payload)
                 await self._channel.send(Kind.STDOUT, payload)
             elif kind is FrameKind.WELCOME:
                 await self._channel.event("session", **_fields(decode(payload, Welcome)))

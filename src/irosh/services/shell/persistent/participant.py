@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from irosh.services.shell.persistent.codec import MAX_PAYLOAD, Answer, End, Frame, FrameKind, Notice, Size, encode
 from irosh.services.shell.persistent.painter import Painter
-from irosh.services.shell.persistent.sequences import WithoutQueries
 
 MOST_OUTPUT = 512 * 1024  # bytes that may wait for a slow participant; then a repaint takes their place
 LITTLE_OUTPUT = 128 * 1024
@@ -40,7 +39,6 @@ class Participant:
     _repaint: Callable[[], bytes] | None = None
     _fresh: asyncio.Event = field(default_factory=asyncio.Event)
     _room: asyncio.Event = field(default_factory=asyncio.Event)
-    _filter: WithoutQueries = field(default_factory=WithoutQueries)
 
     # -- to the terminal
 
@@ -58,8 +56,6 @@ class Participant:
         """Output of the program. When too much waits, all of it goes, and ``repaint`` says later what to send."""
         if self._repaint is not None:
             return  # what it gets then has this in it
-        if not self.answers_queries:
-            data = self._filter.filter(data)
         self._add(data)
         if self._waiting > MOST_OUTPUT:
             self.repaint_later(repaint)
@@ -72,7 +68,6 @@ class Participant:
         """Drop what waits; call ``repaint`` for what to send once the terminal takes something again."""
         self._output.clear()
         self._waiting = 0
-        self._filter = WithoutQueries()
         self._repaint = repaint
         self._fresh.set()
 

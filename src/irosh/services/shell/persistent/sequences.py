@@ -140,8 +140,14 @@ def _number(text: str) -> int:
 
 # -- what of bytes that are passed over still counts
 
+# Most sequences choose colours: where these are of no interest, ruling them out first is five times as fast.
+_NO_COLOUR = rb"\x1b(?!\[[0-9;:]*m)"
+NO_COLOUR = re.compile(_NO_COLOUR)
+"""Any sequence but one that chooses colours."""
+
 _LASTING = re.compile(
-    rb"""\x1b (?:
+    _NO_COLOUR
+    + rb"""(?:
         \[ (?P<prefix>[<-?]?) (?P<parameters>[0-9:;]*) (?P<between>[ !]?) (?P<final>[hlrqup])
       | (?P<title>\][02];[^\x07\x1b]{0,512}(?:\x07|\x1b\\))
       | (?P<escape>[()][0-9A-Z]|[=>c])
@@ -198,13 +204,14 @@ def _key(match: re.Match[bytes]) -> bytes:
 
 
 QUERY = re.compile(
-    rb"""\x1b\[ (?: [>=]?[0-9;]*c | \??[0-9;]*n | >[0-9;]*q | \??[0-9;]*\$p | \?u | \?[0-9;]*S
+    _NO_COLOUR
+    + rb"""(?:
+        \[ (?: [>=]?[0-9;]*c | \??[0-9;]*n | >[0-9;]*q | \??[0-9;]*\$p | \?u | \?[0-9;]*S
                 | (?:1[1-9]|2[01])(?:;[0-9]*)*t )
-      | \x1b Z
-      | \x05
-      | \x1b\] [0-9;]* [^\x07\x1b;]* ;\? (?:\x07|\x1b\\)
-      | \x1bP [+$]q [^\x1b\x07]* \x1b\\
-    """,
+      | Z
+      | \] [0-9;]* [^\x07\x1b;]* ;\? (?:\x07|\x1b\\)
+      | P [+$]q [^\x1b\x07]* \x1b\\
+      )""",
     re.VERBOSE,
 )
 """What a terminal answers. Of several terminals on one program only one may."""
@@ -222,7 +229,7 @@ class WithoutQueries:
         """``data`` without them; an incomplete sequence at its end comes with the next."""
         if not self._kept and b"\x1b" not in data and b"\x05" not in data:
             return data
-        data = QUERY.sub(b"", self._kept + data)
+        data = QUERY.sub(b"", self._kept + data).replace(b"\x05", b"")
         self._kept = b""
         cut = _CUT.search(data, max(0, len(data) - LONGEST))
         if cut is not None:

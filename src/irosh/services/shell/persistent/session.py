@@ -19,10 +19,12 @@ from irosh.services.shell.persistent.painter import Painter
 from irosh.services.shell.persistent.participant import LITTLE_OUTPUT, MOST_OUTPUT, Participant
 from irosh.services.shell.persistent.recording import Recording
 from irosh.services.shell.persistent.screen import MAX_COLUMNS, MAX_ROWS
+from irosh.services.shell.persistent.sequences import WithoutQueries
 from irosh.services.shell.processes import SessionProcess
 from irosh.transport.tasks import to_the_end
 
-DRAIN = 0.5  # seconds for what the program printed last; background jobs may hold its terminal open for ever
+QUIET = 0.5  # seconds without output after which a program that has ended is taken to have printed all
+DRAIN = 10.0  # seconds for that in any case; background jobs may hold its terminal open for ever
 PATIENCE = 2.0  # seconds for which the program waits for its owner's terminals to take its output
 TURN = 256  # bytes of one participant's input before it is another one's turn
 STUCK = 0.25  # seconds for which the program's terminal may take no input before an interrupt goes past it
@@ -88,6 +90,9 @@ class PersistentSession:
         self._fresh = asyncio.Event()
         self._taken = asyncio.Event()
         self._unwatched = 0
+        self._read = 0
+        self._held_back = False
+        self._filter = WithoutQueries()
 
     # -- its life
 
@@ -99,7 +104,7 @@ class PersistentSession:
             ending = asyncio.create_task(self._ending.wait())
             await asyncio.wait((waiting, ending), return_when=asyncio.FIRST_COMPLETED)
             if waiting.done():
-                await asyncio.wait(works[:1], timeout=DRAIN)
+                await self._drain(works[0])
             for task in (waiting, ending):
                 task.cancel()
             await asyncio.gather(waiting, ending, return_exceptions=True)
@@ -110,6 +115,14 @@ class PersistentSession:
             await to_the_end(self._clean_up(works))
         assert self.outcome is not None
         return self.outcome
+
+    async def _drain(self, carrying: asyncio.Task[None]) -> None:
+        end = time.monotonic() + DRAIN
+        while not carrying.done() and time.monotonic() < end:
+            seen = self._read
+            await asyncio.wait((carrying,), timeout=QUIET)
+            if self._read == seen and not self._held_back:
+                return
 
     def end(self, reason: str) -> None:
         """Hang up the program, and tell everybody ``reason``."""
@@ -190,7 +203,7 @@ class PersistentSession:
         """The terminal that answers the program's queries: of the owner who came first, never a guest's."""
         chosen = next((each for each in self.participants if each.owner and each.size is not None), None)
         for each in self.participants:
-            each.answers_queries = each is chosen
+            each.answers_queries = each is chosen or each.size is None  # what is no terminal answers none
 
     # -- the size
 
@@ -242,13 +255,15 @@ class PersistentSession:
 
     async def _carry_output(self) -> None:
         while data := await read_descriptor(self._process.stdout):
+            self._read += len(data)
             self.model.add(data)
             self._fresh.set()
             if self.recording is not None:
                 self.recording.output(data)
-            for each in self.participants:
-                if each.painter is None:
-                    each.show(data, self._repainter(each))
+            shown = [each for each in self.participants if each.painter is None]
+            quiet = data if all(each.answers_queries for each in shown) else self._filter.filter(data)
+            for each in shown:
+                each.show(data if each.answers_queries else quiet, self._repainter(each))
             await self._hold_back(len(data))
 
     async def _hold_back(self, size: int) -> None:
@@ -260,6 +275,13 @@ class PersistentSession:
                 self._unwatched = 0
                 await asyncio.sleep(0 if leading else REST)
             return
+        self._held_back = True
+        try:
+            await self._until_taken(leading)
+        finally:
+            self._held_back = False
+
+    async def _until_taken(self, leading: list[Participant]) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
                 while any(each in self.participants for each in leading) and all(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from irosh.services.shell.persistent.repaint import CLEAN
+from irosh.services.shell.persistent.sequences import NO_COLOUR
 
 _SWITCH = re.compile(rb"\x1b\[\?([0-9;]+)([hl])")
-_OTHERS = re.compile(rb"\x1b(?:\[[0-9;]*r|\[[0-6] q|=|\[>[0-9;]*[um])")
 _SCREENS = (b"47", b"1047", b"1049")
 _LONGEST = 32
 
@@ -27,10 +27,9 @@ class Settings:
         data = self._tail + data
         self._tail = data[-_LONGEST:]
         for match in _SWITCH.finditer(data):
-            self._touched = True
             if any(mode in _SCREENS for mode in match[1].split(b";")):
                 self._alternate = match[2] == b"h"
-        self._touched = self._touched or _OTHERS.search(data) is not None
+        self._touched = self._touched or NO_COLOUR.search(data) is not None
 
     def undo(self) -> bytes:
         """What brings the terminal back to what a shell expects; nothing if nothing was changed."""
