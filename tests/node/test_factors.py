@@ -30,6 +30,7 @@ from irosh.core.wire import (
 )
 from irosh.node.node import Node
 from irosh.node.peer_admin import PeerAdmin
+from irosh.node.targets import TargetRequest
 from irosh.services.factor.messages import FactorAnswer, FactorRequest, FactorStep
 from irosh.services.files.transfer.messages import FilesRequest
 from irosh.services.shell.messages import ShellRequest
@@ -172,13 +173,43 @@ def test_without_a_capability_the_factor_gives_none(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
-def test_a_stock_ssh_stream_opens_nothing_without_the_factor(tmp_path: Path) -> None:
-    """SSH itself asks on such a stream; without an answer no channel is served."""
+@pytest.mark.parametrize("keys", ["identity", "none", "a security key"])
+def test_a_stock_ssh_stream_lets_nobody_in_without_the_factor(tmp_path: Path, keys: str) -> None:
+    """SSH itself asks on such a stream. The identity's key, which QUIC has proven already, is not enough."""
 
     async def test() -> None:
-        async with guarded(tmp_path, Factor.PASSWORD) as peer:
-            _, error = await peer.ask("shell", ShellRequest())
-            assert error is None
+        import asyncssh
+
+        from irosh.transport.asyncio_transport import StreamTunnel
+
+        async with (
+            running_node(tmp_path / "host") as host,
+            running_node(tmp_path / "client", hosting=False) as client,
+            asyncio.timeout(DEADLINE),
+        ):
+            pin(host, client.identity, "laptop", ["all"])
+            host.trust.factors.require(client.identity.id, [Factor.PASSWORD, Factor.SECURITY_KEY])
+            host.trust.factors.enrol(client.identity.id, Factor.PASSWORD, PHC)
+            own = asyncssh.import_private_key(client.identity.openssh_private_key())
+            offered = {"identity": [own], "none": [], "a security key": [asyncssh.generate_private_key("ssh-ed25519")]}
+            reached = await client.reach(TargetRequest(target=host.ticket(None).encode()))
+            opened = await reached.connection.open("shell", ShellRequest())
+            await opened.answer()
+            tunnel = StreamTunnel(opened.stream)
+            try:
+                with pytest.raises(asyncssh.PermissionDenied):
+                    await asyncssh.connect(
+                        "peer",
+                        tunnel=tunnel,
+                        config=None,
+                        username="-",
+                        known_hosts=None,
+                        agent_path=None,
+                        client_keys=offered[keys],
+                    )
+            finally:
+                await tunnel.aclose()
+            assert host.trust.factors.failures(client.identity.id).count == 0
 
     asyncio.run(test())
 

@@ -79,7 +79,8 @@ class IroshSSHServer(asyncssh.SSHServer):
         self._listeners.close()
 
     def begin_auth(self, username: str) -> bool:
-        """Whether SSH has anything left to ask for."""
+        """Whether SSH has anything left to ask for. Called again when the client asks for another user."""
+        self._account = None
         try:
             self._is_own_account = is_own_account(username)
             self._context.authorize_now(AsUser(username, entering=True, own=self._is_own_account))
