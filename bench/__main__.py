@@ -28,6 +28,7 @@ BENCHMARKS = (
     "ways_through",
     "recovery",
     "paths",
+    "sessions",
     "transfer",
 )
 RESULTS = Path(__file__).parent / "results"

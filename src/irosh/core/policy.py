@@ -40,7 +40,19 @@ from irosh.core.capability import Capability, SocketKind, is_user_name
 from irosh.core.file_tree import EVERYTHING, FileTree
 from irosh.core.socket_spec import LONGEST_PATH, SocketSpec
 
-PlainCapability = Literal["shell", "exec", "files", "forward", "listen", "telemetry", "vpn", "join"]
+PlainCapability = Literal[
+    "shell",
+    "exec",
+    "files",
+    "forward",
+    "listen",
+    "agent",
+    "jump",
+    "gateway",
+    "telemetry",
+    "vpn",
+    "join",
+]
 
 _KEPT_BACK: tuple[IPNetwork, ...] = tuple(
     ip_network(text)
@@ -54,7 +66,7 @@ _KEPT_BACK: tuple[IPNetwork, ...] = tuple(
 
 
 def permits(capabilities: Iterable[Capability], name: PlainCapability) -> bool:
-    """Whether ``name`` is granted; for ``files``, ``forward``, ``listen``, ``vpn``, ``join``: whether anything is."""
+    """Whether ``name`` is granted; for those that say more, such as ``forward``: whether anything is."""
     return any(rule.kind in (name, "all") for rule in capabilities)
 
 
@@ -122,7 +134,7 @@ def permitted_addresses(
         if candidate is None:
             continue
         address = candidate
-        if kind == "forward":
+        if kind != "listen":
             address = replace(candidate, ip=loopback_for(candidate.ip))
         if _is_permitted(rules, address, name):
             permitted[str(address)] = None

@@ -16,7 +16,7 @@ from functools import partial
 from ipaddress import ip_address
 
 from irosh.core.addresses import parse_ip
-from irosh.core.capability import Capability, SocketKind, SocketSpec
+from irosh.core.capability import GATEWAY_SCHEME, Capability, SocketKind, SocketSpec
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.file_tree import FileTree
 from irosh.core.policy import (
@@ -30,6 +30,7 @@ from irosh.core.policy import (
     permits_user,
     permitted_addresses,
 )
+from irosh.core.socket_spec import bracketed
 from irosh.core.trust import TrustStore
 from irosh.core.wording import escape
 from irosh.node.audit import Auditor
@@ -87,12 +88,14 @@ class Files:
 
 @dataclass(frozen=True)
 class Reach:
-    """Connect to (``forward``) or bind (``listen``) a socket on the host."""
+    """Connect to (``forward``; ``gateway``: for SSH only) or bind (``listen``) a socket on the host."""
 
     kind: SocketKind
     spec: SocketSpec
 
     def __str__(self) -> str:
+        if self.kind == "gateway":
+            return f"gateway:{GATEWAY_SCHEME}://{bracketed(self.spec.host)}:{self.spec.port}"
         return f"{self.kind}:{self.spec}"
 
 
@@ -228,6 +231,14 @@ class Authorizer:
             if not self.permits(peer_id, action):
                 raise _denied(action)
             return Grant(action)
+
+    def would_grant(self, peer_id: str, action: Immediate) -> bool:
+        """As :meth:`permits`, with what is required of the peer besides: for an identity that is only claimed yet."""
+        try:
+            self.gate.check(peer_id, None)
+        except IroshError:
+            return False
+        return self.permits(peer_id, action)
 
     def packet_filter(self, peer_id: str) -> PacketFilter:
         """Decides about the packets that a peer sends through this host."""

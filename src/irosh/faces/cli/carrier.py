@@ -18,6 +18,7 @@ from irosh.faces.cli.blocks import POLL, Blocks
 from irosh.faces.cli.link_notices import LinkNotices, tell_connected
 from irosh.faces.cli.output import Output
 from irosh.faces.cli.prompt.held import HeldOutput
+from irosh.faces.cli.questions import Questions
 from irosh.faces.cli.session_escapes import SessionEscapes
 from irosh.faces.cli.terminal import LocalTerminal
 from irosh.faces.cli.writing import write_all
@@ -63,6 +64,7 @@ def _until_connected(
 ) -> tuple[dict[str, Any], list[tuple[Kind, bytes]], bytes]:
     """Wait for the event ``connected``; returns it, the frames that came with it, and what was typed ahead."""
     typed = b""
+    questions = Questions(output, client.message)
     while True:
         typed += blocks.wait(client)
         data = client.socket.recv(CHUNK)
@@ -80,7 +82,7 @@ def _until_connected(
             elif message.get("event") == "connected":
                 tell_connected(output, message)
                 return message, frames[position + 1 :], typed
-            else:
+            elif not questions.handle(message):
                 blocks.handle(message)
 
 
@@ -97,6 +99,7 @@ class _Carrier:
         escapes: SessionEscapes,
     ) -> None:
         self._notices = LinkNotices(output, terminal is not None)
+        self._questions = Questions(output, self.message)
         self._blocks = blocks
         self._escapes = escapes
         self._socket = client.socket
@@ -270,9 +273,9 @@ class _Carrier:
 
     def _handle_block(self, message: dict[str, Any]) -> bool:
         if self._terminal is None:
-            return self._blocks.handle(message)
-        with self._terminal.cooked():  # what is told about blocks are lines of text
-            return self._blocks.handle(message)
+            return self._questions.handle(message) or self._blocks.handle(message)
+        with self._terminal.cooked():  # what is told about blocks, and asked, are lines of text
+            return self._questions.handle(message) or self._blocks.handle(message)
 
     def _caught(self, number: int, _frame: FrameType | None) -> None:
         self._signals.append(number)
