@@ -18,6 +18,7 @@ COMMANDS = {
     "host": ("host", "host", "Let peers connect to this machine; prints a ticket."),
     "connect": ("connect", "connect", "Open a shell on a peer, or run a command there."),
     "tunnel": ("tunnel", "tunnel", "Bring a TCP, UDP or Unix socket of a peer to this machine."),
+    "vpn": ("vpn", "vpn", "Reach networks, or everything, through a peer (Linux, root)."),
     "put": ("transfer", "put", "Copy files to a peer; resumes, verifies."),
     "get": ("transfer", "get", "Copy files from a peer."),
     "cp": ("transfer", "cp", "Copy files to, from or between peers."),

@@ -151,9 +151,11 @@ class SessionEscapes:
         """Why an escape cannot be used now."""
         reasons: dict[Escape, str] = {}
         if self._foreground is None:
-            reasons[Escape.BACKGROUND] = "this command has no terminal to leave"
+            reasons[Escape.BACKGROUND] = "this command stays in the foreground"
+        if self._here:
+            reasons[Escape.CONNECTIONS] = "the session is on this machine"
         if not self._command_line:
-            reasons[Escape.COMMAND_LINE] = "EnableEscapeCommandline=no"
+            reasons[Escape.COMMAND_LINE] = "only irosh connect has one, without -o EnableEscapeCommandline=no"
         if not self._node_is_here:
             elsewhere = f"process {self._node} has the connection, and a log of its own"
             reasons |= {Escape.QUIETER: elsewhere, Escape.LOUDER: elsewhere}
@@ -168,7 +170,7 @@ class SessionEscapes:
 
     def _terminate(self, escape: Escape) -> None:
         self._say(escape)
-        raise Abandoned(f"connection to {self._peer} closed")
+        raise Abandoned("left the session" if self._here else f"connection to {self._peer} closed")
 
     def _detach(self, escape: Escape) -> None:
         assert self._session is not None
@@ -209,7 +211,10 @@ class SessionEscapes:
         sys.stderr.flush()
         self._foreground.release()
         self._foreground = self._terminal = None
-        self._session.send(END_OF_INPUT)
+        if self._filter.may_detach:
+            self._session.message({"detach": True})
+        else:
+            self._session.send(END_OF_INPUT)
         self._session.detach()
 
     def _open_prompt(self, typed: bytes) -> bytes:
