@@ -24,4 +24,4 @@ def shell(pair: Pair, directory: Path, *options: str, columns: int = 90, rows: i
 def ready(terminal: Terminal) -> None:
     """Wait for the remote shell, and make it predictable."""
     terminal.type(f"PS1='{PROMPT}'; stty echo; echo ready $((40 + 2))")
-    terminal.wait_for("ready 42")
+    terminal.wait_for(f"ready 42\n{PROMPT.rstrip()}")

@@ -10,16 +10,18 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.shells import PROMPT, ready, shell
 from tests.lab.machine import LOCAL
-from tests.lab.pair import PEER, Pair
+from tests.lab.network import Network
+from tests.lab.pair import PEER, Pair, pinned_pair
 from tests.lab.processes import wait_until
-from tests.lab.requirements import requires
+from tests.lab.requirements import requires, requires_netns, requires_shaping
 from tests.lab.servers import TIMEOUT, echo, listens, tcp_server, unused_port
 from tests.lab.terminal import Terminal
 
@@ -36,10 +38,14 @@ def open_prompt(terminal: Terminal) -> None:
 
 
 def ask(terminal: Terminal, line: str, *expected: str) -> str:
-    """Run a command of the prompt; returns the screen once it shows what is ``expected``."""
+    """Run a command of the prompt; returns the screen once it shows what is ``expected`` below the command."""
+
+    def below() -> str:
+        return terminal.screen().rpartition(f"\n{OURS} {line}\n")[2]
+
     terminal.type(line)
     for text in expected:
-        terminal.wait_for(text)
+        wait_until(lambda text=text: text in below(), what=f"{text!r} comes of {line!r}")  # type: ignore[misc]
     return terminal.screen()
 
 
@@ -98,7 +104,7 @@ def test_files_here(loopback_pair: Pair, tmp_path: Path) -> None:
         open_prompt(terminal)
         title = terminal.title()
         ask(terminal, f"lcd {tmp_path}/list")
-        ask(terminal, "lpwd", f"\n{tmp_path}/list\n")
+        ask(terminal, "lpwd", f"{tmp_path}/list\n")
         screen = ask(terminal, "lls", "sub/")
         assert r"evil\x1b]0;owned\x07\nname" in screen
         ask(terminal, "lls -l", "1.2 kB")
@@ -273,7 +279,7 @@ def test_each_forward_added_and_cancelled_under_traffic(loopback_pair: Pair, tmp
         wait_until(lambda: not listens(remote), what="the peer listens no more")
         goes_on()
         ask(terminal, f"-KD{dynamic}", "Canceled forwarding.")
-        assert not listens(dynamic)
+        wait_until(lambda: not listens(dynamic), what="nobody listens any more")
         goes_on()
         terminal.press("C-d")
         terminal.type("echo back $((6 * 7))")
@@ -340,6 +346,132 @@ def test_background_while_a_connection_finishes(loopback_pair: Pair, tmp_path: P
 
 
 def test_the_command_line_can_be_forbidden(loopback_pair: Pair, tmp_path: Path) -> None:
-    with shell(loopback_pair, tmp_path, "-oEnableEscapeCommandline=no", "-oEscapeChar=%") as terminal:
+    with shell(loopback_pair, tmp_path, "-oEnableEscapeCommandline=no", "-oEscapeChar=%", columns=150) as terminal:
         terminal.press("%", "C")
-        terminal.wait_for("%C [not available: EnableEscapeCommandline=no]")
+        terminal.wait_for("%C [not available: only irosh connect has one, without -o EnableEscapeCommandline=no]")
+
+
+def test_put_and_get(loopback_pair: Pair, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+    data = os.urandom(3_000_000)
+    (here / "some file.bin").write_bytes(data)
+    (here / "tree").mkdir()
+    (here / "tree" / "leaf").write_bytes(b"leaf")
+    with shell(loopback_pair, tmp_path, columns=220) as terminal:
+        open_prompt(terminal)
+        ask(terminal, f"lcd {here}")
+        terminal.press(*"put so", "Tab")
+        terminal.wait_for(rf"{OURS} put some\ file.bin")
+        terminal.type(str(there))
+        terminal.wait_for("[1] put ")
+        terminal.wait_for(": 3.0 MB in ")
+        assert (there / "some file.bin").read_bytes() == data
+        ask(terminal, f"put -r tree {there}", "[2] put ", ": 4 B in ")
+        assert (there / "tree" / "leaf").read_bytes() == b"leaf"
+        ask(terminal, f"get '{there}/some file.bin' copy.bin", "[3] get ", "MB in ")
+        wait_until(lambda: (here / "copy.bin").exists(), what="it has arrived")
+        assert (here / "copy.bin").read_bytes() == data
+        ask(terminal, f"get {there}/nothing", "[4] get ", "No such file")
+        ask(terminal, f"put tree {there}", "[5] put ", "folder")
+        terminal.press("C-d")
+        terminal.type("echo back $((6 * 7))")
+        terminal.wait_for("back 42")
+
+
+@pytest.mark.netns
+@requires_netns()
+@requires_shaping()
+def test_a_transfer_goes_on_beside_the_shell_and_is_waited_for(tmp_path: Path) -> None:
+    with slow_pair(tmp_path) as pair:
+        source, target = tmp_path / "big.bin", tmp_path / "arrived.bin"
+        data = os.urandom(4_000_000)  # some 6 s by this link
+        source.write_bytes(data)
+        with shell(pair, tmp_path, columns=150) as terminal:
+            open_prompt(terminal)
+            ask(terminal, f"put {source} {target}", "[1] put ", "% of 4.0 MB")
+            screen = ask(terminal, "status", "transfers:")
+            assert re.search(r"\n  \[1\] put big.bin +\d", screen)
+            terminal.press("C-d")
+            terminal.type("echo shell $((6 * 7))")
+            terminal.wait_for("shell 42")
+            assert not target.exists()
+            terminal.type("exit 3")
+            terminal.wait_for("waiting for transfers and forwarded connections to end")
+            assert terminal.wait_exit() == 3
+            assert "[1] put " in terminal.screen()
+        assert target.read_bytes() == data
+
+
+@pytest.mark.netns
+@requires_netns()
+@requires_shaping()
+def test_a_transfer_is_cancelled(tmp_path: Path) -> None:
+    with slow_pair(tmp_path) as pair:
+        source, target = tmp_path / "big.bin", tmp_path / "arrived.bin"
+        source.write_bytes(os.urandom(40_000_000))
+        with shell(pair, tmp_path, columns=150) as terminal:
+            open_prompt(terminal)
+            ask(terminal, f"put {source} {target}", "[1] put big.bin  ", "% of 40 MB")
+            ask(terminal, "cancel 1", ": cancelled")
+            ask(terminal, "status", "loss")
+            assert "transfers:" not in terminal.screen()
+            ask(terminal, "cancel 1", "there is no transfer 1")
+            terminal.press("C-d")
+            terminal.type("exit 4")
+            assert terminal.wait_exit() == 4
+        assert not target.exists()
+
+
+@contextmanager
+def slow_pair(directory: Path) -> Iterator[Pair]:
+    """Host and client with a link of 6 Mbit/s between them."""
+    with Network() as network:
+        host, client, router = network.host("host"), network.host("client"), network.router("router")
+        network.link(host, router, "10.1.0.0/24")
+        network.link(client, router, "10.2.0.0/24").shape(rate="6mbit")
+        with pinned_pair(directory, "--no-relay", host_machine=host, client_machine=client) as pair:
+            yield pair
+
+
+def test_how_busy_the_host_is(loopback_pair: Pair, tmp_path: Path) -> None:
+    client = loopback_pair.add_client(tmp_path / "client", allow=["shell", "telemetry"])
+    with shell(replace(loopback_pair, client=client), tmp_path, columns=120) as terminal:
+        open_prompt(terminal)
+        load = re.compile(rf"{OURS} +{PEER}  cpu \d")
+        wait_until(lambda: load.search(terminal.screen()), what="it is shown beside the prompt")
+        ask(terminal, "lpwd", os.getcwd())
+
+
+def test_a_host_that_does_not_tell_is_asked_once(loopback_pair: Pair, tmp_path: Path) -> None:
+    client = loopback_pair.add_client(tmp_path / "client", allow=["shell"])
+    with shell(replace(loopback_pair, client=client), tmp_path, columns=120) as terminal:
+        for _ in range(3):
+            open_prompt(terminal)
+            time.sleep(1.2)
+            ask(terminal, "lpwd", os.getcwd())
+            terminal.press("C-d")
+        own = client.call("identity", "show")["id"]
+        mine = [each for each in loopback_pair.host.call("audit")["entries"] if each["peer"] == own]
+        assert len([each for each in mine if "telemetry" in str(each)]) == 1, mine
+
+
+def knock(port: int) -> None:
+    """Connect, whatever comes of it."""
+    with suppress(ConnectionError):
+        socket.create_connection(("127.0.0.1", port), TIMEOUT).close()
+
+
+def test_a_connection_that_is_refused_is_told(loopback_pair: Pair, tmp_path: Path) -> None:
+    port, nobody = unused_port(), unused_port()
+    with shell(loopback_pair, tmp_path, columns=150) as terminal:
+        open_prompt(terminal)
+        ask(terminal, f"-L{port}:127.0.0.1:{nobody}", "Forwarding:")
+        knock(port)
+        terminal.wait_for(f"\n-L {port}:127.0.0.1:{nobody}: 127.0.0.1:")
+        terminal.press("C-d")
+        terminal.type("echo back $((6 * 7))")
+        terminal.wait_for("back 42")
+        knock(port)
+        terminal.wait_for(f"irosh: -L {port}:127.0.0.1:{nobody}: 127.0.0.1:")

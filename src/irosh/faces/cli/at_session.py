@@ -52,6 +52,7 @@ def be_at_session(
             blocks = Blocks(settings.output, network.files() if network else {}, stdin=True, stdout=False)
             with SessionEscapes(settings, escapes, terminal) as keys:
                 end = carry_session(client, settings.output, terminal, blocks, keys)
+                keys.finish()
     except Abandoned as left:
         settings.output.event("closed", {}, f"irosh: {left}")
         return EXIT_LOST

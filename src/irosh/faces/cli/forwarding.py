@@ -114,7 +114,7 @@ class Forwarding:
         self.peer_id = str(connected["id"])
         self.options = options
         self._client = client
-        self._on_event = on_event
+        self.on_event = on_event
         self._lock = threading.Lock()
         self._answers: dict[int, SimpleQueue[dict[str, Any]]] = {}
         self._asked = 0
@@ -182,7 +182,7 @@ class Forwarding:
         try:
             for message in self._client.messages():
                 if message.get("event") != "answer":
-                    self._on_event(message)
+                    self.on_event(message)
                 elif (waiting := self._answers.pop(int(message["number"]), None)) is not None:
                     waiting.put(message)
         except IroshError as ended:
@@ -194,7 +194,7 @@ class Forwarding:
         for each in waiting_all:
             each.put({"error": error.to_dict()})
         if not self._closing:
-            self._on_event({"event": "ended", "error": error.to_dict()})
+            self.on_event({"event": "ended", "error": error.to_dict()})
 
 
 def forward_text(kind: ForwardKind, spec: str, options: ForwardOptions) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Beside:
         self._settings = settings
         self._console: Console | None = None
         self._load = HostLoad(settings, peer_id)
-        self.forwards = SessionForwards(settings, peer_id, given, self._say)
+        self.forwards = SessionForwards(settings, peer_id, given, self._tell_now)
         self.transfers = Transfers(settings, peer_id, self._say)
         self.context = PromptContext(
             settings, peer, peer_id, user, say=self._say, forwards=self.forwards, transfers=self.transfers
@@ -74,6 +74,14 @@ class Beside:
     def _tell(self) -> None:
         if self._console is not None:
             _print(*(f"irosh: {line}" for line in self._console.untold()))
+
+    def _tell_now(self, text: str) -> None:
+        """In the midst of the session, whose terminal is raw; as ssh tells of channels that could not be opened."""
+        if self._console is not None and self._console.is_open:
+            self._console.say(text)
+        else:
+            sys.stderr.write(f"irosh: {text}\r\n")
+            sys.stderr.flush()
 
     def _say(self, text: str) -> None:
         if self._console is not None:

@@ -87,6 +87,11 @@ class Console:
         else:
             self._above(lambda: self._print(text))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has the screen."""
+        return self._thread is not None
+
     def untold(self) -> list[str]:
         """What there was to say since the prompt was last open."""
         lines = list(self._untold)

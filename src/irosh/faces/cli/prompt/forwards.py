@@ -23,7 +23,7 @@ _LONGEST = 200
 class SessionForwards:
     """The forwards of one session: those of its command line, if there are any, and those of the prompt.
 
-    ``tell`` gets lines about what happens to them. Its methods may be called by any thread.
+    ``tell`` gets lines about what happens to them from now on. Its methods may be called by any thread.
     """
 
     def __init__(self, settings: Settings, peer_id: str, given: Forwarding | None, tell: Callable[[str], None]) -> None:
@@ -31,6 +31,8 @@ class SessionForwards:
         self._peer_id = peer_id
         self._tell = tell
         self._forwarding = given
+        if given is not None:
+            given.on_event = self._event
         self._made: Forwarding | None = None
         self._lock = threading.Lock()
 

@@ -36,7 +36,8 @@ class Transfer:
         told: Callable[[str], None],
     ) -> None:
         self.number = number
-        self._what = f"{direction} {escape(sources[0], _LONGEST_NAME)}" + (" …" if len(sources) > 1 else "")
+        name = escape(sources[0].rstrip("/").rpartition("/")[2] or sources[0], _LONGEST_NAME)
+        self._what = f"{direction} {name}" + (" …" if len(sources) > 1 else "")
         self._told = told
         self._began = time.monotonic()
         self._size = self._total = 0

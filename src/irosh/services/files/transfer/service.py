@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -18,10 +19,13 @@ from irosh.node.accounts import DEFAULT_USER, Account, find_account, is_own_acco
 from irosh.node.authorization import Action, AsUser, Files
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
+from irosh.node.link_events import link_events
 from irosh.node.node import Node
 from irosh.node.operations import path_summary
+from irosh.node.peer_connection import PeerConnection
 from irosh.node.services import IncomingStream
-from irosh.services.files.transfer.messages import FilesRequest, Setup, TransferRequest
+from irosh.services.files.transfer.messages import FilesRequest, LinkRequest, TransferRequest
+from irosh.services.files.transfer.setup import Setup
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import to_the_end
 
@@ -35,6 +39,9 @@ class FilesService:
 
     name = "files"
     request_type = FilesRequest
+
+    def __init__(self) -> None:
+        self._transfers: dict[socket.socket, PeerConnection] = {}
 
     def required(self, request: Any) -> Sequence[Action]:
         assert isinstance(request, FilesRequest)
@@ -62,6 +69,8 @@ class FilesService:
             ours.close()
             raise
         try:
+            self._end_abandoned(incoming.connection)
+            self._transfers[ours] = incoming.connection
             try:
                 await incoming.accept()
             except BaseException:
@@ -69,13 +78,27 @@ class FilesService:
                 raise
             await incoming.stream.splice(ours, SpliceCounters())
         finally:
+            self._transfers.pop(ours, None)
             await to_the_end(_end(worker))
+
+    def _end_abandoned(self, connection: PeerConnection) -> None:
+        """End what the peer's node left behind when it was started anew: its session may seem alive for a while yet.
+
+        Meanwhile nobody could go on with the files it holds.
+        """
+        for sock, other in self._transfers.items():
+            if other.peer_id == connection.peer_id and other.instance != connection.instance and not other.dialed:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
 
     def operations(self, node: Node) -> dict[str, Operation]:
         async def transfer(channel: Channel, request: dict[str, Any]) -> None:
             await _transfer(node, channel, request)
 
-        return {"files.transfer": transfer}
+        async def link(channel: Channel, request: dict[str, Any]) -> None:
+            await _watch_link(node, channel, request)
+
+        return {"files.transfer": transfer, "files.link": link}
 
 
 async def _transfer(node: Node, channel: Channel, request: dict[str, Any]) -> None:
@@ -88,6 +111,17 @@ async def _transfer(node: Node, channel: Channel, request: dict[str, Any]) -> No
     await channel.event("connected", **fields, **path_summary(reached.connection))
     await channel.answer()
     await opened.stream.splice(channel.socket, SpliceCounters())
+
+
+async def _watch_link(node: Node, channel: Channel, request: dict[str, Any]) -> None:
+    """Operation ``files.link``: what happens to the session with a peer, beside a control connection that is a stream.
+
+    Until the client leaves, or the session ends.
+    """
+    asked = parsed_request(request, LinkRequest)
+    for connection in node.links.connections(asked.peer)[:1]:
+        async with link_events(connection.session, channel):
+            await channel.while_connected(asyncio.Event().wait())
 
 
 async def _start(
