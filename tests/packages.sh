@@ -26,6 +26,7 @@ git        git              git over irosh proxy
 rsync      rsync            rsync to a host
 sshfs      sshfs            irosh mount
 lftp       lftp             SFTP by another client
+psftp      putty-tools      SFTP by another client
 ansible    ansible-core     ansible to a host
 paramiko   python3-paramiko SFTP by another client
 socat      socat            Unix sockets through tunnels
