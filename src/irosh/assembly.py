@@ -26,6 +26,7 @@ from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.services.factor.service import FactorService
 from irosh.services.files.subsystems import FileSubsystems
 from irosh.services.files.transfer.service import FilesService
+from irosh.services.shell.gateway_service import GatewayService
 from irosh.services.shell.jump_service import JumpService
 from irosh.services.shell.persistent.service import SessionService
 from irosh.services.shell.service import ShellService
@@ -81,6 +82,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 services=[
                     shell,
                     JumpService(),
+                    GatewayService(),
                     sessions,
                     tunnel,
                     ListenService(),

@@ -285,6 +285,13 @@ class Authorizer:
     def _packet_refused(self, peer_id: str, destination: str) -> None:
         self._auditor.record("use", peer_id, "refused", f"vpn:{destination}: this peer may not send packets there")
 
+    def may_reach(self, peer_id: str, kind: SocketKind, spec: SocketSpec) -> bool:
+        """Whether some capability is about ``spec``; for addresses, whether it permits them. Nothing is looked up."""
+        capabilities = self._capabilities(peer_id)
+        if parse_ip(spec.host) is None:
+            return may_permit(capabilities, kind, spec)
+        return bool(permitted_addresses(capabilities, kind, spec, ()))
+
     def permits(self, peer_id: str, action: Immediate) -> bool:
         """Whether :meth:`authorize_now` would grant it, but for second factors and the peer's address.
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "peer": ("peer", "peer", "List, name, allow, revoke, block and remove peers."),
     "ca": ("ca", "ca", "Trust certificate authorities whose SSH certificates let identities in."),
     "identity": ("identity", "identity", "Show, export or rotate this machine's key."),
+    "gateway": ("gateway", "gateway", "Show machines that have only OpenSSH to peers, or see which are shown."),
     "telemetry": ("telemetry", "telemetry", "Show processor, memory, disk and network of a peer."),
     "status": ("status", "status", "Show the running node, its connections and their paths."),
     "metrics": ("metrics", "metrics", "Print the running node's metrics for Prometheus."),
