@@ -16,7 +16,21 @@ from bench.machine import Neighbours, busy_warning, facts
 from bench.measuring import BenchError, Effort, Skipped, progress_done
 from bench.results import Report
 
-BENCHMARKS = ("tunnel", "connect", "echo", "modes", "memory", "wheel", "relay", "ways_through", "recovery", "paths")
+BENCHMARKS = (
+    "tunnel",
+    "forwards",
+    "connect",
+    "echo",
+    "modes",
+    "memory",
+    "wheel",
+    "relay",
+    "ways_through",
+    "recovery",
+    "paths",
+    "sessions",
+    "transfer",
+)
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -82,6 +82,15 @@ def irosh_tunnel(
         yield program
 
 
+@contextmanager
+def irosh_forwards(place: Place, state: Path, target: str, *forwards: str) -> Iterator[Program]:
+    """``irosh connect -N`` with ``-L``, ``-R`` and ``-D``, once they stand."""
+    options = ("-N", "-o", "ExitOnForwardFailure=yes", *forwards)
+    with Program(place.command(IROSH, "--state", str(state), "--json", "connect", *options, target)) as program:
+        wait_event(program, "ready")
+        yield program
+
+
 def path_in_use(place: Place, state: Path) -> str:
     """``direct`` or ``relayed``: how the only connection of the node with this state goes now."""
     status = json.loads(run(place.command(IROSH, "--state", str(state), "--json", "status")))

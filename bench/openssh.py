@@ -29,6 +29,7 @@ AllowTcpForwarding yes
 MaxStartups 1000
 MaxSessions 1000
 SetEnv SHLVL=2
+Subsystem sftp internal-sftp
 """
 _CLIENT_CONFIG = """\
 Host *

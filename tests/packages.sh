@@ -10,6 +10,7 @@ sshd       openssh-server   tunnels to a real SSH server
 ip         iproute2         everything in network namespaces
 nft        nftables         relayed paths
 tc         iproute2         everything in network namespaces
+tcpdump    tcpdump          what hops see
 turnserver coturn           meeting by STUN and TURN
 iperf3     iperf3           throughput of tunnels
 tmux       tmux             interactive shells

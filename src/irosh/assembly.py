@@ -26,12 +26,14 @@ from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.services.factor.service import FactorService
 from irosh.services.files.subsystems import FileSubsystems
 from irosh.services.files.transfer.service import FilesService
+from irosh.services.shell.jump_service import JumpService
 from irosh.services.shell.persistent.service import SessionService
 from irosh.services.shell.service import ShellService
 from irosh.services.telemetry.service import TelemetryService
 from irosh.services.tunnel.listening import ListenService
 from irosh.services.tunnel.remote_forward import ForwardedService
 from irosh.services.tunnel.service import TunnelService
+from irosh.services.vpn.service import VpnService
 from irosh.transport.wheel import EndpointSettings
 
 log = logging.getLogger(__name__)
@@ -76,12 +78,14 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 modes=modes,
                 services=[
                     shell,
+                    JumpService(),
                     sessions,
                     tunnel,
                     ListenService(),
                     ForwardedService(tunnel.promises),
                     FilesService(),
                     TelemetryService(),
+                    VpnService(identity.id, config.vpn.pool, config.vpn.pool6),
                     FactorService(identity.id),
                 ],
                 hosting=options.hosting,

@@ -42,6 +42,12 @@ def bench(output: Path, *arguments: str) -> dict[str, Any]:
 
 EXPECTED = {
     "tunnel": {"throughput up", "throughput down", "round trip of one byte, median", "CPU up, both ends"},
+    "forwards": {
+        "-L: throughput up",
+        "-D: throughput down",
+        "-D: first byte of a new connection",
+        "-L: CPU, both ends",
+    },
     "connect": {"cold: first byte", "attached: first byte"},
     "modes": {f"{mode}, host with a public address: first byte" for mode in Mode},
     "memory": {"idle host, RSS", "each idle peer, at the host, anonymous"},

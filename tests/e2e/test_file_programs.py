@@ -382,8 +382,12 @@ def test_uses_are_in_the_audit(loopback_pair: Pair, guest: Client) -> None:
     ok(guest.ssh("sftp", PEER, stdin=b"pwd\n"))
     (guest.here / "file").touch()
     ok(guest.ssh("scp", "-O", "file", f"{PEER}:"))
-    details = [entry["detail"] for entry in loopback_pair.host.call("audit", "--limit", "30")["entries"]]
-    assert "files (sftp)" in details and "files (scp)" in details
+    identity = guest.irosh.call("identity", "show")["id"]
+    entries = loopback_pair.host.call("audit", "--peer", identity)["entries"]
+    assert {"files (sftp)", "files (scp)"} <= {entry["detail"] for entry in entries}
+    assert [entry["detail"] for entry in entries if entry["outcome"] == "refused"] == [
+        "exec: this peer may not use exec"
+    ]
 
 
 # -- other accounts, and disks that are full

@@ -374,3 +374,27 @@ def test_a_recording_overwrites_nothing(tmp_path: Path) -> None:
     with Irosh(LOCAL, tmp_path / "host").start("share", "--record", str(record), "true") as process:
         assert process.wait_failure()["code"] == "usage"
     assert record.read_text() == "precious"
+
+
+def test_at_the_prompt_the_owner_sees_grants_and_removes(tmp_path: Path) -> None:
+    with sharing(tmp_path, "--read-only", columns=120) as shared:
+        guest = shared.join(shared.guest("guest"), columns=120)
+        guest.wait_for("ready 42")
+        (name,) = shared.guests()
+        owner = shared.owner
+        owner.press(b"\r~C")
+        owner.wait_for("irosh>")
+        owner.type("who")
+        assert any(re.match(rf"{name} +guest +looks +120x24", line) for line in owner.wait_for("looks"))
+        owner.type(f"grant {name}")
+        owner.wait_for(f"{name} may type")
+        owner.press(b"\r")
+        guest.type("echo typed by the guest $((1 + 1))")
+        owner.wait_for("typed by the guest 2")
+        wait_until(lambda: same_screen(owner, guest), what="nothing of the prompt is left on the screen")
+        owner.press(b"\r~C")
+        owner.wait_for("irosh>")
+        owner.type("remove nobody")
+        owner.wait_for("no guest is called 'nobody'")
+        owner.type("remove *")
+        assert guest.wait_exit() == 255

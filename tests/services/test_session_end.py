@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -87,5 +88,7 @@ def _context(group: asyncio.TaskGroup) -> SSHContext:
         group=group,
         transport=lambda: None,
         environment={},
+        permits=lambda action: True,
         subsystems=FileSubsystems(),
+        program_place=nullcontext,
     )

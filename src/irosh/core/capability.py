@@ -4,6 +4,7 @@
 ``shell``, ``exec``                       an interactive shell; commands
 ``files``                                 the file service, for all that the account may touch
 ``files:/srv/share``                      the file service, for this tree only; ``files:/srv/share:ro`` to read it
+``agent``                                 have its ssh-agent used in its sessions on the host
 ``user:NAME``, ``user:*``                 ask a host that runs as root for this (any) Unix user
 ``forward:tcp://127.0.0.0/8:*``           connect from the host to these addresses and ports (or ``udp://``)
 ``forward:tcp://[fd00::/8]:8000-8100``    IPv6 in brackets, a range of ports
@@ -12,6 +13,8 @@
 ``forward:unix:///run/*.sock``            Unix sockets by real path (no symbolic links): ``*`` within one path
                                           segment, ``**`` for any number of segments
 ``listen:tcp://127.0.0.1:*``              listen on the host; the same forms
+``jump``                                  use the host as a hop: go on to its peers, or come here through one
+``gateway:ssh://10.0.0.0/8:22``           go on from the host to SSH servers at these addresses and ports
 ``telemetry``                             see how busy the host is: processor, memory, disk, network
 ``vpn:10.0.0.0/8``, ``vpn:fd00::/8``      send IP packets through the host to these addresses
 ``vpn:*``                                 to any address but those that :mod:`irosh.core.policy` keeps back
@@ -61,9 +64,28 @@ __all__ = [
     "parse_source",
 ]
 
-SocketKind = Literal["forward", "listen"]
-Kind = Literal["shell", "exec", "files", "user", "forward", "listen", "telemetry", "vpn", "all", "join"]
-KINDS: tuple[Kind, ...] = ("shell", "exec", "files", "user", "forward", "listen", "telemetry", "vpn", "all", "join")
+SocketKind = Literal["forward", "listen", "gateway"]
+Kind = Literal[
+    "shell", "exec", "files", "agent", "jump", "user", "forward", "listen", "gateway", "telemetry", "vpn", "all", "join"
+]
+KINDS: tuple[Kind, ...] = (
+    "shell",
+    "exec",
+    "files",
+    "agent",
+    "jump",
+    "user",
+    "forward",
+    "listen",
+    "gateway",
+    "telemetry",
+    "vpn",
+    "all",
+    "join",
+)
+
+GATEWAY_SCHEME = "ssh"
+"""What ``gateway`` capabilities have in place of ``tcp``: nothing else is spoken there."""
 
 ANY_PORT = (0, 65_535)
 """What the port ``*`` stands for: also port 0, which asks a listener for any free port."""
@@ -100,7 +122,7 @@ class Capability:
     user: str = ""
     """For ``user``: the name, ``*`` for any."""
     protocol: Protocol | None = None
-    """For ``forward`` and ``listen``."""
+    """For ``forward`` and ``listen``; ``tcp`` for ``gateway``."""
     host: str | IPNetwork = ""
     """For ``tcp`` and ``udp``: a network, a host name, or ``*`` for any address. For ``vpn``: a network or ``*``."""
     ports: tuple[int, int] = ANY_PORT
@@ -125,7 +147,8 @@ class Capability:
             return self.kind
         if self.protocol == "unix":
             return f"{self.kind}:unix://{self.path}"
-        return f"{self.kind}:{self.protocol}://{_host_text(self.host)}:{_ports_text(self.ports)}"
+        scheme = GATEWAY_SCHEME if self.kind == "gateway" else self.protocol
+        return f"{self.kind}:{scheme}://{_host_text(self.host)}:{_ports_text(self.ports)}"
 
 
 def parse_capabilities(texts: Iterable[str]) -> tuple[Capability, ...]:
@@ -165,6 +188,8 @@ def _parse(text: str) -> Capability:
         return Capability("join", session=argument)
     if kind == "forward" or kind == "listen":
         return _parse_sockets(kind, argument)
+    if kind == "gateway":
+        return _parse_gateway(argument)
     if kind == "files" and colon:
         return Capability(kind, tree=parse_tree(argument))
     if kind == "vpn":
@@ -180,11 +205,22 @@ def _parse_sockets(kind: SocketKind, text: str) -> Capability:
     protocol, rest = split_protocol(text)
     if protocol == "unix":
         return Capability(kind, protocol="unix", path=_parse_path_pattern(rest))
+    return _parse_addresses(kind, protocol, protocol, rest)
+
+
+def _parse_gateway(text: str) -> Capability:
+    scheme, separator, rest = text.partition("://")
+    if scheme != GATEWAY_SCHEME or not separator:
+        raise Fault("it does not begin with ssh://", "write it like gateway:ssh://10.0.0.0/8:22")
+    return _parse_addresses("gateway", "tcp", GATEWAY_SCHEME, rest)
+
+
+def _parse_addresses(kind: SocketKind, protocol: Protocol, scheme: str, rest: str) -> Capability:
     if not _HAS_PORT.search(rest):
-        raise Fault("there is no port", f"write {kind}:{protocol}://{escape(rest, 80)}:* for any port")
+        raise Fault("there is no port", f"write {kind}:{scheme}://{escape(rest, 80)}:* for any port")
     host_text, port_text = split_host_port(rest)
     host = _parse_host_pattern(host_text)
-    if kind == "forward" and not isinstance(host, str) and _is_unspecified(host):
+    if kind != "listen" and not isinstance(host, str) and _is_unspecified(host):
         raise Fault(
             f"{quoted(host_text)} is no address to connect to",
             "127.0.0.0/8 and [::1] are the host itself, * is any address",

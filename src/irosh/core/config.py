@@ -22,6 +22,9 @@
     factor_lifetime = "12h"              # what was given counts for this long; "0s": as long as the session lasts
     [tunnel]
     udp_idle = "60s"                     # a UDP flow is forgotten after this long without a packet
+    [vpn]
+    pool = "100.64.7.0/24"               # where clients of `irosh vpn` get addresses; default: by the identity
+    pool6 = "fd00:7::/64"
     [session]
     keepalive = "15s"                    # after this long without a sign of life the peer is asked for one
     dead_after = "30s"                   # after this long the connection is given up
@@ -39,6 +42,7 @@ import re
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -99,6 +103,14 @@ class TunnelConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class VpnConfig:
+    """``[vpn]``: where clients get their addresses; None: in networks that go with the identity."""
+
+    pool: IPv4Network | None = None
+    pool6: IPv6Network | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MetricsConfig:
     """``[metrics]``."""
 
@@ -115,6 +127,7 @@ class Config:
     """Bearer tokens by relay URL. Secret; :meth:`relay_token` looks one up."""
     host: HostConfig = field(default_factory=HostConfig)
     tunnel: TunnelConfig = field(default_factory=TunnelConfig)
+    vpn: VpnConfig = field(default_factory=VpnConfig)
     session: SessionSettings = field(default_factory=SessionSettings)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
 
@@ -173,6 +186,7 @@ def config_to_dict(config: Config) -> dict[str, object]:
             "factor_lifetime": format_duration(config.host.factor_lifetime),
         },
         "tunnel": {"udp_idle": format_duration(config.tunnel.udp_idle)},
+        "vpn": {"pool": _text_or_none(config.vpn.pool), "pool6": _text_or_none(config.vpn.pool6)},
         "session": {
             "keepalive": format_duration(config.session.keepalive),
             "dead_after": format_duration(config.session.dead_after),
@@ -236,6 +250,7 @@ def _config(root: _Table) -> Config:
         relay_tokens=MappingProxyType(root.table("relay_tokens").take_all(_relay_url, _token)),
         host=_host(root.table("host")),
         tunnel=_tunnel(root.table("tunnel")),
+        vpn=_vpn(root.table("vpn")),
         session=_session(root.table("session")),
         metrics=_metrics(root.table("metrics")),
     )
@@ -271,6 +286,38 @@ def _host(table: _Table) -> HostConfig:
     )
     table.end()
     return host
+
+
+def _text_or_none(value: object | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _vpn(table: _Table) -> VpnConfig:
+    vpn = VpnConfig(pool=table.take("pool", _pool4, None), pool6=table.take("pool6", _pool6, None))
+    table.end()
+    return vpn
+
+
+def _pool4(value: object) -> IPv4Network:
+    text = _of_type(value, str, "a network")
+    try:
+        network = IPv4Network(text)
+    except ValueError as error:
+        raise Fault(f"{quoted(text)} is no IPv4 network: {error}", "write it like 100.64.7.0/24") from None
+    if not 16 <= network.prefixlen <= 30 or network.is_multicast or network.is_loopback or network.is_link_local:
+        raise Fault(f"{quoted(text)} is no network for clients", "take a private one between /16 and /30")
+    return network
+
+
+def _pool6(value: object) -> IPv6Network:
+    text = _of_type(value, str, "a network")
+    try:
+        network = IPv6Network(text)
+    except ValueError as error:
+        raise Fault(f"{quoted(text)} is no IPv6 network: {error}", "write it like fd00:7::/64") from None
+    if not 48 <= network.prefixlen <= 112 or network.is_multicast or network.is_link_local:
+        raise Fault(f"{quoted(text)} is no network for clients", "take a private one between /48 and /112")
+    return network
 
 
 def _tunnel(table: _Table) -> TunnelConfig:

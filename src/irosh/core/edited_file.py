@@ -34,8 +34,8 @@ def read_own_file(path: Path) -> tuple[bytes, os.stat_result | None]:
     return content, status
 
 
-def change_own_file(path: Path, content: bytes, status: os.stat_result | None, backup: Path) -> None:
-    """Replace the file at ``path``, of which ``status`` was read, after copying it to ``backup``.
+def change_own_file(path: Path, content: bytes, status: os.stat_result | None, backup: Path | None) -> None:
+    """Replace the file at ``path``, of which ``status`` was read, after copying it to ``backup``, if that is wanted.
 
     Mode and owner stay; a symbolic link is followed, so that the file it names changes. A new file has mode 0600.
     ``IroshError``: disk-full, state-unusable; the old file is then as it was.
@@ -45,5 +45,6 @@ def change_own_file(path: Path, content: bytes, status: os.stat_result | None, b
         old, now = read_own_file(real)
         if now is None or (now.st_ino, now.st_mtime_ns) != (status.st_ino, status.st_mtime_ns):
             raise IroshError(ErrorCode.USAGE, f"{path} was changed just now by another program", "try again")
-        replace_file(backup, old, status)
+        if backup is not None:
+            replace_file(backup, old, status)
     replace_file(real, content, status)

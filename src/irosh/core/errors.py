@@ -34,6 +34,8 @@ class ErrorCode(StrEnum):
     NOT_RUNNING = "not-running"
     BIND_FAILED = "bind-failed"
     PORT_TAKEN = "port-taken"
+    VPN_UNAVAILABLE = "vpn-unavailable"
+    ADDRESS_CONFLICT = "address-conflict"
     PROGRAM_MISSING = "program-missing"
     MOUNT_FAILED = "mount-failed"
     FILE = "file-error"

@@ -15,13 +15,16 @@ The rules for addresses, all of which hold for every rule text alike:
   loopback, link-local (cloud metadata), multicast and unspecified ones. Otherwise whoever runs the name's DNS
   zone could turn the rule into access to the host itself. A rule for these addresses permits them as ever.
   ``localhost`` and names that end in ``.localhost`` are the reverse: loopback addresses only (RFC 6761).
+* Packets (``vpn``) to loopback, link-local, multicast, reserved and unspecified addresses, and to those where clouds
+  tell a machine its own secrets, need a rule that writes such an address or a network within their range; a rule
+  for a larger network, ``*`` and ``all`` leave them out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Literal
 
 from irosh.core.addresses import (
@@ -37,11 +40,33 @@ from irosh.core.capability import Capability, SocketKind, is_user_name
 from irosh.core.file_tree import EVERYTHING, FileTree
 from irosh.core.socket_spec import LONGEST_PATH, SocketSpec
 
-PlainCapability = Literal["shell", "exec", "files", "forward", "listen", "telemetry", "vpn", "join"]
+PlainCapability = Literal[
+    "shell",
+    "exec",
+    "files",
+    "forward",
+    "listen",
+    "agent",
+    "jump",
+    "gateway",
+    "telemetry",
+    "vpn",
+    "join",
+]
+
+_KEPT_BACK: tuple[IPNetwork, ...] = tuple(
+    ip_network(text)
+    for text in (
+        *("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4"),
+        *("::/128", "::1/128", "fe80::/10", "ff00::/8"),
+        # Metadata services that are not link-local: Alibaba, Azure, Oracle, AWS by IPv6, Google by IPv6.
+        *("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fd00:ec2::254/128", "fd20:ce::254/128"),
+    )
+)
 
 
 def permits(capabilities: Iterable[Capability], name: PlainCapability) -> bool:
-    """Whether ``name`` is granted; for ``files``, ``forward``, ``listen``, ``vpn``, ``join``: whether anything is."""
+    """Whether ``name`` is granted; for those that say more, such as ``forward``: whether anything is."""
     return any(rule.kind in (name, "all") for rule in capabilities)
 
 
@@ -109,11 +134,32 @@ def permitted_addresses(
         if candidate is None:
             continue
         address = candidate
-        if kind == "forward":
+        if kind != "listen":
             address = replace(candidate, ip=loopback_for(candidate.ip))
         if _is_permitted(rules, address, name):
             permitted[str(address)] = None
     return list(permitted)
+
+
+def permits_packet(capabilities: Iterable[Capability], destination: IPAddress) -> bool:
+    """Whether packets to ``destination`` may be sent through this host."""
+    address = destination
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return False  # never on a wire (RFC 4291); what a system makes of it is its own affair
+    rules = [rule for rule in capabilities if rule.kind in ("vpn", "all")]
+    stands_for: list[IPAddress] = [address, *carried_ipv4(address)]
+    return all(any(_covers_packet(rule, ip) for rule in rules) for ip in stands_for)
+
+
+def _covers_packet(rule: Capability, ip: IPAddress) -> bool:
+    kept_back = [network for network in _KEPT_BACK if ip in network]
+    if rule.kind == "all" or isinstance(rule.host, str):
+        return not kept_back
+    return ip in rule.host and all(_is_within(rule.host, network) for network in kept_back)
+
+
+def _is_within(inner: IPNetwork, outer: IPNetwork) -> bool:
+    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
 
 
 def _applies(rule: Capability, kind: SocketKind, spec: SocketSpec) -> bool:

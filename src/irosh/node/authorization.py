@@ -8,12 +8,15 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
+from ipaddress import ip_address
 
 from irosh.core.addresses import parse_ip
-from irosh.core.capability import Capability, SocketKind, SocketSpec
+from irosh.core.capability import GATEWAY_SCHEME, Capability, SocketKind, SocketSpec
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.file_tree import FileTree
 from irosh.core.policy import (
@@ -22,10 +25,12 @@ from irosh.core.policy import (
     may_permit,
     permits,
     permits_joining,
+    permits_packet,
     permits_unix,
     permits_user,
     permitted_addresses,
 )
+from irosh.core.socket_spec import bracketed
 from irosh.core.trust import TrustStore
 from irosh.core.wording import escape
 from irosh.node.audit import Auditor
@@ -35,6 +40,9 @@ log = logging.getLogger(__name__)
 
 RESOLVE_DEADLINE = 10.0
 MAX_RESOLVING = 8
+PACKET_DECISION = 1.0  # seconds for which it holds
+MAX_DESTINATIONS = 4096  # of one peer, within that time
+MAX_REFUSALS_TOLD = 100  # addresses in the audit, of one use of the service
 TOKEN_SIZE = 16
 
 
@@ -80,12 +88,14 @@ class Files:
 
 @dataclass(frozen=True)
 class Reach:
-    """Connect to (``forward``) or bind (``listen``) a socket on the host."""
+    """Connect to (``forward``; ``gateway``: for SSH only) or bind (``listen``) a socket on the host."""
 
     kind: SocketKind
     spec: SocketSpec
 
     def __str__(self) -> str:
+        if self.kind == "gateway":
+            return f"gateway:{GATEWAY_SCHEME}://{bracketed(self.spec.host)}:{self.spec.port}"
         return f"{self.kind}:{self.spec}"
 
 
@@ -135,6 +145,32 @@ class Grant:
         if spec.protocol == "unix":
             return [replace(spec, path=self.addresses[0])]
         return [replace(spec, host=address) for address in self.addresses]
+
+
+class PacketFilter:
+    """Whether packets may go to an address. What it has found holds for a second, as there are many packets."""
+
+    def __init__(self, capabilities: Callable[[], Sequence[Capability]], refused: Callable[[str], None]) -> None:
+        self._capabilities = capabilities
+        self._refused = refused
+        self._known: dict[bytes, bool] = {}
+        self._until = 0.0
+        self._told: dict[bytes, None] = {}
+
+    def permits(self, destination: bytes) -> bool:
+        """``destination``: four or sixteen bytes. The first refusal of an address is audited, of so many addresses."""
+        now = time.monotonic()
+        if now >= self._until or len(self._known) >= MAX_DESTINATIONS:
+            self._known.clear()
+            self._until = now + PACKET_DECISION
+        known = self._known.get(destination)
+        if known is None:
+            address = ip_address(destination)
+            known = self._known[destination] = permits_packet(self._capabilities(), address)
+            if not known and destination not in self._told and len(self._told) < MAX_REFUSALS_TOLD:
+                self._told[destination] = None
+                self._refused(str(address))
+        return known
 
 
 class Authorizer:
@@ -195,6 +231,21 @@ class Authorizer:
             if not self.permits(peer_id, action):
                 raise _denied(action)
             return Grant(action)
+
+    def would_grant(self, peer_id: str, action: Immediate) -> bool:
+        """As :meth:`permits`, with what is required of the peer besides: for an identity that is only claimed yet."""
+        try:
+            self.gate.check(peer_id, None)
+        except IroshError:
+            return False
+        return self.permits(peer_id, action)
+
+    def packet_filter(self, peer_id: str) -> PacketFilter:
+        """Decides about the packets that a peer sends through this host."""
+        return PacketFilter(lambda: self._capabilities(peer_id), partial(self._packet_refused, peer_id))
+
+    def _packet_refused(self, peer_id: str, destination: str) -> None:
+        self._auditor.record("use", peer_id, "refused", f"vpn:{destination}: this peer may not send packets there")
 
     def permits(self, peer_id: str, action: Immediate) -> bool:
         """Whether :meth:`authorize_now` would grant it. Nothing is used, so the audit does not say so."""

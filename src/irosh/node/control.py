@@ -56,9 +56,11 @@ class Channel:
         self._writing = asyncio.Lock()
         self._received = bytearray()  # of a frame that is not complete, or whose reader was cancelled
         self._pasted: asyncio.Queue[str] = asyncio.Queue(MAX_PASTED)
+        self.on_reply: Callable[[dict[str, Any]], None] | None = None
+        """Gets the client's replies to questions (:mod:`irosh.node.questions`), while any task receives."""
 
     async def receive(self) -> tuple[Kind, bytes]:
-        """The next frame from the client but for pasted blocks. :class:`Gone` when it has left."""
+        """The next frame from the client but for pasted blocks and replies. :class:`Gone` when it has left."""
         while True:
             await self._have(PREFIX.size)
             length, kind = parse_prefix(bytes(self._received[: PREFIX.size]))
@@ -66,7 +68,7 @@ class Channel:
             await self._have(end)
             payload = bytes(self._received[PREFIX.size : end])
             del self._received[:end]
-            if kind is not Kind.MESSAGE or not self._was_pasted(payload):
+            if kind is not Kind.MESSAGE or not (self._was_pasted(payload) or self._was_reply(payload)):
                 return kind, payload
 
     async def pasted(self) -> str:
@@ -82,6 +84,15 @@ class Channel:
         if self._pasted.full():
             self._pasted.get_nowait()
         self._pasted.put_nowait(block)
+        return True
+
+    def _was_reply(self, payload: bytes) -> bool:
+        if b'"reply"' not in payload or self.on_reply is None:
+            return False
+        reply = parse_message(payload).get("reply")
+        if not isinstance(reply, dict):
+            return False
+        self.on_reply(reply)
         return True
 
     async def receive_message(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from irosh.node.audit import Auditor
 from irosh.node.authorization import Authorizer
 from irosh.node.control import ControlServer, Operation
 from irosh.node.greeting import Doorway
+from irosh.node.guests import Guests
 from irosh.node.links import Destination, Links
 from irosh.node.metrics.collector import Collector
 from irosh.node.metrics.prometheus import Snapshot
@@ -112,6 +113,7 @@ class Node:
             secrets.token_bytes(8),
         )
         self.metrics_url: str | None = None
+        self.guests = Guests(trust, self.auditor)
         self.collector = Collector(trust.metrics_history)
         self.links = Links(modes, doorway, trust, self.collector, identity.secret)
         self._operations: dict[str, Operation] = {}
@@ -148,6 +150,10 @@ class Node:
         finally:
             listener.close()
             self.collector.close()
+
+    def close_peer(self, peer_id: str, error: IroshError) -> int:
+        """End all that a peer has here, telling it why; returns how many connections there were."""
+        return self.links.close_peer(peer_id, error) + self.guests.close(peer_id, error)
 
     def knows(self, peer_id: str) -> bool:
         """Whether ``peer_id`` belongs to an active peer."""

@@ -39,7 +39,7 @@ class PeersRequest(msgspec.Struct):
 
 def node_operations(node: Node) -> dict[str, Operation]:
     """``status``, ``stop``, ``invite``, ``peers``, ``metrics`` and ``history``."""
-    admin = PeerAdmin(node.trust, node.links.close_peer)
+    admin = PeerAdmin(node.trust, node.close_peer)
 
     async def status(channel: Channel, _request: dict[str, Any]) -> None:
         await channel.answer(node_status(node))

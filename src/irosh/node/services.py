@@ -45,6 +45,10 @@ class IncomingStream:
         """As :meth:`authorize`, for actions that need no name resolved."""
         return self.connection.authorizer.authorize_now(self.connection.peer_id, action, self.verification)
 
+    def permits(self, action: Immediate) -> bool:
+        """Whether the peer's capabilities let it; only to choose between ways, as nothing is used or audited."""
+        return self.connection.authorizer.permits(self.connection.peer_id, action)
+
     async def accept(self) -> None:
         """Tell the opener that the service is ready."""
         await write_frame(self.stream, answer_of(None))

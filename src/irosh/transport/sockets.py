@@ -67,6 +67,19 @@ async def _connect(spec: SocketSpec, address: str) -> socket.socket:
     return sock
 
 
+async def connect_unix(path: str) -> socket.socket:
+    """A non-blocking socket connected to the Unix socket at ``path``. ``OSError``."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        async with asyncio.timeout(CONNECT_DEADLINE):
+            await asyncio.get_running_loop().sock_connect(sock, path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 def tune(sock: socket.socket) -> None:
     """Socket options of tunnelled connections: no Nagle delay; a vanished TCP peer is noticed within minutes."""
     if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:

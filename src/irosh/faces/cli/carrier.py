@@ -18,8 +18,10 @@ from irosh.faces.cli.blocks import POLL, Blocks
 from irosh.faces.cli.link_notices import LinkNotices, tell_connected
 from irosh.faces.cli.output import Output
 from irosh.faces.cli.prompt.held import HeldOutput
+from irosh.faces.cli.questions import Questions
 from irosh.faces.cli.session_escapes import SessionEscapes
 from irosh.faces.cli.terminal import LocalTerminal
+from irosh.faces.cli.writing import write_all
 from irosh.node.control_client import ControlClient, checked
 from irosh.node.control_wire import FrameParser, Kind, pack, pack_message, parse_message
 
@@ -52,6 +54,8 @@ def carry_session(
             stack.enter_context(terminal.raw())
         carrier = stack.enter_context(_Carrier(client, parser, output, terminal, blocks, escapes))
         escapes.begin(carrier, connected)
+        if terminal is not None:
+            terminal.begin(connected)
         return carrier.run(early, typed)
 
 
@@ -60,6 +64,7 @@ def _until_connected(
 ) -> tuple[dict[str, Any], list[tuple[Kind, bytes]], bytes]:
     """Wait for the event ``connected``; returns it, the frames that came with it, and what was typed ahead."""
     typed = b""
+    questions = Questions(output, client.message)
     while True:
         typed += blocks.wait(client)
         data = client.socket.recv(CHUNK)
@@ -77,7 +82,7 @@ def _until_connected(
             elif message.get("event") == "connected":
                 tell_connected(output, message)
                 return message, frames[position + 1 :], typed
-            else:
+            elif not questions.handle(message):
                 blocks.handle(message)
 
 
@@ -94,6 +99,7 @@ class _Carrier:
         escapes: SessionEscapes,
     ) -> None:
         self._notices = LinkNotices(output, terminal is not None)
+        self._questions = Questions(output, self.message)
         self._blocks = blocks
         self._escapes = escapes
         self._socket = client.socket
@@ -147,7 +153,7 @@ class _Carrier:
         was typed behind the prompt's last line.
         """
         assert self._terminal is not None
-        held = self._held = HeldOutput(_write_all)
+        held = self._held = HeldOutput(write_all)
         try:
             with self._terminal.cooked():
                 self._console = console
@@ -168,7 +174,12 @@ class _Carrier:
         hangup = self._escapes.hangup
         reading: list[Any] = [each for each in (self._socket, self._wake, keys, hangup) if each is not None]
         writing = [self._socket] if self._outgoing else []
-        readable, writable, _ = select.select(reading, writing, [], POLL if self._blocks.polls else None)
+        # While the prompt has the screen nobody else writes to it.
+        terminal = self._terminal if self._console is None else None
+        pause = None if terminal is None else terminal.pause
+        readable, writable, _ = select.select(reading, writing, [], POLL if self._blocks.polls else pause)
+        if terminal is not None:
+            terminal.idle()
         if self._wake in readable:
             self._wake.recv(1024)
             self._pass_signals()
@@ -253,16 +264,18 @@ class _Carrier:
                 self._write(1 if kind is Kind.STDOUT else 2, payload)
 
     def _write(self, descriptor: int, data: bytes) -> None:
+        if self._terminal is not None and os.isatty(descriptor):
+            data = self._terminal.passed(data)
         if self._held is not None and os.isatty(descriptor):
             self._held.add(descriptor, data)
         else:
-            _write_all(descriptor, data)
+            write_all(descriptor, data)
 
     def _handle_block(self, message: dict[str, Any]) -> bool:
         if self._terminal is None:
-            return self._blocks.handle(message)
-        with self._terminal.cooked():  # what is told about blocks are lines of text
-            return self._blocks.handle(message)
+            return self._questions.handle(message) or self._blocks.handle(message)
+        with self._terminal.cooked():  # what is told about blocks, and asked, are lines of text
+            return self._questions.handle(message) or self._blocks.handle(message)
 
     def _caught(self, number: int, _frame: FrameType | None) -> None:
         self._signals.append(number)
@@ -274,6 +287,7 @@ class _Carrier:
                 if self._terminal is not None:
                     if number == signal.SIGCONT:
                         self._terminal.continued()
+                    self._terminal.resized()
                     self.message({"resize": self._terminal.size()})
             elif self._console is not None and number == signal.SIGINT:
                 self._console.interrupt()
@@ -292,12 +306,3 @@ def _as_text(payload: bytes) -> dict[str, str]:
         return {"data": payload.decode()}
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(payload).decode()}
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(descriptor, view) :]
-        except BlockingIOError:
-            select.select([], [descriptor], [])

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.hops import is_ssh_url
+from irosh.faces.cli.agent_flags import agent_flags
 from irosh.faces.cli.blocks import Blocks
 from irosh.faces.cli.carrier import SessionEnd, carry_session
 from irosh.faces.cli.escape_flags import EscapeFlags, escape_flags
@@ -21,8 +23,10 @@ from irosh.faces.cli.session_escapes import SessionEscapes, begin_foreground
 from irosh.faces.cli.session_flags import finished, session_option, session_request
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.ssh_options import SSHOptions, environment, ssh_options
+from irosh.faces.cli.status_bar import status_bar_option, with_status_bar
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.terminal import LocalTerminal
+from irosh.faces.cli.through_flags import check_direct, through_flags
 
 # As ssh_config(5) SendEnv on Debian, and what says how many colours there are.
 SENT_ENVIRONMENT = ("LANG", "LC_", "COLORTERM")
@@ -58,9 +62,12 @@ class ConnectCommand(MeetingCommand):
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND...]")
 @click.option("-t", "force_tty", is_flag=True, help="Use a terminal, also for a command.")
 @click.option("-T", "no_tty", is_flag=True, help="Use no terminal, also for a shell.")
+@through_flags
+@agent_flags
 @click.option("--name", metavar="NAME", help="Petname to remember the peer by (default: its host name).")
 @ssh_options
 @escape_flags
+@status_bar_option
 @forward_flags
 @session_option
 @network_flags(hosting=False)
@@ -71,7 +78,10 @@ def connect(
     command: tuple[str, ...],
     force_tty: bool,
     no_tty: bool,
+    through: dict[str, Any],
+    agent: dict[str, Any],
     escapes: EscapeFlags,
+    status_bar: bool,
     name: str | None,
     session: str | None,
     network: NetworkFlags,
@@ -85,11 +95,18 @@ def connect(
     whoever the offer is from. Input, output, errors and the exit status of COMMAND are passed on; 255 means that the
     connection failed.
 
+    With -J the way leads through other machines, and TARGET may be ssh://[USER@]HOST[:PORT] too.
+
     When the network is lost, the session waits for it, for ten minutes unless the configuration says otherwise.
     """
     user, target = _split_user(target)
+    forwarding = forwards.wanted or forwards.stdio is not None or forwards.control is not None
+    excluded = {"forwarding": forwarding, "--session": session is not None, "--name": name is not None}
+    check_direct(through, target, excluded)
     reach: dict[str, Any] = {
         **network.request(),
+        **through,
+        **agent,
         "target": read_target(target, network.modes),
         "name": name,
         "connect_timeout": float(ssh.value("ConnectTimeout") or 0) or None,
@@ -100,7 +117,7 @@ def connect(
         "command": " ".join(command) if command else None,
         "env": sent | environment(ssh, dict(os.environ)),
     }
-    terminal = LocalTerminal.find()
+    terminal = with_status_bar(settings, LocalTerminal.find()) if status_bar else LocalTerminal.find()
     tty = "force" if force_tty else "no" if no_tty else ssh.value("RequestTTY") or "auto"
     wants_terminal = tty in ("force", "yes") or (tty == "auto" and (not command or session is not None))
     if wants_terminal and not settings.json and (terminal is not None or tty == "force"):
@@ -137,6 +154,8 @@ def connect(
 
 
 def _split_user(target: str) -> tuple[str | None, str]:
+    if is_ssh_url(target):
+        return None, target
     user, at, rest = target.strip().rpartition("@")
     return (user, rest) if at and user else (None, rest)
 

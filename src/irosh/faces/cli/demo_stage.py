@@ -164,15 +164,6 @@ class Stage:
         """A command to its end."""
         return await (await self.start(*arguments)).finish()
 
-    async def pipe(self, *arguments: str, stdin: Path | None = None, stdout: Path | None = None) -> None:
-        """A command to its end, its input and output being files. :class:`DemoError` unless it ends with 0."""
-        with (stdin or Path(os.devnull)).open("rb") as source, (stdout or Path(os.devnull)).open("wb") as sink:
-            running = await self._start(arguments, source, sink, ())
-            async with _deadline("it has not ended", self._log):
-                status = await running.process.wait()
-        if status:
-            raise Finished(status, [], _tail(self._log)).unexpected()
-
     async def close(self) -> None:
         """End all processes, the latest first, so that none loses what it relies on."""
         for running in reversed(self._processes):

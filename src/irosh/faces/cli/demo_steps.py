@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import os
 import secrets
-import shlex
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -95,16 +94,17 @@ class Demo:
         return Seen(f"stdout, stderr and exit status {done.status} came back", {"status": done.status})
 
     async def file(self) -> Seen:
-        """A file's bytes to the host and back, through a command's standard input and output."""
+        """A file to the host and back, by put and get."""
         directory = self._stage.directory
         source, there, back = directory / "source", directory / "there", directory / "back"
         source.write_bytes(os.urandom(FILE_SIZE))
-        path = shlex.quote(str(there))
         begun = time.monotonic()
-        await self._stage.pipe(*self._on_client("connect", HOST, f"cat > {path}"), stdin=source)
+        put = await self._stage.run(*self._on_client("put", str(source), f"{HOST}:{there}"))
         turned = time.monotonic()
-        await self._stage.pipe(*self._on_client("connect", HOST, f"cat {path}"), stdout=back)
+        got = await self._stage.run(*self._on_client("get", f"{HOST}:{there}", str(back)))
         ended = time.monotonic()
+        _expect(put.status == 0, put.unexpected())
+        _expect(got.status == 0, got.unexpected())
         digests = {await asyncio.to_thread(_sha256, each) for each in (source, there, back)}
         _expect(len(digests) == 1, DemoError("the bytes that came back are not those that were sent"))
         digest, megabytes = digests.pop(), FILE_SIZE / 1e6

@@ -48,6 +48,24 @@ class LocalTerminal:
         rows, columns, width, height = struct.unpack("HHHH", packed)
         return (columns or 80, rows or 24, width, height)
 
+    # -- for a terminal of which a part is not the session's: see irosh.faces.cli.status_bar
+
+    pause: float | None = None
+    """Seconds after which :meth:`idle` wants to be called, whatever happens or not."""
+
+    def begin(self, connected: dict[str, Any]) -> None:
+        """A session has begun, with this event."""
+
+    def passed(self, data: bytes) -> bytes:
+        """The session's output as it is written."""
+        return data
+
+    def idle(self) -> None:
+        """There is time for something else."""
+
+    def resized(self) -> None:
+        """The terminal has another size."""
+
     @contextlib.contextmanager
     def raw(self) -> Iterator[None]:
         """Raw mode: keys go to the remote side as typed. Restored whatever happens."""

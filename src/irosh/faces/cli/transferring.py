@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.blocks import Blocks
+from irosh.faces.cli.link_watch import LinkWatch
 from irosh.faces.cli.options import Settings
 from irosh.faces.cli.output import Output
 from irosh.faces.cli.running import control_client
@@ -121,12 +122,21 @@ def opened(settings: Settings, peer_id: str, options: TransferOptions, *, writin
         blocks = Blocks(output, options.files, stdin=True, stdout=True)
         request = {**options.request, "target": peer_id, "user": options.user, "writing": writing}
 
+        peers: list[str] = []
+
         def told(message: dict[str, Any]) -> None:
             if not blocks.handle(message):
+                peers.append(str(message.get("id")))
                 _connected(output, message)
 
         client.switch("files.transfer", request, told, lambda: blocks.wait(client))
-        yield client.socket
+        with LinkWatch(settings, peers[-1]):
+            try:
+                yield client.socket
+            finally:
+                # A thread that still reads would keep it open.
+                with suppress(OSError):
+                    client.socket.shutdown(socket.SHUT_RDWR)
 
 
 def _connected(output: Output, message: dict[str, Any]) -> None:

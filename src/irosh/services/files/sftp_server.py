@@ -96,6 +96,7 @@ class SFTPServer:
             while len(buffer) - at >= 4:
                 size = int.from_bytes(buffer[at : at + 4], "big")
                 if not 1 <= size <= wire.MAX_PACKET:
+                    self._flush()
                     raise BadPacket(f"a packet of {size} bytes")
                 if len(buffer) - at < 4 + size:
                     break

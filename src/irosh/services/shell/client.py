@@ -11,24 +11,19 @@ from typing import Any
 import asyncssh
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.identity import Identity, openssh_public_key_of
+from irosh.core.identity import Identity
 from irosh.node.accounts import DEFAULT_USER
 from irosh.node.control import Channel
 from irosh.node.control_wire import Kind, parse_message
 from irosh.node.peer_connection import PeerConnection
+from irosh.services.shell.login import ServeAgent, SSHLink, log_in
 from irosh.services.shell.messages import ConnectRequest, ShellRequest
 from irosh.services.shell.rekeying import rekey
-from irosh.transport.asyncio_transport import StreamTunnel
 from irosh.transport.tasks import task_group
 
 log = logging.getLogger(__name__)
 
-LOGIN_DEADLINE = 30.0
 MAX_OUTPUT = 512 * 1024  # bytes of a session's output that may wait for the terminal
-# Inside an encrypted stream the quickest cipher is enough; measured, see docs.
-CIPHERS = ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-gcm@openssh.com")
-# For other people's clients that know no newer ones (paramiko before 3.5, older libssh2).
-OLD_CIPHERS = ("aes128-ctr", "aes256-ctr")
 
 
 @dataclass
@@ -36,17 +31,17 @@ class SSHClients:
     """The SSH connections of a node's peers, made when first needed and shared afterwards."""
 
     identity: Identity
-    _live: dict[tuple[PeerConnection, str], asyncio.Future[_Client]] = field(default_factory=dict)
+    _live: dict[tuple[PeerConnection, str], asyncio.Future[_Shared]] = field(default_factory=dict)
 
     async def get(self, connection: PeerConnection, user: str | None) -> asyncssh.SSHClientConnection:
         """An SSH connection as ``user`` over ``connection``. ``IroshError`` (denied, timeout, …)."""
         key = (connection, user or DEFAULT_USER)
         made = self._live.get(key)
-        if made is None or (made.done() and (made.cancelled() or made.exception() or not made.result().alive)):
+        if made is None or (made.done() and (made.cancelled() or made.exception() or not made.result().link.alive)):
             made = asyncio.ensure_future(_log_in(self.identity, *key))
             self._live[key] = made
             made.add_done_callback(lambda done: self._forget_if_failed(key, done))
-        return (await asyncio.shield(made)).connection
+        return (await asyncio.shield(made)).link.connection
 
     async def aclose(self) -> None:
         """Close all."""
@@ -56,87 +51,44 @@ class SSHClients:
             with suppress(asyncio.CancelledError, IroshError):
                 await (await made).aclose()
 
-    def _forget_if_failed(self, key: tuple[PeerConnection, str], made: asyncio.Future[_Client]) -> None:
+    def _forget_if_failed(self, key: tuple[PeerConnection, str], made: asyncio.Future[_Shared]) -> None:
         if made.cancelled() or made.exception() is not None:
             self._live.pop(key, None)
             return
         watcher = asyncio.ensure_future(self._forget_when_closed(key, made.result()))
         made.result().watcher = watcher
 
-    async def _forget_when_closed(self, key: tuple[PeerConnection, str], client: _Client) -> None:
-        await client.connection.wait_closed()
+    async def _forget_when_closed(self, key: tuple[PeerConnection, str], client: _Shared) -> None:
+        await client.link.connection.wait_closed()
         if (made := self._live.get(key)) is not None and made.done() and made.result() is client:
             del self._live[key]
-        await client.tunnel.aclose()
+        await client.link.tunnel.aclose()
 
 
 @dataclass
-class _Client:
-    connection: asyncssh.SSHClientConnection
-    tunnel: StreamTunnel
+class _Shared:
+    """A link that several commands use."""
+
+    link: SSHLink
     watcher: asyncio.Future[None] | None = None
 
-    @property
-    def alive(self) -> bool:
-        return not self.connection.is_closed()
-
     async def aclose(self) -> None:
-        self.connection.abort()
-        await self.tunnel.aclose()
+        await self.link.aclose()
         if self.watcher is not None:
             await self.watcher
 
 
-async def _log_in(identity: Identity, connection: PeerConnection, user: str) -> _Client:
-    opened = await connection.open("shell", ShellRequest(key_auth=True))
+async def log_in_over(
+    identity: Identity, connection: PeerConnection, user: str | None, serve_agent: ServeAgent | None = None
+) -> SSHLink:
+    """An SSH link of one's own over ``connection``; raises as :func:`log_in`, and what the peer answers."""
+    opened = await connection.open("shell", ShellRequest(key_auth=True, agent=serve_agent is not None))
     await opened.answer()
-    tunnel = StreamTunnel(opened.stream)
-    host_key = asyncssh.import_public_key(openssh_public_key_of(connection.peer_id))
-    try:
-        async with asyncio.timeout(LOGIN_DEADLINE):
-            ssh = await asyncssh.connect(
-                "peer",
-                tunnel=tunnel,
-                config=None,
-                username=user,
-                known_hosts=([host_key], [], []),
-                client_keys=[asyncssh.import_private_key(identity.openssh_private_key())],
-                agent_path=None,
-                gss_host=None,
-                preferred_auth=("none", "publickey"),
-                encryption_algs=CIPHERS,
-                compression_algs=("none",),
-                rekey_bytes=1 << 40,
-                keepalive_interval=0,
-            )
-    except TimeoutError:
-        await tunnel.aclose()
-        raise IroshError(ErrorCode.TIMEOUT, "the peer's shell service does not answer") from None
-    except asyncssh.PermissionDenied:
-        await tunnel.aclose()
-        raise _user_denied(user) from None
-    except asyncssh.HostKeyNotVerifiable:
-        await tunnel.aclose()
-        raise IroshError(
-            ErrorCode.IDENTITY_MISMATCH, "the peer's SSH host key is not its identity; nothing was sent to it"
-        ) from None
-    except (asyncssh.Error, OSError) as error:
-        await tunnel.aclose()
-        raise IroshError(ErrorCode.CONNECTION_LOST, f"the peer's shell service failed: {error}") from None
-    except BaseException:
-        await tunnel.aclose()
-        raise
-    return _Client(ssh, tunnel)
+    return await log_in(identity, opened.stream, connection.peer_id, user or DEFAULT_USER, serve_agent)
 
 
-def _user_denied(user: str) -> IroshError:
-    if user == DEFAULT_USER:
-        return IroshError(ErrorCode.DENIED, "the host refused the login")
-    return IroshError(
-        ErrorCode.DENIED,
-        f"the host does not let you be {user}",
-        f"it must run as root and allow you: irosh peer allow NAME user:{user}; or leave out {user}@",
-    )
+async def _log_in(identity: Identity, connection: PeerConnection, user: str) -> _Shared:
+    return _Shared(await log_in_over(identity, connection, user))
 
 
 async def run_session(ssh: asyncssh.SSHClientConnection, request: ConnectRequest, channel: Channel) -> dict[str, Any]:

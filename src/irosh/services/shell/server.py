@@ -6,7 +6,8 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import asyncssh
@@ -16,8 +17,12 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec
 from irosh.node.accounts import Account, accepted_environment, find_account, is_own_account
 from irosh.node.authorization import Action, AsUser, Grant, Immediate, Reach, Use
+from irosh.services.shell.agent_forwarding import SessionAgent, forward_agent, served_agent
+from irosh.services.shell.agent_socket import OpenAgent
+from irosh.services.shell.channel_stream import ChannelStream
 from irosh.services.shell.descriptors import read_descriptor, write_descriptor
 from irosh.services.shell.listening import Listeners
+from irosh.services.shell.onward import PEER_DOMAIN, Way, way_to_server
 from irosh.services.shell.processes import SessionProcess, Terminal, start_process, start_program
 from irosh.services.shell.subsystems import HostProgram, Subsystems
 from irosh.transport.asyncio_transport import StreamTransport
@@ -40,8 +45,13 @@ class SSHContext:
     group: asyncio.TaskGroup
     transport: Callable[[], StreamTransport | None]
     environment: Mapping[str, str]
+    permits: Callable[[Immediate], bool]
     subsystems: Subsystems
-    sessions: int = 0
+    program_place: Callable[[], AbstractContextManager[None]]
+    lead_on: Callable[[str], Awaitable[Way]] | None = None
+    """Finds a way to the peer of that name or id."""
+    sessions: dict[Callable[[], None], None] = field(default_factory=dict)
+    """How to end each session that runs."""
 
 
 class IroshSSHServer(asyncssh.SSHServer):
@@ -84,15 +94,27 @@ class IroshSSHServer(asyncssh.SSHServer):
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         return self._account is not None and self._login_key is not None and self._login_key(key)
 
-    def session_requested(self) -> asyncssh.SSHServerSession[bytes] | bool:
-        if self._account is None or self._context.sessions >= MAX_SESSIONS:
+    def session_requested(self) -> Any:
+        if self._account is None or len(self._context.sessions) >= MAX_SESSIONS:
             return False
-        return ServerSession(self._context, self._account)
+        assert self._connection is not None
+        session = ServerSession(self._context, self._account)
+        chan = self._connection.create_server_channel(encoding=None)
+        forward_agent(self._connection, chan, session.agent_requested)
+        return chan, session
 
     async def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
-        """``ssh -L`` and ``-W`` of a stock client, under the same capabilities as a tunnel."""
+        """``ssh -L``, ``-W`` and ``-J`` of any client, under the same capabilities as a tunnel, a jump, a gateway."""
         assert self._connection is not None
-        addresses = await self._granted(SocketSpec("tcp", host=dest_host, port=dest_port), checked_by=parse_source)
+        if dest_host.lower().endswith(PEER_DOMAIN):
+            return await self._lead_on(dest_host[: -len(PEER_DOMAIN)])
+        spec = SocketSpec("tcp", host=dest_host, port=dest_port)
+        try:
+            addresses = await self._granted(spec, checked_by=parse_source)
+        except asyncssh.ChannelOpenError as refusal:
+            if refusal.code != asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
+                raise
+            return await self._gateway(spec, refusal)
         failure: asyncssh.ChannelOpenError | None = None
         for address in addresses:
             try:
@@ -106,6 +128,32 @@ class IroshSSHServer(asyncssh.SSHServer):
         assert self._connection is not None
         (path,) = await self._granted(SocketSpec("unix", path=dest_path), checked_by=parse_source)
         return await self._connection.forward_unix_connection(path)
+
+    async def _lead_on(self, name: str) -> ChannelStream:
+        if self._context.lead_on is None:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "this host leads nobody on")
+        try:
+            self._context.authorize_now(Use(("jump",)))
+            way = await self._context.lead_on(name)
+        except IroshError as error:
+            raise _open_error(error) from None
+        return self._carried(way)
+
+    async def _gateway(self, spec: SocketSpec, refusal: asyncssh.ChannelOpenError) -> ChannelStream:
+        """To an SSH server that this host is a gateway to; ``refusal`` is the answer when it is none."""
+        try:
+            grant = await self._context.authorize(Reach("gateway", parse_source(str(spec))))
+        except IroshError:
+            raise refusal from None
+        try:
+            return self._carried(await way_to_server(spec, grant.addresses))
+        except IroshError as error:
+            raise _open_error(error) from None
+
+    def _carried(self, way: Way) -> ChannelStream:
+        channel = ChannelStream()
+        self._context.group.create_task(way.carry(channel))
+        return channel
 
     async def server_requested(self, listen_host: str, listen_port: int) -> Any:
         """``ssh -R`` of a stock client."""
@@ -133,12 +181,14 @@ class IroshSSHServer(asyncssh.SSHServer):
         try:
             return (await self._context.authorize(Reach("forward", checked_by(str(spec))))).addresses
         except IroshError as error:
-            code = (
-                asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
-                if error.code is ErrorCode.DENIED
-                else asyncssh.OPEN_CONNECT_FAILED
-            )
-            raise asyncssh.ChannelOpenError(code, error.message) from None
+            raise _open_error(error) from None
+
+
+def _open_error(error: IroshError) -> asyncssh.ChannelOpenError:
+    """Why a channel is not opened, as SSH says it."""
+    denied = error.code is ErrorCode.DENIED
+    code = asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED if denied else asyncssh.OPEN_CONNECT_FAILED
+    return asyncssh.ChannelOpenError(code, error.message)
 
 
 class ServerSession(asyncssh.SSHServerSession[bytes]):
@@ -157,9 +207,20 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         self._writable = asyncio.Event()
         self._writable.set()
         self._task: asyncio.Task[None] | None = None
+        self._agent: SessionAgent | None = None
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         self._chan = chan
+
+    def end(self) -> None:
+        """End it at once."""
+        self._chan.abort()
+
+    def agent_requested(self, open_agent: OpenAgent) -> bool:
+        """The client offers its agent: once for a session, under a capability of its own."""
+        if self._agent is None and self._allowed(Use(("agent",))):
+            self._agent = SessionAgent.make(self._account, open_agent)
+        return self._agent is not None
 
     def pty_requested(
         self, term_type: str, term_size: tuple[int, int, int, int], term_modes: Mapping[int, int]
@@ -172,7 +233,10 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
 
     def exec_requested(self, command: str) -> bool:
         self._command = command
-        return self._allowed(Use(("exec",))) or self._served_by(self._context.subsystems.standing_in_for(command))
+        use = Use(("exec",))
+        if not self._context.permits(use) and self._served_by(self._context.subsystems.standing_in_for(command)):
+            return True
+        return self._allowed(use)
 
     def subsystem_requested(self, subsystem: str) -> bool:
         return self._served_by(self._context.subsystems.named(subsystem))
@@ -198,7 +262,7 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         return True
 
     def session_started(self) -> None:
-        self._context.sessions += 1
+        self._context.sessions[self.end] = None
         self._task = self._context.group.create_task(self._run())
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
@@ -235,33 +299,39 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         self._writable.set()
         if self._task is not None:
             self._task.cancel()
+        elif self._agent is not None:
+            self._agent.close()  # nothing was run with it
 
     # -- the life of the process
 
     async def _run(self) -> None:
-        try:
-            if self._refusal:
-                self._chan.write_stderr(f"irosh: {self._refusal}\n".encode())
-                self._chan.exit(1)
-                return
-            try:
-                process = await self._start()
-            except IroshError as error:
-                self._chan.write_stderr(f"irosh: {error}\n".encode())
-                self._chan.exit(_CANNOT_START)
-                return
-            self._process = process
-            feeder = asyncio.create_task(self._feed(process))
-            try:
-                await self._serve(process)
-            finally:
-                # The lost channel and the ending connection both cancel this task, one maybe during the other.
-                await to_the_end(_end(process, feeder))
-        finally:
-            self._context.sessions -= 1
+        async with served_agent(self._agent):
+            await self._run_process()
 
-    async def _start(self) -> SessionProcess:
+    async def _run_process(self) -> None:
+        try:
+            with ExitStack() as places:
+                try:
+                    process = await self._start(places)
+                except IroshError as error:
+                    self._chan.write_stderr(f"irosh: {error}\n".encode())
+                    self._chan.exit(_CANNOT_START)
+                    return
+                self._process = process
+                feeder = asyncio.create_task(self._feed(process))
+                try:
+                    await self._serve(process)
+                finally:
+                    # The lost channel and the ending connection both cancel this task, one maybe during the other.
+                    await to_the_end(_end(process, feeder))
+        finally:
+            self._context.sessions.pop(self.end, None)
+
+    async def _start(self, places: ExitStack) -> SessionProcess:
+        if self._refusal:
+            raise IroshError(ErrorCode.DENIED, self._refusal)
         if self._program is not None:
+            places.enter_context(self._context.program_place())
             return await start_program(self._program)
         return await start_process(self._account, self._command, self._terminal, self._environment())
 
@@ -305,7 +375,8 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
 
     def _environment(self) -> dict[str, str]:
         accepted = accepted_environment(self._chan.get_environment())
-        return {**accepted, **self._context.environment}
+        agent = {} if self._agent is None else {"SSH_AUTH_SOCK": self._agent.path}
+        return {**accepted, **self._context.environment, **agent}
 
 
 async def _end(process: SessionProcess, feeder: asyncio.Task[None]) -> None:

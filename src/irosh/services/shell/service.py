@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from irosh.core.errors import ErrorCode, IroshError
@@ -19,12 +18,10 @@ from irosh.node.link_events import link_events
 from irosh.node.node import Node, Reached
 from irosh.node.operations import path_summary
 from irosh.node.services import IncomingStream
-from irosh.node.targets import TargetRequest
-from irosh.node.verification import Verification
-from irosh.services.shell.messages import ConnectRequest, ShellRequest
+from irosh.services.shell.messages import ConnectRequest, ProxyRequest, ShellRequest, goes_through
 from irosh.services.shell.port import serve_port_request
 from irosh.services.shell.ssh_library import load_ssh_library
-from irosh.services.shell.subsystems import Subsystems
+from irosh.services.shell.subsystems import ProgramLimit, Subsystems
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import task_group
 
@@ -33,9 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOGIN_DEADLINE = 30.0
+MAX_PROGRAMS = 64  # of one peer: each takes some 10 MB
 # Any of these lets a peer speak SSH to the host; each channel is then checked by itself.
-_ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward", "listen")
+_ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward", "listen", "jump", "gateway")
 
 
 class ShellService:
@@ -47,74 +44,34 @@ class ShellService:
     def __init__(self, identity: Identity, subsystems: Subsystems) -> None:
         self._identity = identity
         self._subsystems = subsystems
+        self._programs = ProgramLimit(MAX_PROGRAMS)
         self._clients: SSHClients | None = None
+        self._node: Node | None = None
 
     def required(self, request: Any) -> Sequence[Action]:
         """SSH itself asks a stock client for second factors; irosh's own gives them before."""
-        return (Use(_ENTRY) if request.key_auth else Enter(_ENTRY),)
+        assert isinstance(request, ShellRequest)
+        if request.on_behalf:
+            return (Use(_ENTRY),)  # what is used is a matter of whoever is brought
+        entry = Use(_ENTRY) if request.key_auth else Enter(_ENTRY)
+        return (entry, Use(("agent",))) if request.agent else (entry,)
 
     async def serve(self, incoming: IncomingStream) -> None:
         await load_ssh_library()
-        import asyncssh
+        from irosh.services.shell.serving import SSHHost, serve_ssh
 
-        from irosh.services.shell.client import CIPHERS, OLD_CIPHERS
-        from irosh.services.shell.login_keys import required_key
-        from irosh.services.shell.server import IroshSSHServer, SSHContext
-        from irosh.transport.asyncio_transport import StreamTunnel
-
-        request: ShellRequest = incoming.request
-        # What is given to SSH counts for this SSH connection.
-        incoming = replace(incoming, verification=Verification(within=incoming.verification))
-        peer_id = incoming.connection.peer_id
-        login_key = required_key(request, peer_id)
-        await incoming.accept()
-        tunnel = StreamTunnel(incoming.stream)
-        try:
-            async with task_group() as group:
-                context = SSHContext(
-                    petname=incoming.petname,
-                    authorize=incoming.authorize,
-                    authorize_now=incoming.authorize_now,
-                    group=group,
-                    transport=lambda: tunnel.transport,
-                    environment={"IROSH_PEER": incoming.petname, "IROSH_PEER_ID": peer_id},
-                    subsystems=self._subsystems,
-                )
-                try:
-                    async with asyncio.timeout(LOGIN_DEADLINE):
-                        connection = await asyncssh.connect_reverse(
-                            "peer",
-                            tunnel=tunnel,
-                            config=None,
-                            server_factory=lambda: IroshSSHServer(context, login_key),
-                            server_host_keys=[asyncssh.import_private_key(self._identity.openssh_private_key())],
-                            encoding=None,
-                            line_editor=False,
-                            encryption_algs=(*CIPHERS, *OLD_CIPHERS),
-                            compression_algs=("none",),
-                            agent_forwarding=False,
-                            x11_forwarding=False,
-                            password_auth=False,
-                            kbdint_auth=False,
-                            gss_auth=False,
-                            gss_host=None,  # its default asks the name server for this machine's own name
-                            allow_scp=False,
-                            rekey_bytes=1 << 40,
-                            keepalive_interval=0,
-                        )
-                except (asyncssh.Error, OSError, TimeoutError) as error:
-                    log.info("%s: ssh login failed: %s", incoming.petname, error)
-                    return
-                await connection.wait_closed()
-        finally:
-            await tunnel.aclose()
+        assert self._node is not None
+        host = SSHHost(self._node, self._identity, self._subsystems, self._programs, _ENTRY)
+        await serve_ssh(host, incoming)
 
     def operations(self, node: Node) -> dict[str, Operation]:
+        self._node = node
+
         async def connect(channel: Channel, request: dict[str, Any]) -> None:
             await self._connect(node, channel, request)
 
         async def proxy(channel: Channel, request: dict[str, Any]) -> None:
-            await _proxy(node, channel, request)
+            await self._proxy(node, channel, request)
 
         async def listen(channel: Channel, request: dict[str, Any]) -> None:
             await serve_port_request(node, channel, request)
@@ -128,18 +85,29 @@ class ShellService:
 
     async def _connect(self, node: Node, channel: Channel, request: dict[str, Any]) -> None:
         session = parsed_request(request, ConnectRequest)
+        if goes_through(session):
+            await load_ssh_library()
+            from irosh.services.shell.through import connect_through
+
+            await connect_through(node, self._identity, channel, session)
+            return
         # The library is imported while the network is waited for.
         async with task_group() as group:
             group.create_task(load_ssh_library())
             reached = await channel.while_connected(node.reach(session, ChannelExchange(channel)))
         from irosh.services.shell.client import SSHClients, run_session
+        from irosh.services.shell.offering import own_link
 
         if self._clients is None:
             self._clients = SSHClients(self._identity)
         try:
-            ssh = await self._clients.get(reached.connection, session.user)
-            await channel.event("connected", **_reached(reached), node=os.getpid())
-            async with link_events(reached.connection.session, channel):
+            async with contextlib.AsyncExitStack() as stack:
+                if session.forward_agent == "no":
+                    ssh = await self._clients.get(reached.connection, session.user)
+                else:
+                    ssh = await stack.enter_async_context(own_link(self._identity, reached, session, channel))
+                await channel.event("connected", **_reached(reached), node=os.getpid())
+                await stack.enter_async_context(link_events(reached.connection.session, channel))
                 end = await run_session(ssh, session, channel)
         except IroshError as error:
             link = reached.connection.session
@@ -148,15 +116,20 @@ class ShellService:
             raise
         await channel.answer(end)
 
+    async def _proxy(self, node: Node, channel: Channel, request: dict[str, Any]) -> None:
+        """Operation ``proxy``: after one answer the control connection carries the bytes of the stream itself."""
+        asked = parsed_request(request, ProxyRequest)
+        if goes_through(asked):
+            await load_ssh_library()
+            from irosh.services.shell.through import proxy_through
 
-async def _proxy(node: Node, channel: Channel, request: dict[str, Any]) -> None:
-    """Operation ``proxy``: after one answer the control connection carries the bytes of the stream itself."""
-    asked = parsed_request(request, TargetRequest)
-    reached = await channel.while_connected(node.reach(asked, ChannelExchange(channel)))
-    opened = await reached.connection.open("shell", ShellRequest())
-    await opened.answer()
-    await channel.answer(_reached(reached))
-    await opened.stream.splice(channel.socket, SpliceCounters())
+            await proxy_through(node, self._identity, channel, asked)
+            return
+        reached = await channel.while_connected(node.reach(asked, ChannelExchange(channel)))
+        opened = await reached.connection.open("shell", ShellRequest(on_behalf=asked.on_behalf))
+        await opened.answer()
+        await channel.answer(_reached(reached))
+        await opened.stream.splice(channel.socket, SpliceCounters())
 
 
 def _reached(reached: Reached) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Hashable
 
 from irosh.core.errors import IroshError
 from irosh.core.socket_spec import SocketSpec
+from irosh.node.datagram_flow import DatagramFlow
 from irosh.node.peer_connection import PeerConnection
-from irosh.services.tunnel.datagram_flow import DatagramFlow
 from irosh.services.tunnel.messages import TunnelRequest
 from irosh.transport.interfaces import StreamReset
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import Literal
 
 import msgspec
@@ -10,10 +9,6 @@ import msgspec
 from irosh.core.forward_spec import ForwardKind, listen_hosts
 from irosh.core.socket_spec import SocketSpec, bracketed, parse_listen, parse_source
 from irosh.node.targets import TargetRequest
-
-MAX_PACKET = 65_535
-_LENGTH = struct.Struct(">H")
-LENGTH_SIZE = _LENGTH.size
 
 
 class TunnelRequest(msgspec.Struct, omit_defaults=True):
@@ -135,13 +130,3 @@ class ForwardedRequest(msgspec.Struct, omit_defaults=True):
 
     def __repr__(self) -> str:
         return f"ForwardedRequest(listen={self.listen!r}, origin={self.origin!r})"
-
-
-def pack_packet(payload: bytes) -> bytes:
-    """A UDP packet that travels on the stream: a 16-bit length, then the payload."""
-    return _LENGTH.pack(len(payload)) + payload
-
-
-def packet_length(prefix: bytes) -> int:
-    """The length of the packet behind ``prefix``; 0 is a valid, empty packet."""
-    return int(_LENGTH.unpack(prefix)[0])

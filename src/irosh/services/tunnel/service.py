@@ -11,13 +11,14 @@ from typing import Any
 
 from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.packet_framing import MAX_PACKET
 from irosh.node.authorization import Action, Reach
 from irosh.node.control import Channel, Operation
+from irosh.node.datagram_flow import DatagramFlow
 from irosh.node.node import Node
 from irosh.node.services import IncomingStream
-from irosh.services.tunnel.datagram_flow import DatagramFlow
 from irosh.services.tunnel.forwarding import Forwarding
-from irosh.services.tunnel.messages import MAX_PACKET, TunnelRequest
+from irosh.services.tunnel.messages import TunnelRequest
 from irosh.services.tunnel.opening import serve_open_request
 from irosh.services.tunnel.promises import Promises
 from irosh.transport.interfaces import SpliceCounters

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
 from irosh.core.errors import IroshError
+from irosh.core.packet_framing import MAX_PACKET
 from irosh.core.socket_spec import SocketSpec
 from irosh.node.peer_connection import PeerConnection
 from irosh.services.tunnel.associations import Associations
-from irosh.services.tunnel.messages import MAX_PACKET
 from irosh.transport.sockets import client_name
 from irosh.transport.tasks import task_group
 

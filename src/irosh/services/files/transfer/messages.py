@@ -27,11 +27,7 @@ class TransferRequest(TargetRequest, kw_only=True):
     writing: bool = False
 
 
-class Setup(msgspec.Struct):
-    """What the node tells its worker. ``trees`` empty: everything; ``account``: user, group and groups to become."""
+class LinkRequest(msgspec.Struct):
+    """Operation ``files.link``: tell what happens to the session with ``peer``, an identity."""
 
-    descriptor: int
-    writing: bool
-    home: str
-    account: tuple[int, int, list[int]] | None
-    trees: list[tuple[str, bool]]
+    peer: str

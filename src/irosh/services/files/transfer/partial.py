@@ -10,9 +10,9 @@ import contextlib
 import ctypes
 import fcntl
 import os
-import secrets
 import stat
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +26,7 @@ _KEY = struct.Struct(">Qq")
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE_OUT_EVERY = 8 * 1024 * 1024
 _SYNC_FILE_RANGE_WRITE = 2
+_LOOK_AGAIN = 0.05
 
 
 def partial_name(name: bytes, size: int, mtime: int) -> bytes:
@@ -77,19 +78,22 @@ def open_partial(folder: FolderHandle, name: bytes, size: int, mtime: int, *, mo
             return Partial(folder, name, hidden, descriptor)
         os.close(descriptor)
     # Another transfer is at it, or it is not ours: a name that nobody else has.
-    hidden = tag(name) + secrets.token_hex(8).encode()
+    hidden = tag(name) + os.urandom(8).hex().encode()
     descriptor = os.open(hidden, _OPEN | os.O_CREAT | os.O_EXCL, mode, dir_fd=folder.descriptor)
     _lock(descriptor)
     return Partial(folder, name, hidden, descriptor)
 
 
-def find_partial(folder: FolderHandle, name: bytes, size: int, mtime: int) -> Partial | None:
-    """What an earlier transfer has left of this version of ``name``; None when there is nothing of use."""
+def find_partial(folder: FolderHandle, name: bytes, size: int, mtime: int, *, until: float = 0.0) -> Partial | None:
+    """What an earlier transfer has left of this version of ``name``; None when there is nothing of use.
+
+    ``until``: so long, on the monotonic clock, another transfer that is at it is given to end.
+    """
     hidden = partial_name(name, size, mtime)
-    return _open_left(folder, name, hidden)
+    return _open_left(folder, name, hidden, until)
 
 
-def _open_left(folder: FolderHandle, name: bytes, hidden: bytes) -> Partial | None:
+def _open_left(folder: FolderHandle, name: bytes, hidden: bytes, until: float = 0.0) -> Partial | None:
     try:
         descriptor = os.open(hidden, _OPEN, dir_fd=folder.descriptor)
     except OSError:
@@ -97,7 +101,8 @@ def _open_left(folder: FolderHandle, name: bytes, hidden: bytes) -> Partial | No
     status = os.fstat(descriptor)
     # In a folder that others may write to, somebody may have put it there and hold it open.
     ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1
-    if ours and _lock(descriptor):
+    if ours and _lock(descriptor, until):
+        status = os.fstat(descriptor)
         return Partial(folder, name, hidden, descriptor, status.st_size)
     os.close(descriptor)
     return None
@@ -119,12 +124,16 @@ def partials_in(folder: FolderHandle) -> set[bytes]:
     return set()
 
 
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+def _lock(descriptor: int, until: float = 0.0) -> bool:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_LOOK_AGAIN)
+        else:
+            return True
 
 
 class WriteOut:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import threading
 import time
@@ -62,6 +61,7 @@ from irosh.services.files.transfer.wire import FrameSocket
 MAX_FOLDERS = 1_000_000
 _MOST_FOUND = 64  # partial files that are held open until their rest comes
 _ARRIVED_EVERY = 1.0
+_PATIENCE = 5.0
 _PERMISSIONS = 0o777  # what lets a file run as its owner is not taken over from another machine
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ZEROS = bytes(BLOCK)
@@ -109,6 +109,8 @@ class Receiver:
         self._files = self._size = self._unchanged = self._failed = 0
         self._told = time.monotonic()
         self._umask = _umask()
+        # The transfer that is to be gone on with may only just notice that it was cut off.
+        self._patient_until = time.monotonic() + _PATIENCE
         self._settler = Settler(sync=order.sync, done=self._settled, failed=self._not_settled)
 
     def run(self) -> Result:
@@ -200,7 +202,7 @@ class Receiver:
 
     def _link(self, payload: memoryview) -> None:
         link = decode(payload, Link)
-        hidden = PREFIX + secrets.token_hex(16).encode()
+        hidden = PREFIX + os.urandom(16).hex().encode()
         try:
             parent, name = self._locate(link.source, link.parts)
             _check_target(parent, name)
@@ -273,7 +275,7 @@ class Receiver:
                     return Answer(offer.number, complete=True)
             if len(self._found) >= _MOST_FOUND or offer.number in self._found:
                 return Answer(offer.number)
-            partial = find_partial(parent, name, offer.size, offer.mtime)
+            partial = find_partial(parent, name, offer.size, offer.mtime, until=self._patient_until)
         except OSError:
             return Answer(offer.number)  # what is wrong is told when the file comes
         if partial is None:

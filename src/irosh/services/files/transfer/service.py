@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -18,10 +19,13 @@ from irosh.node.accounts import DEFAULT_USER, Account, find_account, is_own_acco
 from irosh.node.authorization import Action, AsUser, Files
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
+from irosh.node.link_events import link_events
 from irosh.node.node import Node
 from irosh.node.operations import path_summary
+from irosh.node.peer_connection import PeerConnection
 from irosh.node.services import IncomingStream
-from irosh.services.files.transfer.messages import FilesRequest, Setup, TransferRequest
+from irosh.services.files.transfer.messages import FilesRequest, LinkRequest, TransferRequest
+from irosh.services.files.transfer.setup import Setup
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import to_the_end
 
@@ -35,6 +39,9 @@ class FilesService:
 
     name = "files"
     request_type = FilesRequest
+
+    def __init__(self) -> None:
+        self._transfers: dict[socket.socket, PeerConnection] = {}
 
     def required(self, request: Any) -> Sequence[Action]:
         assert isinstance(request, FilesRequest)
@@ -62,6 +69,8 @@ class FilesService:
             ours.close()
             raise
         try:
+            self._end_abandoned(incoming.connection)
+            self._transfers[ours] = incoming.connection
             try:
                 await incoming.accept()
             except BaseException:
@@ -69,13 +78,27 @@ class FilesService:
                 raise
             await incoming.stream.splice(ours, SpliceCounters())
         finally:
+            self._transfers.pop(ours, None)
             await to_the_end(_end(worker))
+
+    def _end_abandoned(self, connection: PeerConnection) -> None:
+        """End what the peer's node left behind when it was started anew: its session may seem alive for a while yet.
+
+        Meanwhile nobody could go on with the files it holds.
+        """
+        for sock, other in self._transfers.items():
+            if other.peer_id == connection.peer_id and other.instance != connection.instance and not other.dialed:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
 
     def operations(self, node: Node) -> dict[str, Operation]:
         async def transfer(channel: Channel, request: dict[str, Any]) -> None:
             await _transfer(node, channel, request)
 
-        return {"files.transfer": transfer}
+        async def link(channel: Channel, request: dict[str, Any]) -> None:
+            await _watch_link(node, channel, request)
+
+        return {"files.transfer": transfer, "files.link": link}
 
 
 async def _transfer(node: Node, channel: Channel, request: dict[str, Any]) -> None:
@@ -90,6 +113,17 @@ async def _transfer(node: Node, channel: Channel, request: dict[str, Any]) -> No
     await opened.stream.splice(channel.socket, SpliceCounters())
 
 
+async def _watch_link(node: Node, channel: Channel, request: dict[str, Any]) -> None:
+    """Operation ``files.link``: what happens to the session with a peer, beside a control connection that is a stream.
+
+    Until the client leaves, or the session ends.
+    """
+    asked = parsed_request(request, LinkRequest)
+    for connection in node.links.connections(asked.peer)[:1]:
+        async with link_events(connection.session, channel):
+            await channel.while_connected(asyncio.Event().wait())
+
+
 async def _start(
     account: Account, trees: Sequence[FileTree], sock: socket.socket, *, writing: bool
 ) -> asyncio.subprocess.Process:
@@ -100,9 +134,17 @@ async def _start(
         (account.uid, account.gid, list(account.groups)) if account.switch else None,
         [] if EVERYTHING in trees else [(tree.path, tree.read_only) for tree in trees],
     )
-    # The account may not be able to read where the program is: it is loaded first, then becomes the account.
+    # The account may not be able to read where the program is: it is loaded first, then becomes the account. Nothing
+    # is loaded from the account's own packages (-s), which would run with the host's rights.
     environment = {**account.environment(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-P", "-m", "irosh.services.files.transfer.worker", msgspec.json.encode(setup).decode()]
+    command = [
+        sys.executable,
+        "-P",
+        "-s",
+        "-m",
+        "irosh.services.files.transfer.worker",
+        msgspec.json.encode(setup).decode(),
+    ]
     try:
         return await asyncio.create_subprocess_exec(
             *command,

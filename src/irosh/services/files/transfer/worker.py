@@ -9,18 +9,17 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import traceback
 
 import msgspec
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.services.files.transfer.access import Access, WholeAccess
 from irosh.services.files.transfer.frames import VERSION, Fatal, Kind, Order, Source, decode
-from irosh.services.files.transfer.messages import Setup
 from irosh.services.files.transfer.observing import Silent
 from irosh.services.files.transfer.receiving import Receiver
 from irosh.services.files.transfer.scanning import find_starts
 from irosh.services.files.transfer.sending import Sender
+from irosh.services.files.transfer.setup import Setup
 from irosh.services.files.transfer.tree_access import TreeAccess
 from irosh.services.files.transfer.wire import FrameSocket
 from irosh.services.files.view import confined
@@ -48,6 +47,8 @@ def main() -> None:
     except IroshError as error:
         _end(wire, error)
     except Exception as error:  # noqa: BLE001 - told to both sides
+        import traceback
+
         traceback.print_exc()
         _end(wire, IroshError(ErrorCode.INTERNAL, f"internal error: {error!r}"[:500], "see the host's log"))
 

@@ -1,4 +1,4 @@
-"""One UDP association: packets by QUIC datagram where they fit, else by the association's stream. Boundaries hold."""
+"""Packets between two services: by QUIC datagram where they fit, else by the flow's stream. Boundaries hold."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.packet_framing import LENGTH_SIZE, MAX_PACKET, pack_packet, packet_length
 from irosh.node.peer_connection import PeerConnection
-from irosh.services.tunnel.messages import LENGTH_SIZE, MAX_PACKET, pack_packet, packet_length
 from irosh.transport.interfaces import Stream
 from irosh.transport.tasks import first_to_end
 

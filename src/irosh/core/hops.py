@@ -1,0 +1,105 @@
+"""The stations of a way through other machines, such as ``-J gw,ssh://admin@10.0.0.1 TARGET``. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.socket_spec import Fault, bracketed, parse_host, parse_port
+from irosh.core.wording import quoted
+
+MAX_HOPS = 8
+DEFAULT_PORT = 22
+_SCHEME = "ssh://"
+_USER = re.compile(r"[^\s@/:,\x00-\x1f\x7f-]{1,64}[^\s@/:,\x00-\x1f\x7f]{0,63}|[^\s@/:,\x00-\x1f\x7f-]")
+
+
+@dataclass(frozen=True)
+class PeerStop:
+    """An irosh node: a petname, an id or a ticket. ``user``: whom to be there; None: whoever the host runs as."""
+
+    target: str
+    user: str | None = None
+
+    def __str__(self) -> str:
+        shown = self.target if len(self.target) <= 64 else f"{self.target[:16]}…"
+        return shown if self.user is None else f"{self.user}@{shown}"
+
+
+@dataclass(frozen=True)
+class SshStop:
+    """A machine with an ordinary SSH server. ``user`` None: as the user's own SSH configuration says."""
+
+    host: str
+    port: int | None = None
+    user: str | None = None
+
+    def __str__(self) -> str:
+        port = "" if self.port is None else f":{self.port}"
+        user = "" if self.user is None else f"{self.user}@"
+        return f"{_SCHEME}{user}{bracketed(self.host)}{port}"
+
+
+Stop = PeerStop | SshStop
+
+
+def is_ssh_url(text: str) -> bool:
+    """Whether ``text`` means an ordinary SSH server."""
+    return text.strip().lower().startswith(_SCHEME)
+
+
+def parse_stop(text: str) -> Stop:
+    """One station: ``[USER@]TARGET`` or ``ssh://[USER@]HOST[:PORT]``. ``IroshError`` (invalid-address, usage)."""
+    text = text.strip()
+    if is_ssh_url(text):
+        try:
+            return _parse_url(text[len(_SCHEME) :])
+        except Fault as fault:
+            raise IroshError(ErrorCode.INVALID_ADDRESS, f"{quoted(text)}: {fault.message}", fault.hint) from None
+    user, at, target = text.rpartition("@")
+    if not target or (at and not user):
+        raise IroshError(ErrorCode.USAGE, f"{quoted(text)} names no hop", "write -J NAME, or several: -J NAME,NAME")
+    return PeerStop(target, user or None)
+
+
+def parse_hops(texts: Sequence[str], target: Stop) -> tuple[Stop, ...]:
+    """All hops on the way to ``target``. ``IroshError`` (usage) for too many, and for a way that comes by twice."""
+    hops = tuple(parse_stop(text) for given in texts for text in given.split(","))
+    if len(hops) > MAX_HOPS:
+        raise IroshError(ErrorCode.USAGE, f"{len(hops)} hops are too many", f"at most {MAX_HOPS}")
+    check_loops([*hops, target])
+    return hops
+
+
+def check_loops(stops: Sequence[Stop]) -> None:
+    """``IroshError`` (usage) for a way that comes to one place twice, as far as the texts tell."""
+    seen = set()
+    for stop in stops:
+        place = stop.target.lower() if isinstance(stop, PeerStop) else (stop.host, stop.port or DEFAULT_PORT)
+        if place in seen:
+            raise IroshError(ErrorCode.USAGE, f"the way goes to {stop} twice", "leave one of them out")
+        seen.add(place)
+
+
+def _parse_url(text: str) -> SshStop:
+    user, at, rest = text.removesuffix("/").rpartition("@")
+    port_text: str | None
+    if at and not _USER.fullmatch(user):
+        hint = "a password is asked for when it is needed" if ":" in user else ""
+        raise Fault(f"{quoted(user)} is not a user name", hint)
+    if rest.startswith("["):
+        inside, bracket, after = rest.partition("]")
+        host_text, port_text = f"{inside}{bracket}", after
+        if not bracket or (after and not after.startswith(":")):
+            raise Fault("the brackets of the IPv6 address are wrong", "write it like ssh://[::1]:22")
+        port_text = after[1:] if after else None
+    else:
+        host_text, colon, port_text = rest.partition(":")
+        port_text = port_text if colon else None
+        if port_text is not None and ":" in port_text:
+            raise Fault(f"{quoted(rest)} has several colons", "put an IPv6 address in brackets, like ssh://[::1]:22")
+    if "/" in rest:
+        raise Fault("something follows the host", "write ssh://[USER@]HOST[:PORT]")
+    return SshStop(parse_host(host_text), None if port_text is None else parse_port(port_text), user or None)

@@ -1,0 +1,90 @@
+"""The operations ``connect`` and ``proxy`` where the way leads through other machines."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from typing import Any
+
+from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.hops import PeerStop, SshStop, Stop, parse_hops, parse_stop
+from irosh.core.identity import Identity
+from irosh.node.control import Channel
+from irosh.node.exchange import ChannelExchange
+from irosh.node.link_events import link_events
+from irosh.node.node import Node
+from irosh.node.operations import path_summary
+from irosh.node.questions import Questions
+from irosh.services.shell.client import run_session
+from irosh.services.shell.journey import Goal, Journey
+from irosh.services.shell.login import SSHLink
+from irosh.services.shell.messages import ConnectRequest, ProxyRequest, ThroughRequest
+from irosh.services.shell.offering import offered_agent
+from irosh.services.shell.plain_login import Person
+from irosh.transport.joining import join
+from irosh.transport.socket_stream import SocketStream
+
+log = logging.getLogger(__name__)
+
+
+async def connect_through(node: Node, identity: Identity, channel: Channel, request: ConnectRequest) -> None:
+    """A session at the end of the way."""
+    target = _target(request.target, request.user)
+    person = _person(request, channel)
+    async with (
+        offered_agent(request, str(target), person.questions) as serve_agent,
+        Journey(node, identity, person) as journey,
+    ):
+
+        async def arrive() -> tuple[Goal, SSHLink]:
+            goal = await journey.travel(request, _hops(request, target), target, ChannelExchange(channel))
+            return goal, await journey.log_in(goal, serve_agent)
+
+        goal, link = await channel.while_connected(arrive())
+        await channel.event("connected", **_arrived(journey, goal), node=os.getpid())
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                if journey.reached is not None:
+                    await stack.enter_async_context(link_events(journey.reached.connection.session, channel))
+                end = await run_session(link.connection, request, channel)
+        except IroshError as error:
+            if error.code is ErrorCode.CONNECTION_LOST and (failure := journey.failure(goal.name, error)) is not None:
+                raise failure from None
+            raise
+    await channel.answer(end)
+
+
+async def proxy_through(node: Node, identity: Identity, channel: Channel, request: ProxyRequest) -> None:
+    """The SSH server at the end of the way, for the program that the control connection's bytes come from."""
+    target = _target(request.target, None)
+    async with Journey(node, identity, _person(request, channel)) as journey:
+
+        async def arrive() -> tuple[Goal, Any]:
+            goal = await journey.travel(request, _hops(request, target), target, ChannelExchange(channel))
+            return goal, await journey.open(goal)
+
+        goal, stream = await channel.while_connected(arrive())
+        await channel.answer(_arrived(journey, goal))
+        await join(SocketStream(channel.socket), stream)
+
+
+def _target(text: str, user: str | None) -> Stop:
+    stop = parse_stop(text)
+    if user is None:
+        return stop
+    return PeerStop(stop.target, user) if isinstance(stop, PeerStop) else SshStop(stop.host, stop.port, user)
+
+
+def _hops(request: ThroughRequest, target: Stop) -> tuple[Stop, ...]:
+    return parse_hops(request.jump, target) if request.jump else ()
+
+
+def _person(request: ThroughRequest, channel: Channel) -> Person:
+    return Person(request.agent_socket, Questions(channel) if request.answers else None, request.accept_new)
+
+
+def _arrived(journey: Journey, goal: Goal) -> dict[str, Any]:
+    reached = journey.reached
+    path = {"path": "none", "rtt_ms": None, "paths": []} if reached is None else path_summary(reached.connection)
+    return {"peer": goal.name, "id": goal.peer_id, "new": False, "via": journey.via, **path}

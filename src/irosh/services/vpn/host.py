@@ -1,0 +1,107 @@
+"""The host's side of a VPN: one interface for each client, and what of its packets may go on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from irosh.core.errors import IroshError
+from irosh.core.ip_packet import ICMP, ICMPV6, TCP, UDP, addresses_of, upper_of
+from irosh.node.authorization import PacketFilter
+from irosh.node.datagram_flow import DatagramFlow
+from irosh.node.services import IncomingStream
+from irosh.services.vpn.host_network import INTERFACES, HostNetwork
+from irosh.services.vpn.interface import configure_interface, fitting_mtu, follow_mtu
+from irosh.services.vpn.messages import VpnRequest, VpnWelcome
+from irosh.services.vpn.name_service import DNS_PORT, name_service
+from irosh.services.vpn.pool import Lease, Pool
+from irosh.services.vpn.system import has_global_ipv6
+from irosh.services.vpn.tun import Tun
+from irosh.transport.framing import write_frame
+from irosh.transport.tasks import first_to_end
+
+
+async def serve_client(incoming: IncomingStream, network: HostNetwork) -> None:
+    """Carry the packets of one client until it leaves, or tell it why not."""
+    client = _Client(incoming)
+    try:
+        async with network.used() as pool:
+            lease = pool.lease(client.request.wanted4, client.request.wanted6)
+            try:
+                await client.serve(pool, lease)
+            finally:
+                pool.release(lease)
+    except IroshError as error:
+        if client.accepted:
+            raise
+        await incoming.refuse(error)
+
+
+class _Client:
+    """One client, with an interface of its own."""
+
+    def __init__(self, incoming: IncomingStream) -> None:
+        self._incoming = incoming
+        self._connection = incoming.connection
+        self.request: VpnRequest = incoming.request
+        self.accepted = False
+
+    async def serve(self, pool: Pool, lease: Lease) -> None:
+        pairs = [(str(pool.gateway4), str(lease.address4))]
+        if has_global_ipv6():
+            pairs.append((str(pool.gateway6), str(lease.address6)))
+        mtu = fitting_mtu(self._connection)
+        tun = Tun(f"{INTERFACES}%d")
+        try:
+            await configure_interface(tun.name, mtu, pairs)
+            async with name_service([own for own, _ in pairs]):
+                await self._carry(tun, mtu, pool, lease, pairs)
+        finally:
+            tun.close()
+
+    async def _carry(self, tun: Tun, mtu: int, pool: Pool, lease: Lease, pairs: Sequence[tuple[str, str]]) -> None:
+        gate = HostGate(pool, lease, self._connection.authorizer.packet_filter(self._connection.peer_id))
+
+        def from_client(packet: bytes) -> None:
+            if gate.lets_out(packet):
+                tun.send(packet)
+
+        def to_client(packet: bytes) -> None:
+            if gate.lets_in(packet):
+                flow.send(packet)
+
+        flow = DatagramFlow(self._connection, self._incoming.stream, self.request.flow, from_client, idle=math.inf)
+        await self._incoming.accept()
+        self.accepted = True
+        await write_frame(self._incoming.stream, VpnWelcome(*(text for own, other in pairs for text in (other, own))))
+        tun.receive(to_client)
+        await first_to_end(flow.run(), follow_mtu(tun.name, self._connection, mtu))
+
+
+class HostGate:
+    """Which packets pass: out, to the networks; in, to the client."""
+
+    def __init__(self, pool: Pool, lease: Lease, policy: PacketFilter) -> None:
+        self._sources = {lease.address4.packed, lease.address6.packed}
+        self._gateways = {pool.gateway4.packed, pool.gateway6.packed}
+        self._policy = policy
+
+    def lets_out(self, packet: bytes) -> bool:
+        found = addresses_of(packet)
+        if found is None or found.source not in self._sources:
+            return False  # malformed, or as if from somebody else
+        if found.destination in self._gateways:
+            return _for_gateway(packet)
+        return self._policy.permits(found.destination)
+
+    def lets_in(self, packet: bytes) -> bool:
+        found = addresses_of(packet)
+        return found is not None and found.destination in self._sources
+
+
+def _for_gateway(packet: bytes) -> bool:
+    """The host's own address in the VPN is for names and for ping; what else listens there was granted to nobody."""
+    upper = upper_of(packet)
+    if upper is None:
+        return False
+    return upper.protocol in (ICMP, ICMPV6) or (upper.protocol in (TCP, UDP) and upper.destination_port == DNS_PORT)

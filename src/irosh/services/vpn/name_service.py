@@ -1,0 +1,136 @@
+"""DNS for clients of the VPN: their questions go on to the host's own name servers, and the answers back (RFC 5625)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import cast
+
+from irosh.core.addresses import parse_ip
+from irosh.transport.tasks import TaskSet
+
+log = logging.getLogger(__name__)
+
+DNS_PORT = 53
+RESOLV_CONF = Path("/etc/resolv.conf")
+MAX_ASKED = 128  # questions of one client that wait for an answer
+MAX_CONNECTIONS = 32
+ANSWER_DEADLINE = 5.0
+CONNECTION_DEADLINE = 30.0
+_MOST = 65_535
+
+
+@asynccontextmanager
+async def name_service(addresses: Sequence[str]) -> AsyncIterator[None]:
+    """Answer at ``addresses``, by UDP and TCP, for the length of the context. Not where something else does already."""
+    tasks = TaskSet()
+    servers: list[asyncio.Server] = []
+    transports: list[asyncio.DatagramTransport] = []
+    loop = asyncio.get_running_loop()
+    connections = asyncio.Semaphore(MAX_CONNECTIONS)
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with connections:
+            await _carry_connection(reader, writer)
+
+    try:
+        for address in addresses:
+            try:
+                transport, _ = await loop.create_datagram_endpoint(
+                    lambda: _Questions(tasks), local_addr=(address, DNS_PORT)
+                )
+                transports.append(transport)
+                servers.append(await asyncio.start_server(connected, address, DNS_PORT))
+            except OSError as error:
+                log.warning("no name service at %s: %s", address, error.strerror)
+        yield
+    finally:
+        for server in servers:
+            server.close()
+        for transport in transports:
+            transport.close()
+        await tasks.close()
+
+
+def name_servers(text: str) -> list[str]:
+    """The name servers in the text of a resolv.conf(5), at most three."""
+    found = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) > 1 and words[0] == "nameserver" and parse_ip(words[1]) is not None:
+            found.append(words[1])
+    return found[:3]
+
+
+def _own_servers() -> list[str]:
+    try:
+        return name_servers(RESOLV_CONF.read_text())
+    except (OSError, ValueError):
+        return []
+
+
+class _Questions(asyncio.DatagramProtocol):
+    def __init__(self, tasks: TaskSet) -> None:
+        self._tasks = tasks
+        self._asked = 0
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)  # asyncio's own is not of that class
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        if self._asked < MAX_ASKED:
+            self._asked += 1
+            self._tasks.start(self._answer(data, addr))
+
+    async def _answer(self, question: bytes, client: tuple[str, int]) -> None:
+        try:
+            for server in _own_servers():
+                with suppress(OSError, TimeoutError):
+                    answer = await _ask(server, question)
+                    if self._transport is not None and not self._transport.is_closing():
+                        self._transport.sendto(answer, client)
+                    return
+        finally:
+            self._asked -= 1
+
+
+async def _ask(server: str, question: bytes) -> bytes:
+    loop = asyncio.get_running_loop()
+    family = socket.AF_INET6 if ":" in server else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, (server, DNS_PORT))
+        async with asyncio.timeout(ANSWER_DEADLINE):
+            await loop.sock_sendall(sock, question)
+            while (answer := await loop.sock_recv(sock, _MOST))[:2] != question[:2]:
+                pass
+            return answer
+
+
+async def _carry_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError, TimeoutError):
+        try:
+            async with asyncio.timeout(CONNECTION_DEADLINE):
+                for server in _own_servers():
+                    with suppress(OSError):
+                        up_reader, up_writer = await asyncio.open_connection(server, DNS_PORT)
+                        try:
+                            await asyncio.gather(_copy(reader, up_writer), _copy(up_reader, writer))
+                        finally:
+                            up_writer.close()
+                        return
+        finally:
+            writer.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(_MOST):
+        writer.write(data)
+        await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()

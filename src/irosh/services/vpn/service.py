@@ -1,0 +1,42 @@
+"""The VPN service; see :class:`irosh.node.services.Service`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+from irosh.node.authorization import Action, Use
+from irosh.node.control import Channel, Operation
+from irosh.node.node import Node
+from irosh.node.services import IncomingStream
+from irosh.services.vpn.host_network import HostNetwork
+from irosh.services.vpn.messages import VpnRequest
+from irosh.services.vpn.pool import Pool, network6, networks4
+
+
+class VpnService:
+    """``pool4`` and ``pool6``: where clients get their addresses; None: from networks that go with the identity."""
+
+    name = "vpn"
+    request_type = VpnRequest
+
+    def __init__(self, endpoint_id: str, pool4: IPv4Network | None, pool6: IPv6Network | None) -> None:
+        choices = [pool4] if pool4 is not None else list(networks4(endpoint_id))
+        self._network = HostNetwork([Pool(each, pool6 or network6(endpoint_id)) for each in choices])
+
+    def operations(self, node: Node) -> dict[str, Operation]:
+        async def open_vpn(channel: Channel, request: dict[str, Any]) -> None:
+            from irosh.services.vpn.client import serve_open_request  # late: most nodes never open one
+
+            await serve_open_request(node, channel, request)
+
+        return {"vpn.open": open_vpn}
+
+    def required(self, request: Any) -> Sequence[Action]:
+        return (Use(("vpn",)),)
+
+    async def serve(self, incoming: IncomingStream) -> None:
+        from irosh.services.vpn.host import serve_client
+
+        await serve_client(incoming, self._network)
