@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import cast
 
 import pytest
 from hypothesis import given
@@ -155,4 +154,4 @@ def test_cancel_wants_a_number_that_runs(context: PromptContext) -> None:
     for line in ("cancel", "cancel x", "cancel 1"):
         with pytest.raises(IroshError):
             run(context, line)
-    assert cast(list[str], context.transfers.lines()) == []
+    assert context.transfers.lines() == []
