@@ -114,6 +114,12 @@ class TerminalWithBar(LocalTerminal):
         if self._row is not None:
             self._write(self._row.again())
 
+    def give_back(self) -> None:
+        super().give_back()
+        if self._row is not None:
+            self._write(self._row.end())
+            self._row = None
+
     def _text(self, width: int) -> str:
         feed = self._feed
         if feed is None:

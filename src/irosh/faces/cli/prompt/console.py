@@ -44,7 +44,7 @@ class Console:
     def begin(self, context: PromptContext, typed: bytes) -> socket.socket:
         """Show the prompt, with ``typed`` on it; the socket has something to read once the user leaves it.
 
-        The terminal must be in the modes it has outside of sessions.
+        The terminal must be :meth:`lent <irosh.faces.cli.terminal.LocalTerminal.lent>`.
         """
         self._context = context
         self._leaving = False
