@@ -69,7 +69,8 @@ class IroshSSHServer(asyncssh.SSHServer):
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
-        self._listeners = Listeners(conn, self._context.authorize, self._context.group)
+        # Asked anew each time: who a guest is turns out later.
+        self._listeners = Listeners(conn, lambda action: self._context.authorize(action), self._context.group)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._listeners.close()
