@@ -31,6 +31,7 @@ COMMANDS = {
     "session": ("session", "session", "Sessions that stay: list, attach, kill; who is there, who may type."),
     "invite": ("invite", "invite", "Make a new ticket for the running host."),
     "peer": ("peer", "peer", "List, name, allow, revoke, block and remove peers."),
+    "ca": ("ca", "ca", "Trust certificate authorities whose SSH certificates let identities in."),
     "identity": ("identity", "identity", "Show, export or rotate this machine's key."),
     "gateway": ("gateway", "gateway", "Show machines that have only OpenSSH to peers, or see which are shown."),
     "telemetry": ("telemetry", "telemetry", "Show processor, memory, disk and network of a peer."),

@@ -32,7 +32,7 @@ from irosh.core.trust import TrustStore
 from irosh.core.wording import escape
 from irosh.node.accounts import DEFAULT_USER
 from irosh.node.node import Node, Reached
-from irosh.node.peer_connection import PeerConnection
+from irosh.node.peer_connection import FactorRequired, PeerConnection
 from irosh.node.targets import TargetRequest
 from irosh.rendezvous.interfaces import Exchange
 from irosh.services.shell.channel_stream import ChannelStream
@@ -302,6 +302,8 @@ class Journey:
                 return await step
         except TimeoutError:
             error = IroshError(ErrorCode.TIMEOUT, f"no answer within {STEP_DEADLINE:g} s")
+        except FactorRequired:
+            raise  # the hop asks the person, who then sets out again
         except IroshError as failure:
             error = failure
         if station is self._stations[0] and len(self._stations) == 1:
