@@ -19,7 +19,12 @@ from tests.lab.requirements import find_program
 F = TypeVar("F", bound=Callable[..., Any])
 
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
-MODULES = ("tests.e2e.test_openssh", "tests.e2e.test_file_programs", "tests.e2e.test_mount")
+MODULES = (
+    "tests.e2e.test_openssh",
+    "tests.e2e.test_forwarding_programs",
+    "tests.e2e.test_file_programs",
+    "tests.e2e.test_mount",
+)
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 _HEAD = "| program | seen with | what the suite does with it | through |\n|---|---|---|---|\n"
 _VERSION = re.compile(r"\d+(?:\.\d+)+(?:p\d+)?")
@@ -35,6 +40,9 @@ _ASKED = {
     "ansible": "ansible --version",
     "lftp": "lftp --version",
     "curl": "curl --version",
+    "chromium": "chromium --version",
+    "nc": "nc -h",
+    "iperf3": "iperf3 --version",
     "AsyncSSH": f"{sys.executable} -c 'import asyncssh; print(asyncssh.__version__)'",
     "paramiko": "/usr/bin/python3 -c 'import paramiko; print(paramiko.__version__)'",
 }
