@@ -28,6 +28,8 @@ BENCHMARKS = (
     "ways_through",
     "recovery",
     "paths",
+    "vpn",
+    "sessions",
     "transfer",
 )
 RESULTS = Path(__file__).parent / "results"

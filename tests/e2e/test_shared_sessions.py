@@ -374,3 +374,49 @@ def test_a_recording_overwrites_nothing(tmp_path: Path) -> None:
     with Irosh(LOCAL, tmp_path / "host").start("share", "--record", str(record), "true") as process:
         assert process.wait_failure()["code"] == "usage"
     assert record.read_text() == "precious"
+
+
+def test_at_the_prompt_the_owner_sees_grants_and_removes(tmp_path: Path) -> None:
+    with sharing(tmp_path, "--read-only", columns=120) as shared:
+        guest = shared.join(shared.guest("guest"), columns=120)
+        guest.wait_for("ready 42")
+        (name,) = shared.guests()
+        owner = shared.owner
+        owner.press(b"\r~C")
+        owner.wait_for("irosh>")
+        owner.type("who")
+        assert any(re.match(rf"{name} +guest +looks +120x24", line) for line in owner.wait_for("looks"))
+        owner.type(f"grant {name}")
+        owner.wait_for(f"{name} may type")
+        owner.press(b"\r")
+        guest.type("echo typed by the guest $((1 + 1))")
+        owner.wait_for("typed by the guest 2")
+        wait_until(lambda: same_screen(owner, guest), what="nothing of the prompt is left on the screen")
+        owner.press(b"\r~C")
+        owner.wait_for("irosh>")
+        owner.type("remove nobody")
+        owner.wait_for("no guest is called 'nobody'")
+        owner.type("remove *")
+        assert guest.wait_exit() == 255
+
+
+def test_only_a_host_shares(tmp_path: Path) -> None:
+    host, client = Irosh(LOCAL, tmp_path / "host"), Irosh(LOCAL, tmp_path / "client")
+    with host.host() as process:
+        ticket = process.events[0]["ticket"]
+        with client.start("connect", ticket, "sleep 300") as connected:  # a node that lets nobody in
+            connected.wait_event("connected")
+            assert client.failure("share", "true")["code"] == "not-running"
+
+
+def test_from_the_host_itself_any_session_can_be_attached_to(tmp_path: Path) -> None:
+    with sharing(tmp_path, "--session", "pair") as shared:
+        command = (*shared.host.command, "session", "attach", "pair")
+        with CapturedTerminal(command) as other:
+            other.wait_for("ready 42")
+            other.type("echo from here $((1 + 1))")
+            shared.owner.wait_for("from here 2")
+            other.press(b"\r~d")
+            assert other.wait_exit() == 0
+        shared.owner.type("echo still $((40 + 2))")
+        shared.owner.wait_for("still 42")

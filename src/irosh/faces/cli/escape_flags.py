@@ -39,7 +39,7 @@ def escape_flags(function: F) -> F:
         text = ssh.value("EscapeChar") if ssh is not None and escape_text is None else escape_text
         escapes = EscapeFlags(
             character=DEFAULT_ESCAPE if text is None else parse_escape_character(text),
-            command_line=ssh is not None and ssh.value("EnableEscapeCommandline") != "no",
+            command_line=ssh is None or ssh.value("EnableEscapeCommandline") != "no",
         )
         return function(*args, escapes=escapes, **kwargs)
 

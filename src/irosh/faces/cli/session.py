@@ -11,7 +11,7 @@ from irosh.faces.cli.escape_flags import EscapeFlags, escape_flags
 from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import control_client, running_node
-from irosh.faces.cli.session_flags import session_request
+from irosh.faces.cli.session_flags import participants_table, session_request
 from irosh.faces.cli.table import age, clock_time, printable, table
 
 
@@ -98,17 +98,8 @@ def who(settings: Settings, where: tuple[str, ...], network: NetworkFlags) -> No
     """Show who is at a session, and who may type. Without NAME: the one that is shared on this machine."""
     peer, name = _peer_and_name(where) if where else (None, None)
     answer = _manage(settings, network, peer, "who", name)
-    rows = [
-        (
-            printable(each["who"]),
-            "owner" if each["owner"] else "guest",
-            "types" if each["may_type"] else "looks",
-            "-" if each["size"] is None else f"{each['size'][0]}x{each['size'][1]}",
-        )
-        for each in answer["participants"]
-    ]
-    text = table(("WHO", "IS", "MAY", "SIZE"), rows) if rows else f"Nobody is at session {answer['session']}."
-    settings.output.result(answer, text)
+    nobody = f"Nobody is at session {answer['session']}."
+    settings.output.result(answer, participants_table(answer["participants"]) if answer["participants"] else nobody)
 
 
 def _about_guest(command: str, text: str, help_text: str) -> None:

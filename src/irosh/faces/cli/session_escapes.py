@@ -65,6 +65,8 @@ class SessionEscapes:
         self._verbosity = settings.verbosity
         self._session: Session | None = None
         self._peer = self._peer_id = ""
+        self._here = False
+        self._stays: str | None = None
         self._node = 0
         self._beside: Beside | None = None  # made by the first escape that needs it
         self._actions: dict[Escape, Callable[[Escape], None]] = {
@@ -95,7 +97,8 @@ class SessionEscapes:
     def begin(self, session: Session, connected: dict[str, Any]) -> None:
         """The session that is meant from now on; ``connected`` is the event it began with."""
         self._session = session
-        self._peer = printable(str(connected["peer"])) if connected["peer"] else ""
+        self._here = connected["peer"] is None
+        self._peer = "this machine" if self._here else printable(str(connected["peer"]))
         self._peer_id = str(connected["id"])
         self._node = int(connected["node"])
         if self._terminal is not None and self._node_is_here:
@@ -128,6 +131,7 @@ class SessionEscapes:
         """Tell what came of an escape, if that is what an event of the node is about."""
         if message.get("event") == "session":
             self._filter.may_detach = True
+            self._stays = str(message["session"])
         if message.get("event") != "rekeyed":
             return False
         self._say(Escape.REKEY, f"[{'new keys' if message['done'] else 'the peer does not answer'}]")
@@ -148,8 +152,8 @@ class SessionEscapes:
         reasons: dict[Escape, str] = {}
         if self._foreground is None:
             reasons[Escape.BACKGROUND] = "this command stays in the foreground"
-        if not self._peer:
-            reasons |= dict.fromkeys((Escape.COMMAND_LINE, Escape.CONNECTIONS), "the session is on this machine")
+        if self._here:
+            reasons[Escape.CONNECTIONS] = "the session is on this machine"
         if not self._command_line:
             reasons[Escape.COMMAND_LINE] = "only irosh connect has one, without -o EnableEscapeCommandline=no"
         if not self._node_is_here:
@@ -161,11 +165,12 @@ class SessionEscapes:
             reasons[Escape.DETACH] = "the session does not stay"
         else:
             reasons |= dict.fromkeys((Escape.BREAK, Escape.REKEY), "a session that stays has no SSH connection")
+            reasons[Escape.BACKGROUND] = "a session that stays is left by detaching"
         return reasons
 
     def _terminate(self, escape: Escape) -> None:
         self._say(escape)
-        raise Abandoned(f"connection to {self._peer} closed" if self._peer else "left the session")
+        raise Abandoned("left the session" if self._here else f"connection to {self._peer} closed")
 
     def _detach(self, escape: Escape) -> None:
         assert self._session is not None
@@ -215,7 +220,11 @@ class SessionEscapes:
     def _open_prompt(self, typed: bytes) -> bytes:
         assert self._session is not None and self._terminal is not None
         beside = self._besides()
-        return self._session.lend(beside.console(self._terminal), beside.context, typed)
+        beside.context.session, beside.context.here = self._stays, self._here
+        behind = self._session.lend(beside.console(self._terminal), beside.context, typed)
+        if self._stays is not None:
+            self._session.message({"resize": self._terminal.size()})  # has the screen painted anew
+        return behind
 
     def _besides(self) -> Beside:
         if self._beside is None:

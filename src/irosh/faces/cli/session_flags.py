@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
 
 from irosh.faces.cli.options import Settings
 from irosh.faces.cli.output import style
-from irosh.faces.cli.table import age, clock_time, printable
+from irosh.faces.cli.table import age, clock_time, printable, table
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -89,6 +89,20 @@ def others_text(event: str, fields: Mapping[str, Any]) -> str:
         return f"{who} may type" if fields["may_type"] else f"{who} may only look"
     here = fields["participants"]
     return f"{who} {'has joined' if event == 'joined' else 'has left'}; {here} {'is' if here == 1 else 'are'} here"
+
+
+def participants_table(participants: Sequence[Mapping[str, Any]]) -> str:
+    """Who is at a session."""
+    rows = [
+        (
+            printable(each["who"]),
+            "owner" if each["owner"] else "guest",
+            "types" if each["may_type"] else "looks",
+            "-" if each["size"] is None else f"{each['size'][0]}x{each['size'][1]}",
+        )
+        for each in participants
+    ]
+    return table(("WHO", "IS", "MAY", "SIZE"), rows)
 
 
 def finished(settings: Settings, answer: Mapping[str, Any]) -> int | None:

@@ -62,6 +62,16 @@ COMMANDS: dict[str, PromptCommand] = {
     "lls": PromptCommand("lls [-l] [PATH]", "list files here", "prompt.local:lls", "prompt.local:complete_path"),
     "lcd": PromptCommand("lcd [PATH]", "go to another folder here", "prompt.local:lcd", "prompt.local:complete_folder"),
     "lpwd": PromptCommand("lpwd", "show the folder here", "prompt.local:lpwd"),
+    "who": PromptCommand("who", "show who is at this session, and who may type", "prompt.guests:who"),
+    "grant": PromptCommand(
+        "grant GUEST", "let a guest type; * is all of them", "prompt.guests:about_guest", "prompt.guests:complete_guest"
+    ),
+    "take": PromptCommand(
+        "take GUEST", "take the keyboard from a guest", "prompt.guests:about_guest", "prompt.guests:complete_guest"
+    ),
+    "remove": PromptCommand(
+        "remove GUEST", "remove a guest for good", "prompt.guests:about_guest", "prompt.guests:complete_guest"
+    ),
     "status": PromptCommand("status", "show the connection, forwards and transfers", "prompt.status:show"),
     "help": PromptCommand("help [COMMAND]", "this list", "prompt.commands:show_help", "prompt.commands:complete_help"),
 }

@@ -29,4 +29,8 @@ class PromptContext:
     say: Callable[[str], None]
     forwards: SessionForwards
     transfers: Transfers
+    session: str | None = None
+    """The name of a session that stays; None for any other."""
+    here: bool = False
+    """It is on this machine."""
     directory: Path = field(default_factory=Path.cwd)
