@@ -287,7 +287,7 @@ class Authorizer:
 
     def may_reach(self, peer_id: str, kind: SocketKind, spec: SocketSpec) -> bool:
         """Whether some capability is about ``spec``; for addresses, whether it permits them. Nothing is looked up."""
-        capabilities = self._capabilities(peer_id)
+        capabilities = self._at_rest(peer_id)
         if parse_ip(spec.host) is None:
             return may_permit(capabilities, kind, spec)
         return bool(permitted_addresses(capabilities, kind, spec, ()))
