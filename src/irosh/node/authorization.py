@@ -277,6 +277,7 @@ class Authorizer:
         return PacketFilter(partial(self._at_rest, peer_id), partial(self._packet_refused, peer_id))
 
     def _at_rest(self, peer_id: str) -> Sequence[Capability]:
+        """What a peer is granted wherever it is, and whether or not it is connected."""
         try:
             return self._standing(peer_id, None)[0]
         except IroshError:
