@@ -28,6 +28,7 @@ BENCHMARKS = (
     "ways_through",
     "recovery",
     "paths",
+    "vpn",
     "sessions",
     "transfer",
 )

@@ -26,6 +26,7 @@ UsePAM no
 StrictModes no
 PermitRootLogin yes
 AllowTcpForwarding yes
+PermitTunnel yes
 MaxStartups 1000
 MaxSessions 1000
 SetEnv SHLVL=2

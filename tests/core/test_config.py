@@ -33,12 +33,17 @@ mdns = false
 allow = ["shell", "forward:tcp://DB.internal.:5432"]
 invite_uses = 3
 invite_expires = "1h30m"
+authorized_keys = "/home/me/keys"
 require = ["totp", "password"]
 factor_attempts = 3
 factor_lifetime = "0s"
 
 [tunnel]
 udp_idle = "90"
+
+[vpn]
+pool = "10.7.0.0/16"
+pool6 = "fd00:7::/64"
 
 [session]
 keepalive = "5s"
@@ -126,11 +131,13 @@ def test_shown_without_secrets(load: Load) -> None:
             "allow": ["shell", "forward:tcp://db.internal:5432"],
             "invite_uses": 3,
             "invite_expires": "1h30m",
+            "authorized_keys": "/home/me/keys",
             "require": ["password", "totp"],
             "factor_attempts": 3,
             "factor_lifetime": "0s",
         },
         "tunnel": {"udp_idle": "1m30s"},
+        "vpn": {"pool": "10.7.0.0/16", "pool6": "fd00:7::/64"},
         "session": {
             "keepalive": "5s",
             "dead_after": "12s",
@@ -175,6 +182,11 @@ def test_shown_without_secrets(load: Load) -> None:
         ("[host]\ninvite_expires = 1979-05-27", 'expected a duration as text, like "90s" or "1h", found a date', ""),
         ("[host]\ninvite_expires = '1 hour'", "host.invite_expires: '1 hour' is not a duration", "1h30m"),
         ("[tunnel]\nudp_idle = '0s'", "tunnel.udp_idle: duration '0s'", ""),
+        ("[vpn]\npool = '10.7.0.1/16'", "vpn.pool: '10.7.0.1/16' is no IPv4 network", "write it like"),
+        ("[vpn]\npool = '10.0.0.0/8'", "vpn.pool: '10.0.0.0/8' is no network for clients", "between /16 and /30"),
+        ("[vpn]\npool = 'fd00::/64'", "vpn.pool: 'fd00::/64' is no IPv4 network", ""),
+        ("[vpn]\npool6 = 'fe80::/64'", "vpn.pool6: 'fe80::/64' is no network for clients", ""),
+        ("[vpn]\npool6 = 7", "vpn.pool6: expected a network, found a number", ""),
         ("[tunnel]\nidle = '1s'", "tunnel.idle: there is", "did you mean 'udp_idle'?"),
         ("[session]\ndead_after = '2s'", "session.dead_after: it has to be longer than keepalive, 15s", "twice"),
         ("[tunnel\n", "not valid TOML", "toml.io"),

@@ -20,8 +20,13 @@ nsec_file = "/somewhere/nsec"
 allow = ["shell", "forward:unix:///run/*.sock"]
 invite_uses = 3
 invite_expires = "90m"
+authorized_keys = "/somewhere/authorized_keys"
+require = ["totp"]
 [tunnel]
 udp_idle = "5s"
+[vpn]
+pool = "10.7.0.0/16"
+pool6 = "fd00:7::/64"
 [metrics]
 listen = "9464"
 """

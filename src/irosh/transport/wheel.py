@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -184,6 +185,9 @@ class WheelStream:
         return self._connection.close_reason()
 
 
+DATAGRAM_SIZE_HOLDS = 0.1  # seconds; one that is too large for the path meanwhile is refused by the engine
+
+
 class WheelConnection:
     """A QUIC connection of the wheel."""
 
@@ -191,6 +195,7 @@ class WheelConnection:
         self._connection = connection
         self.peer_id: str = connection.remote_id().to_bytes().hex()
         self._end: str | None = None
+        self._datagram_size, self._datagram_size_until = 0, 0.0
         self.via: str | None = None
         """What carries all its paths, if the engine does not know: a TURN server."""
 
@@ -202,7 +207,12 @@ class WheelConnection:
 
     @property
     def max_datagram_size(self) -> int:
-        return self._connection.max_datagram_size() or 0
+        # Asked for each packet; asking the engine takes as long as sending one.
+        now = time.monotonic()
+        if now >= self._datagram_size_until:
+            self._datagram_size = self._connection.max_datagram_size() or 0
+            self._datagram_size_until = now + DATAGRAM_SIZE_HOLDS
+        return self._datagram_size
 
     def send_datagram(self, data: bytes) -> bool:
         try:

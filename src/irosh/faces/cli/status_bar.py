@@ -69,12 +69,7 @@ class TerminalWithBar(LocalTerminal):
             try:
                 yield
             finally:
-                if self._feed is not None:
-                    self._feed.close()
-                if self._row is not None:
-                    with contextlib.suppress(OSError):
-                        self._write(self._row.end())
-                    self._row = None
+                self._close()
 
     def begin(self, connected: dict[str, Any]) -> None:
         self._peer = str(connected["peer"])
@@ -113,6 +108,19 @@ class TerminalWithBar(LocalTerminal):
         super().suspend()
         if self._row is not None:
             self._write(self._row.again())
+
+    def give_back(self) -> None:
+        self._close()
+        super().give_back()
+
+    def _close(self) -> None:
+        if self._feed is not None:
+            self._feed.close()
+            self._feed = None
+        if self._row is not None:
+            with contextlib.suppress(OSError):
+                self._write(self._row.end())
+            self._row = None
 
     def _text(self, width: int) -> str:
         feed = self._feed

@@ -22,7 +22,8 @@ from typing import Any, Protocol, TypeVar
 import asyncssh
 
 from irosh.core.errors import ErrorCode, IroshError, system_message
-from irosh.core.hops import PeerStop, Stop, check_loops
+from irosh.core.gateway_list import check_entry
+from irosh.core.hops import PeerStop, SshStop, Stop, check_loops
 from irosh.core.identity import Identity
 from irosh.core.socket_spec import SocketSpec
 from irosh.core.ssh_settings import SshSettings
@@ -31,12 +32,13 @@ from irosh.core.trust import TrustStore
 from irosh.core.wording import escape
 from irosh.node.accounts import DEFAULT_USER
 from irosh.node.node import Node, Reached
-from irosh.node.peer_connection import PeerConnection
+from irosh.node.peer_connection import FactorRequired, PeerConnection
 from irosh.node.targets import TargetRequest
 from irosh.rendezvous.interfaces import Exchange
 from irosh.services.shell.channel_stream import ChannelStream
+from irosh.services.shell.gateway_service import named_server
 from irosh.services.shell.login import ServeAgent, SSHLink, log_in
-from irosh.services.shell.messages import JumpRequest
+from irosh.services.shell.messages import JumpRequest, gateway_name
 from irosh.services.shell.onward import PEER_DOMAIN
 from irosh.services.shell.plain_login import Person, log_in_plainly, ssh_settings
 from irosh.transport.interfaces import ByteStream
@@ -213,6 +215,8 @@ class Journey:
         check_loops([self._resolved(stop) for stop in (*hops, target)])
         for position, stop in enumerate(hops):
             await self._step(str(stop), self._go_to(stop, asked, exchange, first=position == 0))
+        if isinstance(target, PeerStop) and (named := gateway_name(target.target)) is not None:
+            return await self._step(str(target), self._named_goal(named[1], target.user))
         return await self._step(str(target), self._goal(target))
 
     async def log_in(self, goal: Goal, serve_agent: ServeAgent | None = None) -> SSHLink:
@@ -245,6 +249,14 @@ class Journey:
         goal = await self._goal(stop)
         link = await self._logged_in(goal, None)
         self._stations.append(BySSH(goal.name, link, is_node=isinstance(stop, PeerStop)))
+
+    async def _named_goal(self, name: str, user: str | None) -> Goal:
+        """A machine that the gateway we are at shows by name."""
+        station = self._stations[-1]
+        if not isinstance(station, AtPeer):
+            raise IroshError(ErrorCode.USAGE, "names of gateways are for those with a link of this machine's own")
+        stop = check_entry(name, await named_server(station.connection, station.name, name))
+        return await self._goal(stop if user is None else SshStop(stop.host, stop.port, user))
 
     async def _goal(self, stop: Stop) -> Goal:
         station = self._stations[-1]
@@ -290,6 +302,8 @@ class Journey:
                 return await step
         except TimeoutError:
             error = IroshError(ErrorCode.TIMEOUT, f"no answer within {STEP_DEADLINE:g} s")
+        except FactorRequired:
+            raise  # the hop asks the person, who then sets out again
         except IroshError as failure:
             error = failure
         if station is self._stations[0] and len(self._stations) == 1:
