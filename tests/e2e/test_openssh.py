@@ -134,6 +134,8 @@ def test_forwarding_outside_the_policy_is_prohibited(ssh: OpenSSH) -> None:
     assert b"administratively prohibited" in done.stderr
 
 
+@shows("ssh", "`-R` with a port, port 0, a Unix socket or as a SOCKS server, `-O cancel`, under `listen:` capabilities")
+@shows("ssh", "`-D`, `-L` with Unix sockets at both ends")
 class TestForwards:
     """``ssh -R``, ``-D`` and Unix sockets, under the same capabilities as irosh's own."""
 

@@ -21,10 +21,8 @@ from tests.lab.terminal import Terminal
 
 EDITOR = next((f"{name} -u NONE" for name in ("vim", "vi") if find_program(name)), None)
 
-OTHER_USER = next(
-    (each.pw_name for each in pwd.getpwall() if each.pw_uid and each.pw_shell in ("/bin/bash", "/bin/sh", "/bin/dash")),
-    "",
-)
+SHELLS = ("/bin/bash", "/bin/sh", "/bin/dash")
+OTHER_USER = next((each.pw_name for each in pwd.getpwall() if each.pw_uid and each.pw_shell in SHELLS), "")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from tests.lab.requirements import find_program
 F = TypeVar("F", bound=Callable[..., Any])
 
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
-MODULES = ("test_openssh", "test_file_programs", "test_mount", "test_proxy_port")
+MODULES = ("test_openssh", "test_forwarding_programs", "test_file_programs", "test_mount", "test_proxy_port")
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 _HEAD = "| program | seen with | what the suite does with it | through |\n|---|---|---|---|\n"
 _VERSION = re.compile(r"\d+(?:\.\d+)+(?:p\d+)?")
@@ -37,6 +37,9 @@ _ASKED = {
     "lftp": "lftp --version",
     "psftp": "psftp -V",
     "curl": "curl --version",
+    "chromium": "chromium --version",
+    "nc": "nc -h",
+    "iperf3": "iperf3 --version",
     "AsyncSSH": f"{sys.executable} -c 'import asyncssh; print(asyncssh.__version__)'",
     "paramiko": "/usr/bin/python3 -c 'import paramiko; print(paramiko.__version__)'",
 }

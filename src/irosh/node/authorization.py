@@ -277,6 +277,7 @@ class Authorizer:
         return PacketFilter(partial(self._at_rest, peer_id), partial(self._packet_refused, peer_id))
 
     def _at_rest(self, peer_id: str) -> Sequence[Capability]:
+        """What a peer is granted wherever it is, and whether or not it is connected."""
         try:
             return self._standing(peer_id, None)[0]
         except IroshError:
@@ -287,7 +288,7 @@ class Authorizer:
 
     def may_reach(self, peer_id: str, kind: SocketKind, spec: SocketSpec) -> bool:
         """Whether some capability is about ``spec``; for addresses, whether it permits them. Nothing is looked up."""
-        capabilities = self._capabilities(peer_id)
+        capabilities = self._at_rest(peer_id)
         if parse_ip(spec.host) is None:
             return may_permit(capabilities, kind, spec)
         return bool(permitted_addresses(capabilities, kind, spec, ()))

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import asyncssh
 
-from irosh.core.errors import IroshError
+from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.peer import Peer
 from irosh.core.ssh_key import KEY_TYPE
 from irosh.node.accounts import find_account, is_own_account
-from irosh.node.authorization import AsUser, Authorizer, Immediate, Use
+from irosh.node.authorization import Action, AsUser, Authorizer, Grant, Immediate, Use
 from irosh.node.guests import Guests
 from irosh.node.verification import Verification
 from irosh.services.shell.server import IroshSSHServer, SSHContext
@@ -19,8 +19,20 @@ from irosh.services.shell.server import IroshSSHServer, SSHContext
 _PUBLIC_KEY_SIZE = 32
 
 
+async def refuse(action: Action) -> Grant:
+    """What is granted to somebody who is not known yet."""
+    return refuse_now(action)
+
+
+def refuse_now(action: Action) -> Grant:
+    """As :func:`refuse`."""
+    raise IroshError(ErrorCode.DENIED, f"nobody has logged in who could use {action}")
+
+
 class GuestSSHServer(IroshSSHServer):
-    """``entry``: one of these a peer needs to speak SSH to this host at all, whichever way it comes."""
+    """``context`` is to grant nothing until somebody has logged in, least of all what the peer that brings may do.
+
+    ``entry``: one of these a peer needs to speak SSH to this host at all, whichever way it comes."""
 
     def __init__(self, context: SSHContext, guests: Guests, authorizer: Authorizer, entry: Use) -> None:
         super().__init__(context, None, None)
@@ -63,6 +75,7 @@ class GuestSSHServer(IroshSSHServer):
             for action in self._needed():
                 authorize_now(action)
             self._account = find_account(self._user)
+            self._is_own_account = is_own_account(self._user)
         except IroshError as error:
             assert self._connection is not None
             self._connection.disconnect(asyncssh.DISC_SERVICE_NOT_AVAILABLE, error.message)

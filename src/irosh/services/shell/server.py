@@ -81,7 +81,8 @@ class IroshSSHServer(asyncssh.SSHServer):
         self._connection = conn
         if self._factors is not None:
             hold_back_success(conn, self._check_method, self._is_authenticated)
-        self._listeners = Listeners(conn, self._context.authorize, self._context.group)
+        # Asked anew each time: who a guest is turns out later.
+        self._listeners = Listeners(conn, lambda action: self._context.authorize(action), self._context.group)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._listeners.close()

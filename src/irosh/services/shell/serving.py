@@ -16,7 +16,7 @@ from irosh.node.authorization import Use
 from irosh.node.node import Node
 from irosh.node.services import IncomingStream
 from irosh.node.verification import Verification
-from irosh.services.shell.guest_server import GuestSSHServer
+from irosh.services.shell.guest_server import GuestSSHServer, refuse, refuse_now
 from irosh.services.shell.login import ASKING_DEADLINE, CIPHERS, LOGIN_DEADLINE, OLD_CIPHERS
 from irosh.services.shell.login_keys import required_key
 from irosh.services.shell.messages import ShellRequest
@@ -75,6 +75,8 @@ async def serve_ssh(host: SSHHost, incoming: IncomingStream) -> None:
             factors = SSHFactors(incoming.connection.authorizer.gate, peer_id, incoming.verification)
             server: IroshSSHServer
             if request.on_behalf:
+                context.authorize, context.authorize_now, context.permits = refuse, refuse_now, lambda _action: False
+                context.terms = lambda: None
                 server = GuestSSHServer(context, node.guests, incoming.connection.authorizer, Use(host.entry))
             else:
                 server = IroshSSHServer(context, login_key, factors)

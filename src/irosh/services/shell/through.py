@@ -67,6 +67,7 @@ async def proxy_through(node: Node, identity: Identity, channel: Channel, reques
         goal, stream = await channel.while_connected(arrive())
         await channel.answer(_arrived(journey, goal))
         await join(SocketStream(channel.socket), stream)
+        await stream.close()
 
 
 def _target(text: str, user: str | None) -> Stop:
