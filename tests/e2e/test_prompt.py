@@ -483,3 +483,35 @@ def test_a_connection_that_is_refused_is_told(loopback_pair: Pair, tmp_path: Pat
         terminal.wait_for("back 42")
         knock(port)
         terminal.wait_for(f"irosh: -L {port}:127.0.0.1:{nobody}: 127.0.0.1:")
+
+
+@pytest.mark.netns
+@requires_netns()
+def test_the_prompt_is_of_use_while_the_host_does_not_answer(tmp_path: Path) -> None:
+    with Network() as network:
+        host, client, router = network.host("host"), network.host("client"), network.router("router")
+        network.link(host, router, "10.1.0.0/24")
+        network.link(client, router, "10.2.0.0/24")
+        with (
+            pinned_pair(tmp_path, "--no-relay", host_machine=host, client_machine=client) as pair,
+            shell(pair, tmp_path, columns=150) as terminal,
+        ):
+            silence = router.drop_udp(host, client)
+            open_prompt(terminal)
+            terminal.type(f"-R{unused_port()}:127.0.0.1:1")
+            time.sleep(1)
+            terminal.press("C-c")
+            terminal.wait_for("It goes on in the background")
+            ask(terminal, "lpwd", os.getcwd())
+            silence.lift()
+            terminal.wait_for("Forwarding: listens there on")
+            router.drop_udp(host, client)
+            terminal.type("-R0:127.0.0.1:1")
+            time.sleep(0.5)
+            terminal.press("C-c")
+            wait_until(lambda: terminal.screen().count("It goes on in the background") == 2, what="the prompt is back")
+            terminal.press("C-d")
+            began = time.monotonic()
+            terminal.press("Enter", "~", ".")
+            assert terminal.wait_exit() == 255
+            assert time.monotonic() - began < 5
