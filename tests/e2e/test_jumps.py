@@ -165,7 +165,7 @@ class TestStockSSH:
             done = LOCAL.run(*ssh, *options, "end", check=False)
             assert done.returncode == 255, options
             assert b"forwarding failed" in done.stderr or b"prohibited" in done.stderr, done.stderr
-        done = LOCAL.run(*ssh, "-l", "nobody", "end", "true", check=False)
+        done = LOCAL.run(ssh[0], "-oUser=nobody", *ssh[1:], "end", "true", check=False)
         assert b"Permission denied" in done.stderr
 
     def test_ssh_jumps_by_itself(self, nodes: Chain, ssh: tuple[str, ...], tmp_path: Path) -> None:

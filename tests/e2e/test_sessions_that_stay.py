@@ -201,8 +201,13 @@ def test_a_host_that_was_restarted_says_that_the_sessions_are_gone(tmp_path: Pat
     with host.start("host") as process:
         ticket = process.wait_event("ready")["ticket"]
         client.run("connect", "--name", PEER, ticket, "true")
-        with client.start("connect", "--session", "lost", PEER, "sleep 300") as session:
+        session = client.start("connect", "--session", "lost", PEER, "sleep 300")
+        with session:
             session.wait_event("session")
+            process.stop()
+            failure = session.wait_failure()
+            assert failure["code"] == "shutting-down"
+            assert "its sessions have ended with it" in failure["hint"]
     with host.start("host") as process:
         process.wait_event("ready")
         ticket = host.call("invite")["ticket"]
