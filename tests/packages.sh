@@ -27,6 +27,7 @@ git        git              git over irosh proxy
 rsync      rsync            rsync to a host
 sshfs      sshfs            irosh mount
 lftp       lftp             SFTP by another client
+psftp      putty-tools      SFTP by another client
 ansible    ansible-core     ansible to a host
 paramiko   python3-paramiko SFTP by another client
 socat      socat            Unix sockets through tunnels
@@ -34,11 +35,14 @@ zsh        zsh              completion in zsh
 fish       fish             completion in fish
 mosh       mosh             benchmark of recovery after a cut, beside mosh
 autossh    autossh          benchmark of recovery after a cut, beside autossh
+cc         gcc              security keys made of software
+evp.h      libssl-dev       security keys made of software
 '
 
 has() {
     case $1 in
         paramiko) /usr/bin/python3 -c 'import paramiko' 2>/dev/null ;;
+        evp.h) [ -e /usr/include/openssl/evp.h ] ;;
         vim) command -v vim >/dev/null 2>&1 || command -v vi >/dev/null 2>&1 ;;
         *) PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 ;;
     esac

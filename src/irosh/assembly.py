@@ -26,6 +26,7 @@ from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.services.factor.service import FactorService
 from irosh.services.files.subsystems import FileSubsystems
 from irosh.services.files.transfer.service import FilesService
+from irosh.services.shell.gateway_service import GatewayService
 from irosh.services.shell.jump_service import JumpService
 from irosh.services.shell.persistent.service import SessionService
 from irosh.services.shell.service import ShellService
@@ -52,6 +53,8 @@ class NodeOptions:
     network: NetworkChoice = NOTHING_CHOSEN
     exchange: Exchange | None = None
     metrics_listen: str | None = None
+    authorized_keys: Path | None = None
+    """Whose keys get in without an invite; None: as the configuration says."""
     offered: InviteTerms = DEFAULT_TERMS
     """What the invite in an offer of a manual mode grants."""
 
@@ -79,6 +82,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 services=[
                     shell,
                     JumpService(),
+                    GatewayService(),
                     sessions,
                     tunnel,
                     ListenService(),
@@ -89,6 +93,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                     FactorService(identity.id),
                 ],
                 hosting=options.hosting,
+                authorized_keys=options.authorized_keys,
             )
             node.add_operations(node_operations(node))
             async with _metrics_served(node, options.metrics_listen or config.metrics.listen):

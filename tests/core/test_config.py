@@ -33,6 +33,7 @@ mdns = false
 allow = ["shell", "forward:tcp://DB.internal.:5432"]
 invite_uses = 3
 invite_expires = "1h30m"
+authorized_keys = "/home/me/keys"
 require = ["totp", "password"]
 factor_attempts = 3
 factor_lifetime = "0s"
@@ -130,6 +131,7 @@ def test_shown_without_secrets(load: Load) -> None:
             "allow": ["shell", "forward:tcp://db.internal:5432"],
             "invite_uses": 3,
             "invite_expires": "1h30m",
+            "authorized_keys": "/home/me/keys",
             "require": ["password", "totp"],
             "factor_attempts": 3,
             "factor_lifetime": "0s",

@@ -10,7 +10,7 @@ from tests.docs.markdown import Block, Page
 
 _PROMPT = re.compile(r"(?P<machine>[a-z]+)\$ (?P<command>\S.*)")
 _KEEPS_RUNNING = re.compile(
-    r"irosh( --?\w+)* (host|relay serve|nostr relay|tunnel open|proxy --listen|connect\b.* -N"
+    r"irosh( --?\w+)* (host|relay serve|nostr relay|tunnel open|proxy --listen|gateway serve|connect\b.* -N"
     r"|(?:status|telemetry)\b.* --watch)\b"
     r"|python3 -m http\.server\b"
 )

@@ -72,6 +72,30 @@ def test_a_tunnel_asks_too(pair: Pair, tmp_path: Path) -> None:
     assert (tmp_path / "asked").exists()
 
 
+def test_what_was_given_is_asked_for_again_when_it_has_expired(tmp_path: Path) -> None:
+    with pinned_pair(tmp_path, config='[host]\nfactor_lifetime = "3s"\n') as pair:
+        require_password(pair)
+        pair.client.environment.update(askpass(tmp_path, PASSWORD))
+        with pair.client.tunnel(PEER, "tcp://127.0.0.1:9=127.0.0.1:0"):
+            assert pair.client.run("connect", PEER, "true").returncode == 0
+            (tmp_path / "asked").unlink()
+            time.sleep(3.5)
+            assert pair.client.run("connect", PEER, "true").returncode == 0
+            assert (tmp_path / "asked").read_text().count("Password") == 1
+
+
+def test_irosh_verify_gives_the_factor_beforehand(pair: Pair, tmp_path: Path) -> None:
+    assert pair.client.failure("verify", PEER)["code"] == "not-running"
+    with pair.client.tunnel(PEER, "tcp://127.0.0.1:9=127.0.0.1:0"):
+        require_password(pair)
+        pair.client.environment.update(askpass(tmp_path, PASSWORD))
+        assert pair.client.call("verify", PEER)["given"] == ["password"]
+        assert pair.client.call("verify", PEER)["given"] == []
+        (tmp_path / "asked").unlink()
+        assert pair.client.run("connect", PEER, "true").returncode == 0
+        assert not (tmp_path / "asked").exists()
+
+
 def test_a_wrong_password_three_times_then_the_lockout_and_its_end(pair: Pair, tmp_path: Path) -> None:
     require_password(pair)
     wrong = pair.client.run("connect", PEER, "true", environment=askpass(tmp_path, "a wrong guess"))

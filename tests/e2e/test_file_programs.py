@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tests.lab.irosh_process import Irosh
 from tests.lab.machine import LOCAL, end_group
 from tests.lab.pair import PEER, Pair
 from tests.lab.processes import wait_until
-from tests.lab.requirements import requires
+from tests.lab.requirements import find_program, requires
 from tests.lab.servers import listens, unused_port
 from tests.support.compatibility import shows
 
@@ -229,6 +230,69 @@ def test_lftp(client: Client) -> None:
     assert b"one" in output
     assert (client.here / "got/sub/one").read_bytes() == (tree / "sub/1").read_bytes()
     assert stat.S_IMODE((client.there / "put/sub/2").stat().st_mode) == 0o600
+
+
+@contextmanager
+def _port(client: Client) -> Iterator[int]:
+    """A local port that is the host's SSH server, for programs that cannot run another in its place."""
+    with client.irosh.start("proxy", "--listen", "127.0.0.1:0", PEER) as process:
+        address = str(process.wait_event("listening")["listen"])
+        process.wait_event("ready")
+        yield int(address.rpartition(":")[2])
+
+
+def _fingerprint(client: Client) -> str:
+    """``SHA256:...`` of the host's key."""
+    exported = client.irosh.run("identity", "export-ssh", PEER).stdout
+    return LOCAL.run("ssh-keygen", "-l", "-f", "-", stdin=exported).stdout.split()[1].decode()
+
+
+@requires("psftp")
+@shows(
+    "psftp",
+    "`put -r`, `get -r`, `mv`, `chmod`, `reget`: PuTTY's SFTP, on which FileZilla's is built",
+    through="`irosh proxy --listen`",
+)
+def test_psftp(client: Client) -> None:
+    (client.here / "tree").mkdir()
+    (client.here / "tree" / "file").write_bytes(os.urandom(1_000_000))
+    script = f"cd {client.there}\nput -r tree put\nmv put/file put/moved\nchmod 600 put/moved\nget -r put got\nls put\n"
+    with _port(client) as port:
+        arguments = ("-batch", "-P", str(port), "-hostkey", _fingerprint(client), "-l", getpass.getuser())
+        output = ok(client.run("psftp", *arguments, "-b", "/dev/stdin", "127.0.0.1", stdin=script.encode()))
+        (client.here / "part").write_bytes((client.here / "tree" / "file").read_bytes()[:400_000])
+        again = f"cd {client.there}/put\nreget moved part\n".encode()
+        ok(client.run("psftp", *arguments, "-b", "/dev/stdin", "127.0.0.1", stdin=again))
+    assert b"moved" in output
+    data = (client.here / "tree" / "file").read_bytes()
+    assert (client.here / "got" / "moved").read_bytes() == (client.here / "part").read_bytes() == data
+    assert stat.S_IMODE((client.there / "put" / "moved").stat().st_mode) == 0o600
+
+
+def _curl_has_sftp() -> bool:
+    return find_program("curl") is not None and b"sftp" in LOCAL.run("curl", "--version").stdout
+
+
+@pytest.mark.skipif(not _curl_has_sftp(), reason="needs a curl that was built with libssh2")
+@shows("curl", "`sftp://`: `-T`, download, a range, `-Q rename`", through="`irosh proxy --listen`")
+def test_curl(client: Client) -> None:
+    (client.here / "file").write_bytes(os.urandom(2_000_000))
+    with _port(client) as port:
+        known_hosts = client.here / "known_hosts"
+        exported = client.irosh.run("identity", "export-ssh", PEER).stdout.split()
+        known_hosts.write_bytes(b" ".join([b"[127.0.0.1]:%d" % port, *exported[1:3]]) + b"\n")
+        (client.here / ".ssh").mkdir()
+        known_hosts.rename(client.here / ".ssh" / "known_hosts")
+        url = f"sftp://{getpass.getuser()}@127.0.0.1:{port}{client.there}"
+
+        def curl(*arguments: str) -> bytes:
+            return ok(client.run("curl", "-sS", *arguments, environment={"HOME": str(client.here)}))
+
+        curl("-T", "file", f"{url}/up")
+        assert curl(f"{url}/up") == (client.here / "file").read_bytes()
+        assert curl("-r", "100-199", f"{url}/up") == (client.here / "file").read_bytes()[100:200]
+        curl("-Q", f"rename {client.there}/up {client.there}/renamed", f"{url}/")
+    assert (client.there / "renamed").read_bytes() == (client.here / "file").read_bytes()
 
 
 _PARAMIKO = """

@@ -83,7 +83,7 @@ class TestLocal:
     def test_a_refused_connection_is_told(self, loopback_pair: Pair) -> None:
         dead = unused_port()
         with forwarding(loopback_pair.client, PEER, "-L", f"0:127.0.0.1:{dead}") as forwards:
-            with forwards.connect() as connection, pytest.raises(ConnectionResetError):
+            with pytest.raises(ConnectionResetError), forwards.connect() as connection:
                 connection.recv(1)
             event = forwards.process.wait_event("refused")
             assert event["error"]["code"] == "target-refused"
@@ -195,7 +195,7 @@ class TestRemote:
 
     def test_what_is_not_there_is_a_reset(self, loopback_pair: Pair) -> None:
         with forwarding(loopback_pair.client, PEER, "-R", f"0:127.0.0.1:{unused_port()}") as forwards:
-            with forwards.connect() as connection, pytest.raises(ConnectionResetError):
+            with pytest.raises(ConnectionResetError), forwards.connect() as connection:
                 connection.recv(1)
             assert forwards.process.wait_event("refused")["error"]["code"] == "target-refused"
 
@@ -293,6 +293,9 @@ class TestControl:
             wait_until(lambda: not listens(remote) and not listens(local_port), what="both are cancelled")
             assert exchange(open_one, DATA) == DATA, "an open connection goes on"
             assert client.failure("connect", "-O", "cancel", "-L", spec, PEER)["code"] == "usage"
+            assert client.call("connect", "-O", "check", PEER)["forwards"] == []
+            again = int(client.run("connect", "-O", "forward", "-R", spec, PEER).stdout)
+            assert exchange(socket.create_connection(("127.0.0.1", again), TIMEOUT), DATA) == DATA
 
     def test_those_of_a_command(self, loopback_pair: Pair) -> None:
         with forwarding(loopback_pair.client, PEER, "-D", "0") as forwards:

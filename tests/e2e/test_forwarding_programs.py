@@ -22,6 +22,7 @@ from tests.lab.pair import PEER, Pair
 from tests.lab.processes import wait_until
 from tests.lab.requirements import find_program, requires
 from tests.lab.servers import TIMEOUT, dns_responder, echo, listens, tcp_server, udp_server, unused_port
+from tests.support.compatibility import shows
 
 CONTENT = os.urandom(20_000_000)
 PAGE = "<title>irosh</title><body onload=\"fetch('more.txt').then(r=>r.text()).then(t=>document.body.append(t))\">Page,"
@@ -54,6 +55,8 @@ def dynamic(loopback_pair: Pair) -> Iterator[Forwards]:
 
 
 @requires("curl")
+@shows("curl", "20 MB by SOCKS 4, 4a, 5 and 5 with names looked up there", through="`irosh connect -D`, `-R`")
+@shows("curl", "20 MB by a port", through="`irosh connect -L`, `-R`")
 class TestCurl:
     """curl speaks all dialects of SOCKS."""
 
@@ -87,6 +90,7 @@ class TestCurl:
 
 
 @pytest.mark.skipif(find_program("chromium") is None, reason="needs chromium: see tests/packages.sh")
+@shows("chromium", "a page that fetches another", through="`irosh connect -D`")
 def test_a_browser(dynamic: Forwards, web: int, tmp_path: Path) -> None:
     host, port = dynamic.address(1)
     options = (
@@ -106,6 +110,7 @@ def test_a_browser(dynamic: Forwards, web: int, tmp_path: Path) -> None:
 
 
 @requires("nc")
+@shows("nc", "`-X 5`, `-X 4`", through="`irosh connect -D`")
 @pytest.mark.parametrize("version", ["5", "4"])
 def test_nc(dynamic: Forwards, version: str) -> None:
     host, port = dynamic.address(1)
@@ -118,6 +123,7 @@ def test_nc(dynamic: Forwards, version: str) -> None:
 
 
 @requires("iperf3")
+@shows("iperf3", "100 MB each way", through="`irosh connect -L`, `-R`")
 @pytest.mark.parametrize("flag", ["-L", "-R"])
 @pytest.mark.parametrize("direction", [(), ("-R",)], ids=["up", "down"])
 def test_iperf3(loopback_pair: Pair, flag: str, direction: tuple[str, ...]) -> None:

@@ -252,3 +252,24 @@ def test_a_plain_hop_without_irosh_says_so(known: Lab) -> None:
     error = known.client.failure("connect", "-J", f"one,two,{known.server.url}", stranger, "true")
     assert f"from hop {known.server.url} to {stranger[:10]}" in error["message"]
     assert "no peer" in error["message"] or "not" in error["message"], error
+
+
+def test_a_gateway_shows_the_machines_of_its_list(known: Lab, tmp_path: Path) -> None:
+    """Those the peer may go on to, and no others; they are reached by name."""
+    one, client = known.chain.hosts["one"], known.client
+    one.call("peer", "allow", "client", "gateway:ssh://10.2.0.0/24:*")
+    machines = tmp_path / "machines"
+    with sshd(tmp_path / "sshd", known.two, PORT) as server:
+        server.authorize(known.key.with_suffix(".pub").read_text())
+        with known.known_hosts.open("a") as file:
+            file.write(server.known_hosts_line)
+        machines.write_text(f"# legacy\nprinter ssh://root@{server.address}:{PORT}\nsecret ssh://root@10.3.0.2:22\n")
+        with one.start("gateway", "serve", "--list", str(machines)) as process:
+            assert process.wait_event("serving")["names"] == ["printer", "secret"]
+            answer = client.call("gateway", "list", "one")
+            assert answer["names"] == {"printer": f"ssh://root@{server.address}:{PORT}"}
+            done = client.run("connect", "one/printer", "echo in; exit 6")
+            assert (done.returncode, done.stdout) == (6, b"in\n"), done.stderr
+            error = client.failure("connect", "one/secret", "true")
+            assert (error["code"], "serves no machine named 'secret'" in error["message"]) == ("unknown-target", True)
+        assert client.call("gateway", "list", "one")["names"] == {}

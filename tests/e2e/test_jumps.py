@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.chain import Chain, chain, identity
 from tests.lab.machine import LOCAL
+from tests.lab.sshd import new_key
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +125,63 @@ def test_a_hop_by_two_spellings_is_one(nodes: Chain) -> None:
     two = identity(nodes.hosts["two"])
     error = nodes.client.failure("connect", "-J", f"one,two,{two}", "end", "true")
     assert (error["code"], "twice" in error["message"]) == ("usage", True), error
+
+
+class TestStockSSH:
+    """``ssh`` through ``irosh proxy -J``, with irosh's key as the user's."""
+
+    @pytest.fixture
+    def ssh(self, nodes: Chain, tmp_path: Path) -> tuple[str, ...]:
+        client = nodes.client
+        known_hosts = tmp_path / "known_hosts"
+        known_hosts.write_bytes(client.run("identity", "export-ssh", "end").stdout)
+        settings = {
+            "ProxyCommand": f"{shlex.join(client.command)} proxy -J one,two %h",
+            "UserKnownHostsFile": str(known_hosts),
+            "GlobalKnownHostsFile": "none",
+            "StrictHostKeyChecking": "yes",
+            "BatchMode": "yes",
+            "IdentitiesOnly": "yes",
+            "IdentityFile": str(client.state / "identity.key"),
+            "User": getpass.getuser(),
+        }
+        return ("ssh", "-F", "none", *(f"-o{name}={value}" for name, value in settings.items()))
+
+    def test_a_command(self, ssh: tuple[str, ...]) -> None:
+        done = LOCAL.run(*ssh, "end", "echo $IROSH_PEER; exit 3", check=False)
+        assert (done.returncode, done.stdout) == (3, b"client\n"), done.stderr
+
+    def test_another_key_is_refused(self, ssh: tuple[str, ...], tmp_path: Path) -> None:
+        key = new_key(tmp_path / "foreign")
+        others = (word for word in ssh if "IdentityFile" not in word)
+        done = LOCAL.run(*others, "-i", str(key), "end", "true", check=False)
+        assert done.returncode == 255
+        assert b"Permission denied" in done.stderr
+
+    def test_what_the_hop_may_do_is_not_what_its_guest_may(self, nodes: Chain, ssh: tuple[str, ...]) -> None:
+        nodes.hosts["end"].call("peer", "allow", "two", "all")
+        forwards = (("-N", "-oExitOnForwardFailure=yes", "-R", "127.0.0.1:0:127.0.0.1:1"), ("-W", "127.0.0.1:22"))
+        for options in forwards:
+            done = LOCAL.run(*ssh, *options, "end", check=False)
+            assert done.returncode == 255, options
+            assert b"forwarding failed" in done.stderr or b"prohibited" in done.stderr, done.stderr
+        done = LOCAL.run(ssh[0], "-oUser=nobody", *ssh[1:], "end", "true", check=False)
+        assert b"Permission denied" in done.stderr
+
+    def test_ssh_jumps_by_itself(self, nodes: Chain, ssh: tuple[str, ...], tmp_path: Path) -> None:
+        """A node takes NAME.irosh for its peer, so ``ssh -J`` needs irosh for the first hop only."""
+        client = nodes.client
+        known_hosts = tmp_path / "known"
+        for name in ("one", "two"):
+            line = client.run("identity", "export-ssh", name).stdout.decode()
+            with known_hosts.open("a") as file:
+                file.write(line.replace(name, f"{name}.irosh" if name == "two" else name, 1))
+        configuration = tmp_path / "config"
+        configuration.write_text(
+            f"Host one\n  ProxyCommand {shlex.join(client.command)} proxy one\n"
+            f"Host *\n  UserKnownHostsFile {known_hosts}\n  IdentityFile {client.state}/identity.key\n"
+            f"  IdentitiesOnly yes\n  StrictHostKeyChecking yes\n  BatchMode yes\n"
+        )
+        nodes.hosts["two"].call("peer", "allow", "client", "exec")
+        done = LOCAL.run("ssh", "-F", str(configuration), "-J", "one", "two.irosh", "echo $IROSH_VIA", check=False)
+        assert (done.returncode, done.stdout) == (0, b"one\n"), done.stderr

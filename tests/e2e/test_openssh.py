@@ -134,10 +134,13 @@ def test_forwarding_outside_the_policy_is_prohibited(ssh: OpenSSH) -> None:
     assert b"administratively prohibited" in done.stderr
 
 
+@shows("ssh", "`-R` with a port, port 0, a Unix socket or as a SOCKS server, `-O cancel`, under `listen:` capabilities")
+@shows("ssh", "`-D`, `-L` with Unix sockets at both ends")
 class TestForwards:
     """``ssh -R``, ``-D`` and Unix sockets, under the same capabilities as irosh's own."""
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+    @shows("ssh", "`-R`, under the peer's `listen:` capabilities")
     def test_remote_forwarding(self, ssh: OpenSSH, host: str) -> None:
         port = unused_port()
         with (
@@ -166,6 +169,7 @@ class TestForwards:
             wait_until(lambda: not listens(port), what="the host listens no more")
             assert ssh.run(*shared, PEER, "echo alive").stdout == b"alive\n"
 
+    @shows("ssh", "`-R` as a SOCKS server")
     def test_remote_dynamic_forwarding(self, ssh: OpenSSH) -> None:
         port = unused_port()
         with (
@@ -176,6 +180,7 @@ class TestForwards:
             assert ask_socks(connection, "localhost", target) == 0
             assert exchange(connection, b"through ssh -R") == b"through ssh -R"
 
+    @shows("ssh", "`-D`")
     def test_dynamic_forwarding(self, ssh: OpenSSH) -> None:
         port = unused_port()
         with (
@@ -198,6 +203,7 @@ class TestForwards:
         assert done.returncode == 255
         assert b"is taken" in done.stderr
 
+    @shows("ssh", "`-L` and `-R` with Unix sockets")
     def test_unix_sockets_both_ways(self, loopback_pair: Pair, tmp_path: Path) -> None:
         capabilities = [f"{kind}:unix://{tmp_path}/*.sock" for kind in ("forward", "listen")]
         client = loopback_pair.add_client(tmp_path / "client", allow=capabilities)

@@ -113,6 +113,14 @@ def test_files_here(loopback_pair: Pair, tmp_path: Path) -> None:
         ask(terminal, "lls 'open", "character 5: the ' is not closed")
 
 
+def test_what_is_typed_while_a_command_runs_is_not_lost(loopback_pair: Pair, tmp_path: Path) -> None:
+    with shell(loopback_pair, tmp_path, columns=150) as terminal:
+        open_prompt(terminal)
+        terminal.paste("lpwd\rlls /\rstatus\rlpwd\r\x04echo back $((6 * 7))\r")
+        screen = terminal.wait_for("back 42")
+        assert screen.count(f"\n{OURS} lpwd\n{os.getcwd()}\n") == 2
+
+
 def test_mistakes(loopback_pair: Pair, tmp_path: Path) -> None:
     with shell(loopback_pair, tmp_path, columns=150) as terminal:
         open_prompt(terminal)

@@ -18,6 +18,7 @@ from tests.lab.pair import PEER, Pair
 from tests.lab.processes import wait_until
 from tests.lab.requirements import requires
 from tests.lab.servers import unused_port
+from tests.support.compatibility import shows
 
 pytestmark = requires("ssh")
 
@@ -53,6 +54,7 @@ def ssh(port: int, *arguments: str, options: tuple[str, ...] = ()) -> subprocess
     return LOCAL.run("ssh", "-F", "none", *given, *options, "-p", str(port), "127.0.0.1", *arguments, check=False)
 
 
+@shows("ssh", "a command", through="`irosh proxy --listen`")
 def test_ssh_by_host_and_port(loopback_pair: Pair) -> None:
     with port_of(loopback_pair) as (_, port):
         for _ in range(2):

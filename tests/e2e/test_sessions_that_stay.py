@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import time
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from tests.lab.requirements import find_program, requires
 from tests.lab.terminal import Terminal
 
 EDITOR = next((f"{name} -u NONE" for name in ("vim", "vi") if find_program(name)), None)
+
+SHELLS = ("/bin/bash", "/bin/sh", "/bin/dash")
+OTHER_USER = next((each.pw_name for each in pwd.getpwall() if each.pw_uid and each.pw_shell in SHELLS), "")
 
 
 @contextmanager
@@ -197,8 +201,13 @@ def test_a_host_that_was_restarted_says_that_the_sessions_are_gone(tmp_path: Pat
     with host.start("host") as process:
         ticket = process.wait_event("ready")["ticket"]
         client.run("connect", "--name", PEER, ticket, "true")
-        with client.start("connect", "--session", "lost", PEER, "sleep 300") as session:
+        session = client.start("connect", "--session", "lost", PEER, "sleep 300")
+        with session:
             session.wait_event("session")
+            process.stop()
+            failure = session.wait_failure()
+            assert failure["code"] == "shutting-down"
+            assert "its sessions have ended with it" in failure["hint"]
     with host.start("host") as process:
         process.wait_event("ready")
         ticket = host.call("invite")["ticket"]
@@ -220,3 +229,19 @@ def test_a_flood_that_nobody_sees_does_no_harm(loopback_pair: Pair) -> None:
     time.sleep(3)
     assert loopback_pair.host_process.memory - memory < 20_000_000
     client.call("session", "kill", PEER, "flood")
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not OTHER_USER, reason="needs root, and another user with a shell")
+def test_as_another_user_with_the_capability_and_no_longer_without(tmp_path: Path) -> None:
+    with pinned_pair(tmp_path) as pair:
+        target = f"{OTHER_USER}@{PEER}"
+        with pair.client.start("connect", "--session", "other", target, "id -un; sleep 300") as process:
+            assert process.wait_failure()["code"] == "denied"
+        (peer,) = pair.host.call("peer", "list")["peers"]
+        pair.host.call("peer", "allow", peer["petname"], f"user:{OTHER_USER}")
+        with pair.client.start("connect", "--session", "other", target, "cd /; id -un; sleep 300") as process:
+            wait_until(lambda: OTHER_USER in process.output(), what="it runs as the other user")
+        assert sessions(pair.client)["other"]["user"] == OTHER_USER
+        assert pair.client.failure("session", "attach", f"root@{PEER}", "other")["code"] == "usage"
+        pair.host.call("peer", "allow", peer["petname"], "shell", "exec", "--replace")
+        wait_until(lambda: not sessions(pair.client), what="the session has ended with the right to it")

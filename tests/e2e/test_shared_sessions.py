@@ -398,3 +398,25 @@ def test_at_the_prompt_the_owner_sees_grants_and_removes(tmp_path: Path) -> None
         owner.wait_for("no guest is called 'nobody'")
         owner.type("remove *")
         assert guest.wait_exit() == 255
+
+
+def test_only_a_host_shares(tmp_path: Path) -> None:
+    host, client = Irosh(LOCAL, tmp_path / "host"), Irosh(LOCAL, tmp_path / "client")
+    with host.host() as process:
+        ticket = process.events[0]["ticket"]
+        with client.start("connect", ticket, "sleep 300") as connected:  # a node that lets nobody in
+            connected.wait_event("connected")
+            assert client.failure("share", "true")["code"] == "not-running"
+
+
+def test_from_the_host_itself_any_session_can_be_attached_to(tmp_path: Path) -> None:
+    with sharing(tmp_path, "--session", "pair") as shared:
+        command = (*shared.host.command, "session", "attach", "pair")
+        with CapturedTerminal(command) as other:
+            other.wait_for("ready 42")
+            other.type("echo from here $((1 + 1))")
+            shared.owner.wait_for("from here 2")
+            other.press(b"\r~d")
+            assert other.wait_exit() == 0
+        shared.owner.type("echo still $((40 + 2))")
+        shared.owner.wait_for("still 42")

@@ -20,6 +20,8 @@ nsec_file = "/somewhere/nsec"
 allow = ["shell", "forward:unix:///run/*.sock"]
 invite_uses = 3
 invite_expires = "90m"
+authorized_keys = "/somewhere/authorized_keys"
+require = ["totp"]
 [tunnel]
 udp_idle = "5s"
 [vpn]

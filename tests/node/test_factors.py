@@ -28,11 +28,18 @@ from irosh.core.wire import (
     encode_request,
     error_in,
 )
+from irosh.node.authorization import Use
 from irosh.node.node import Node
 from irosh.node.peer_admin import PeerAdmin
+from irosh.node.targets import TargetRequest
+from irosh.node.verification import Verification
 from irosh.services.factor.messages import FactorAnswer, FactorRequest, FactorStep
-from irosh.services.shell.messages import ShellRequest
-from irosh.services.tunnel.messages import TunnelRequest
+from irosh.services.files.transfer.messages import FilesRequest
+from irosh.services.shell.messages import JumpRequest, ShellRequest
+from irosh.services.shell.persistent.messages import SessionRequest
+from irosh.services.telemetry.messages import TelemetryRequest
+from irosh.services.tunnel.messages import ListenRequest, TunnelRequest
+from irosh.services.vpn.messages import VpnRequest
 from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import CarrierStream, Connection, StreamReset
 from irosh.transport.wheel import WheelEndpoint
@@ -42,6 +49,19 @@ from tests.support.soft_key import SoftKey
 PASSWORD = "correct horse battery"
 PHC = hash_password(PASSWORD)
 SERVICES = [("shell", ShellRequest(key_auth=True)), ("tunnel", TunnelRequest("tcp://127.0.0.1:9", probe=True))]
+EVERY_SERVICE = [
+    *SERVICES,
+    ("session", SessionRequest("attach", create=True)),
+    ("session", SessionRequest("manage")),
+    ("listen", ListenRequest(["tcp://127.0.0.1:0"], b"token")),
+    ("files", FilesRequest()),
+    ("telemetry", TelemetryRequest()),
+    ("jump", JumpRequest(peer="ab" * 32)),
+    ("jump", JumpRequest(server="tcp://127.0.0.1:22")),
+    ("vpn", VpnRequest(flow=1)),
+]
+# These ask for factors themselves, or for a token that this host gave to the peer.
+ASK_THEMSELVES = {"factor", "forwarded"}
 
 
 @dataclass
@@ -136,6 +156,34 @@ def test_no_service_is_reached_before_the_password_and_each_is_after_it(tmp_path
     asyncio.run(test())
 
 
+def test_every_service_of_the_host_is_behind_the_gate(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with guarded(tmp_path, Factor.PASSWORD) as peer:
+            named = {name for name, _ in EVERY_SERVICE} | ASK_THEMSELVES
+            assert named <= peer.host.registry.names
+            for name, request in EVERY_SERVICE:
+                _, error = await peer.ask(name, request)
+                assert error is not None, name
+                assert error.code is ErrorCode.FACTOR_REQUIRED, name
+
+    asyncio.run(test())
+
+
+def test_whoever_comes_through_another_machine_is_behind_the_gate(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with guarded(tmp_path, Factor.PASSWORD) as peer:
+            await (await peer.exchange()).give(PASSWORD)
+            authorizer, peer_id = peer.host.authorizer, peer.identity.id
+            # What one session has given is of no use to whoever brings the same key by another way.
+            for verification in (None, Verification()):
+                with pytest.raises(IroshError) as caught:
+                    authorizer.authorize_now(peer_id, Use(("exec",)), verification)
+                assert caught.value.code is ErrorCode.FACTOR_REQUIRED
+            assert not authorizer.would_grant(peer_id, Use(("exec",)))
+
+    asyncio.run(test())
+
+
 def test_without_a_capability_the_factor_gives_none(tmp_path: Path) -> None:
     async def test() -> None:
         async with guarded(tmp_path, Factor.PASSWORD, capabilities=()) as peer:
@@ -145,13 +193,43 @@ def test_without_a_capability_the_factor_gives_none(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
-def test_a_stock_ssh_stream_opens_nothing_without_the_factor(tmp_path: Path) -> None:
-    """SSH itself asks on such a stream; without an answer no channel is served."""
+@pytest.mark.parametrize("keys", ["identity", "none", "a security key"])
+def test_a_stock_ssh_stream_lets_nobody_in_without_the_factor(tmp_path: Path, keys: str) -> None:
+    """SSH itself asks on such a stream. The identity's key, which QUIC has proven already, is not enough."""
 
     async def test() -> None:
-        async with guarded(tmp_path, Factor.PASSWORD) as peer:
-            _, error = await peer.ask("shell", ShellRequest())
-            assert error is None
+        import asyncssh
+
+        from irosh.transport.asyncio_transport import StreamTunnel
+
+        async with (
+            running_node(tmp_path / "host") as host,
+            running_node(tmp_path / "client", hosting=False) as client,
+            asyncio.timeout(DEADLINE),
+        ):
+            pin(host, client.identity, "laptop", ["all"])
+            host.trust.factors.require(client.identity.id, [Factor.PASSWORD, Factor.SECURITY_KEY])
+            host.trust.factors.enrol(client.identity.id, Factor.PASSWORD, PHC)
+            own = asyncssh.import_private_key(client.identity.openssh_private_key())
+            offered = {"identity": [own], "none": [], "a security key": [asyncssh.generate_private_key("ssh-ed25519")]}
+            reached = await client.reach(TargetRequest(target=host.ticket(None).encode()))
+            opened = await reached.connection.open("shell", ShellRequest())
+            await opened.answer()
+            tunnel = StreamTunnel(opened.stream)
+            try:
+                with pytest.raises(asyncssh.PermissionDenied):
+                    await asyncssh.connect(
+                        "peer",
+                        tunnel=tunnel,
+                        config=None,
+                        username="-",
+                        known_hosts=None,
+                        agent_path=None,
+                        client_keys=offered[keys],
+                    )
+            finally:
+                await tunnel.aclose()
+            assert host.trust.factors.failures(client.identity.id).count == 0
 
     asyncio.run(test())
 

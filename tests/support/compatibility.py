@@ -19,13 +19,14 @@ from tests.lab.requirements import find_program
 F = TypeVar("F", bound=Callable[..., Any])
 
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
-MODULES = ("tests.e2e.test_openssh", "tests.e2e.test_file_programs", "tests.e2e.test_mount")
+MODULES = ("test_openssh", "test_forwarding_programs", "test_file_programs", "test_mount", "test_proxy_port")
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 _HEAD = "| program | seen with | what the suite does with it | through |\n|---|---|---|---|\n"
 _VERSION = re.compile(r"\d+(?:\.\d+)+(?:p\d+)?")
 # program: how it is asked for its version
 _ASKED = {
     "ssh": "ssh -V",
+    "ssh-keyscan": "ssh -V",
     "sftp": "ssh -V",
     "scp": "ssh -V",
     "scp -O": "ssh -V",
@@ -34,7 +35,11 @@ _ASKED = {
     "git": "git --version",
     "ansible": "ansible --version",
     "lftp": "lftp --version",
+    "psftp": "psftp -V",
     "curl": "curl --version",
+    "chromium": "chromium --version",
+    "nc": "nc -h",
+    "iperf3": "iperf3 --version",
     "AsyncSSH": f"{sys.executable} -c 'import asyncssh; print(asyncssh.__version__)'",
     "paramiko": "/usr/bin/python3 -c 'import paramiko; print(paramiko.__version__)'",
 }
@@ -66,8 +71,10 @@ def shows(program: str, does: str, *, through: str = "`irosh proxy`") -> Callabl
 def rows() -> Iterator[Row]:
     """All rows, in the order of the tests."""
     for name in MODULES:
-        for thing in vars(import_module(name)).values():
+        for thing in vars(import_module(f"tests.e2e.{name}")).values():
             yield from getattr(thing, "compatibility", ())
+            for method in vars(thing).values() if isinstance(thing, type) else ():
+                yield from getattr(method, "compatibility", ())
 
 
 def table(version: Callable[[str], str]) -> str:

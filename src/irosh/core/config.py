@@ -17,6 +17,7 @@
     allow = ["shell", "exec"]            # what an invite grants
     invite_uses = 1
     invite_expires = "1h"
+    authorized_keys = "~/.ssh/authorized_keys"  # whose Ed25519 keys get in without an invite; default: none
     require = ["password"]               # second factors of whom an invite lets in; default: none
     factor_attempts = 10                 # wrong answers in a row that lock a peer out
     factor_lifetime = "12h"              # what was given counts for this long; "0s": as long as the session lasts
@@ -86,6 +87,8 @@ class HostConfig:
     invite_uses: int = 1
     invite_expires: float = 3600.0
     """Seconds."""
+    authorized_keys: Path | None = None
+    """Identities whose keys are in this file get in without an invite."""
     require: tuple[str, ...] = ()
     """Second factors of whom an invite lets in."""
     factor_attempts: int = 10
@@ -181,6 +184,7 @@ def config_to_dict(config: Config) -> dict[str, object]:
             "allow": list(config.host.allow),
             "invite_uses": config.host.invite_uses,
             "invite_expires": format_duration(config.host.invite_expires),
+            "authorized_keys": None if config.host.authorized_keys is None else str(config.host.authorized_keys),
             "require": list(config.host.require),
             "factor_attempts": config.host.factor_attempts,
             "factor_lifetime": format_duration(config.host.factor_lifetime),
@@ -280,6 +284,7 @@ def _host(table: _Table) -> HostConfig:
         allow=table.take("allow", _capabilities, default.allow),
         invite_uses=table.take("invite_uses", _count, default.invite_uses),
         invite_expires=table.take("invite_expires", _duration, default.invite_expires),
+        authorized_keys=table.take("authorized_keys", _path, default.authorized_keys),
         require=table.take("require", _factors, default.require),
         factor_attempts=table.take("factor_attempts", _count, default.factor_attempts),
         factor_lifetime=table.take("factor_lifetime", _duration_or_none, default.factor_lifetime),

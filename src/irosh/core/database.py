@@ -124,6 +124,23 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID""",
         "ALTER TABLE invites ADD COLUMN factors TEXT NOT NULL DEFAULT ''",
     ),
+    (
+        """CREATE TABLE authorities (
+            fingerprint TEXT PRIMARY KEY,
+            line TEXT NOT NULL,
+            comment TEXT NOT NULL,
+            principals TEXT,
+            capabilities TEXT NOT NULL,
+            added_at REAL NOT NULL
+        ) WITHOUT ROWID""",
+        """CREATE TABLE revoked_certificates (
+            authority TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            value TEXT NOT NULL,
+            revoked_at REAL NOT NULL,
+            PRIMARY KEY (authority, kind, value)
+        ) WITHOUT ROWID""",
+    ),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 

@@ -62,6 +62,7 @@ class ErrorCode(StrEnum):
     INVITE_INVALID = "invite-invalid"
     INVITE_EXPIRED = "invite-expired"
     INVITE_USED = "invite-used"
+    CERTIFICATE_INVALID = "certificate-invalid"
     DENIED = "denied"
     FACTOR_REQUIRED = "factor-required"
     FACTOR_FAILED = "factor-failed"

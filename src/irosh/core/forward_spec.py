@@ -48,7 +48,7 @@ class ListenAt:
 
     def __str__(self) -> str:
         if self.path:
-            return self.path
+            return _path_text(self.path)
         return str(self.port) if self.host is None else f"{bracketed(self.host)}:{self.port}"
 
 
@@ -111,7 +111,12 @@ def listen_hosts(host: str | None) -> tuple[str, ...]:
 
 def target_text(target: SocketSpec) -> str:
     """``target`` as it is written at the end of a forward."""
-    return target.path if target.protocol == "unix" else f"{bracketed(target.host)}:{target.port}"
+    return _path_text(target.path) if target.protocol == "unix" else f"{bracketed(target.host)}:{target.port}"
+
+
+def _path_text(path: str) -> str:
+    """``path`` as a field: a colon would end it."""
+    return path.replace("\\", r"\\").replace(":", r"\:")
 
 
 @dataclass(frozen=True, slots=True)

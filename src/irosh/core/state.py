@@ -64,6 +64,11 @@ class StateDirectory:
         return self.path / "config.toml"
 
     @property
+    def certificate_path(self) -> Path:
+        """The SSH certificate of the identity, if it has one."""
+        return self.path / "identity-cert.pub"
+
+    @property
     def database_path(self) -> Path:
         """The SQLite database."""
         return self.path / "irosh.db"

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from irosh.core.audit import AuditEntry, AuditLog, Outcome
+from irosh.core.authority_store import AuthorityStore
 from irosh.core.capability import Capability
 from irosh.core.database import Database, Value
 from irosh.core.errors import ErrorCode, IroshError
@@ -54,6 +55,8 @@ class TrustStore:
         self._audit = AuditLog(self._database, clock)
         self.factors = FactorStore(self._database, clock)
         """What is required of peers beyond their identity."""
+        self.authorities = AuthorityStore(self._database, clock)
+        """Whose certificates let identities in that are no peers yet."""
         self.metrics_history = MetricsHistory(self._database)
         """Not trust, but in the same file and by the same connection."""
 

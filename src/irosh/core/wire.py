@@ -43,7 +43,8 @@ class Hello(msgspec.Struct, omit_defaults=True):
     """First words of the side that dialled. ``hostname`` suggests how to call a peer that is new.
 
     ``instance`` tells one run of a node from the next; ``replay_buffer``: bytes it keeps of a stream to send again;
-    ``paths``: how the session uses several networks (:class:`irosh.core.paths.Paths`).
+    ``paths``: how the session uses several networks (:class:`irosh.core.paths.Paths`); ``certificate``: an SSH user
+    certificate for its identity, 8 KiB at most.
     """
 
     version: int
@@ -53,6 +54,7 @@ class Hello(msgspec.Struct, omit_defaults=True):
     instance: bytes = b""
     replay_buffer: int = 0
     paths: str = "fastest"
+    certificate: bytes = b""
 
     def __repr__(self) -> str:
         return f"Hello(version={self.version}, invite={'yes' if self.invite else 'no'}, resume={self.resume!r})"

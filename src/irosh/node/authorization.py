@@ -31,10 +31,12 @@ from irosh.core.policy import (
     permitted_addresses,
 )
 from irosh.core.socket_spec import bracketed
+from irosh.core.terms import Terms
 from irosh.core.trust import TrustStore
 from irosh.core.wording import escape
 from irosh.node.audit import Auditor
 from irosh.node.verification import FactorGate, Verification
+from irosh.node.warrants import Warrants
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +50,13 @@ TOKEN_SIZE = 16
 
 @dataclass(frozen=True)
 class Use:
-    """One of the plain capabilities; with several names any one of them is enough."""
+    """One of the plain capabilities; with several names any one of them is enough.
+
+    ``heeds_terms``: who asks does as :class:`Terms` say. Of others shells and commands are denied where these restrict.
+    """
 
     names: tuple[PlainCapability, ...]
+    heeds_terms: bool = False
 
     def __str__(self) -> str:
         return "|".join(self.names)
@@ -68,9 +74,14 @@ class Enter:
 
 @dataclass(frozen=True)
 class AsUser:
-    """Act as Unix user ``name`` on the host."""
+    """Act as Unix user ``name`` on the host. ``entering``: so far only begin what asks for second factors itself.
+
+    ``own``: it is the user that the host runs as, which takes no capability of its own.
+    """
 
     name: str
+    entering: bool = False
+    own: bool = False
 
     def __str__(self) -> str:
         return f"user:{self.name}"
@@ -78,9 +89,13 @@ class AsUser:
 
 @dataclass(frozen=True)
 class Files:
-    """Use files on the host; :attr:`Grant.trees` says which. ``how`` is for the audit: sftp, scp, ..."""
+    """Use files on the host; :attr:`Grant.trees` says which. ``how`` is for the audit: sftp, scp, ...
+
+    ``heeds_terms``: it is done as an account that was allowed already.
+    """
 
     how: str = ""
+    heeds_terms: bool = False
 
     def __str__(self) -> str:
         return f"files ({self.how})" if self.how else "files"
@@ -131,12 +146,13 @@ class Grant:
     """A granted action.
 
     ``addresses``: for :class:`Reach`, the only addresses that may be used; never resolve again.
-    ``trees``: for :class:`Files`, the only trees that may be used; never none.
+    ``trees``: for :class:`Files`, the only trees that may be used; never none. ``terms``: what else to heed.
     """
 
     action: Action
     addresses: tuple[str, ...] = ()
     trees: tuple[FileTree, ...] = ()
+    terms: Terms | None = None
 
     def sockets(self) -> list[SocketSpec]:
         """For :class:`Reach`: the sockets that may be used."""
@@ -180,9 +196,10 @@ class Authorizer:
     required may do nothing.
     """
 
-    def __init__(self, trust: TrustStore, auditor: Auditor, gate: FactorGate) -> None:
+    def __init__(self, trust: TrustStore, auditor: Auditor, gate: FactorGate, warrants: Warrants) -> None:
         self._trust = trust
         self._auditor = auditor
+        self._warrants = warrants
         self.gate = gate
         # Name look-ups run in threads that all peers share.
         self._resolving = asyncio.Semaphore(MAX_RESOLVING)
@@ -197,11 +214,15 @@ class Authorizer:
             return self.authorize_now(peer_id, action, verification)
         with self._audited(peer_id, action):
             self.gate.check(peer_id, verification)
-            if not may_permit(self._capabilities(peer_id), action.kind, action.spec):
+            capabilities, _ = self._standing(peer_id, verification)
+            if not may_permit(capabilities, action.kind, action.spec):
                 raise _denied(action)  # a peer without any such capability cannot make this host look up names
             async with self._resolving:
                 where = await _where(action.spec)
-            return _decide_reach(self._capabilities(peer_id), action, where)
+            capabilities, terms = self._standing(peer_id, verification)
+            if terms is not None and not terms.own_account and action.spec.protocol == "unix":
+                raise _not_own_account(terms)
+            return _decide_reach(capabilities, action, where)
 
     @contextmanager
     def promise(self, peer_id: str) -> Iterator[bytes]:
@@ -222,15 +243,26 @@ class Authorizer:
     def authorize_now(self, peer_id: str, action: Immediate, verification: Verification | None = None) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         with self._audited(peer_id, action):
-            if not isinstance(action, Enter | BringBack):  # that was promised by this node's user
+            if isinstance(action, BringBack):  # that was promised by this node's user
+                return self._kept_promise(peer_id, action)
+            if not (isinstance(action, Enter) or (isinstance(action, AsUser) and action.entering)):
                 self.gate.check(peer_id, verification)
+            capabilities, terms = self._standing(peer_id, verification)
+            if terms is not None:
+                _check_terms(terms, action)
             if isinstance(action, Files):
-                if trees := file_trees(self._capabilities(peer_id)):
-                    return Grant(action, trees=trees)
+                if trees := file_trees(capabilities):
+                    return Grant(action, trees=trees, terms=terms)
                 raise _denied(action)
-            if not self.permits(peer_id, action):
+            if not _permitted(capabilities, action):
                 raise _denied(action)
-            return Grant(action)
+            return Grant(action, terms=terms)
+
+    def _kept_promise(self, peer_id: str, action: BringBack) -> Grant:
+        promised = self._promised.get(peer_id, ())
+        if not any(hmac.compare_digest(action.token, token) for token in promised):
+            raise _denied(action)
+        return Grant(action)
 
     def would_grant(self, peer_id: str, action: Immediate) -> bool:
         """As :meth:`permits`, with what is required of the peer besides: for an identity that is only claimed yet."""
@@ -242,28 +274,54 @@ class Authorizer:
 
     def packet_filter(self, peer_id: str) -> PacketFilter:
         """Decides about the packets that a peer sends through this host."""
-        return PacketFilter(lambda: self._capabilities(peer_id), partial(self._packet_refused, peer_id))
+        return PacketFilter(partial(self._at_rest, peer_id), partial(self._packet_refused, peer_id))
+
+    def _at_rest(self, peer_id: str) -> Sequence[Capability]:
+        """What a peer is granted wherever it is, and whether or not it is connected."""
+        try:
+            return self._standing(peer_id, None)[0]
+        except IroshError:
+            return ()
 
     def _packet_refused(self, peer_id: str, destination: str) -> None:
         self._auditor.record("use", peer_id, "refused", f"vpn:{destination}: this peer may not send packets there")
 
-    def permits(self, peer_id: str, action: Immediate) -> bool:
-        """Whether :meth:`authorize_now` would grant it. Nothing is used, so the audit does not say so."""
-        capabilities = self._capabilities(peer_id)
-        if isinstance(action, BringBack):
-            promised = self._promised.get(peer_id, ())
-            return any(hmac.compare_digest(action.token, token) for token in promised)
-        if isinstance(action, Use | Enter):
-            return any(permits(capabilities, name) for name in action.names)
-        if isinstance(action, Join):
-            return permits_joining(capabilities, action.session)
-        if isinstance(action, Files):
-            return bool(file_trees(capabilities))
-        return permits_user(capabilities, action.name)
+    def may_reach(self, peer_id: str, kind: SocketKind, spec: SocketSpec) -> bool:
+        """Whether some capability is about ``spec``; for addresses, whether it permits them. Nothing is looked up."""
+        capabilities = self._at_rest(peer_id)
+        if parse_ip(spec.host) is None:
+            return may_permit(capabilities, kind, spec)
+        return bool(permitted_addresses(capabilities, kind, spec, ()))
 
-    def _capabilities(self, peer_id: str) -> Sequence[Capability]:
+    def permits(self, peer_id: str, action: Immediate) -> bool:
+        """Whether :meth:`authorize_now` would grant it, but for second factors and the peer's address.
+
+        Nothing is used, so the audit does not say so.
+        """
+        try:
+            if isinstance(action, BringBack):
+                return bool(self._kept_promise(peer_id, action))
+            capabilities, terms = self._standing(peer_id, None)
+            if terms is not None:
+                _check_terms(terms, action)
+        except IroshError:
+            return False
+        return _permitted(capabilities, action)
+
+    def terms(self, peer_id: str, verification: Verification) -> Terms | None:
+        """What the peer has to heed besides its capabilities. ``IroshError`` when it may do nothing."""
+        return self._standing(peer_id, verification)[1]
+
+    def _standing(self, peer_id: str, verification: Verification | None) -> tuple[Sequence[Capability], Terms | None]:
+        """What the trust store grants; where that is nothing, what others vouch for. ``IroshError`` says why not."""
         peer = self._trust.active(peer_id)
-        return peer.capabilities if peer else ()
+        if peer is None or peer.capabilities:
+            return peer.capabilities if peer else (), None
+        if verification is None:
+            terms = self._warrants.terms_at_rest(peer_id)
+        else:
+            terms = self._warrants.terms(peer_id, verification.certificate, verification.paths())
+        return (terms.capabilities if terms else ()), terms
 
     @contextmanager
     def _audited(self, peer_id: str, action: Action) -> Iterator[None]:
@@ -272,10 +330,41 @@ class Authorizer:
         except IroshError as error:
             self._auditor.record("use", peer_id, "refused", f"{action}: {error.message}")
             raise
-        if not (
-            isinstance(action, Enter) or (isinstance(action, Use) and len(action.names) > 1)
-        ):  # a way in, not a use: what is used is checked again
+        way_in = (
+            isinstance(action, Enter)
+            or (isinstance(action, Use) and len(action.names) > 1)
+            or (isinstance(action, AsUser) and action.own)
+        )
+        if not way_in:  # what is used is checked again
             self._auditor.record("use", peer_id, "used", str(action))
+
+
+def _permitted(capabilities: Sequence[Capability], action: Use | Enter | AsUser | Files | Join) -> bool:
+    if isinstance(action, Use | Enter):
+        return any(permits(capabilities, name) for name in action.names)
+    if isinstance(action, Join):
+        return permits_joining(capabilities, action.session)
+    if isinstance(action, Files):
+        return bool(file_trees(capabilities))
+    return action.own or permits_user(capabilities, action.name)
+
+
+def _check_terms(terms: Terms, action: Immediate) -> None:
+    """``IroshError`` (denied) for what no capability gives."""
+    as_own = (isinstance(action, Files) and not action.heeds_terms) or (isinstance(action, AsUser) and action.own)
+    if as_own and not terms.own_account:
+        raise _not_own_account(terms)
+    restricts = terms.command is not None or not terms.pty or not terms.own_account
+    if restricts and action in (Use(("shell",)), Use(("exec",))):
+        raise IroshError(ErrorCode.DENIED, f"{terms.origin} allows plain SSH sessions only")
+
+
+def _not_own_account(terms: Terms) -> IroshError:
+    return IroshError(
+        ErrorCode.DENIED,
+        f"{terms.origin} is not for the user that this host runs as",
+        "connect as the user that it names: USER@HOST",
+    )
 
 
 def _decide_reach(capabilities: Sequence[Capability], action: Reach, where: Sequence[str]) -> Grant:

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.paths import Paths
 from irosh.core.session_settings import SessionSettings
+from irosh.core.ssh_certificate import Certificate
 from irosh.core.trust import TrustStore
 from irosh.core.wire import PROTOCOL_VERSION, Hello, Resume, Welcome
 from irosh.node.admission import admit
 from irosh.node.audit import Auditor
 from irosh.node.authorization import Authorizer
+from irosh.node.presented import Presented
 from irosh.node.services import Registry
+from irosh.node.warrants import Warrants
 from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import CarrierStream, Connection, StreamReset
 from irosh.transport.session.session import Credentials
@@ -37,6 +40,8 @@ class Doorway:
     user: str
     settings: SessionSettings
     instance: bytes
+    warrants: Warrants
+    presented: Presented
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Greeted:
     connection: Connection
     control: CarrierStream
     hello: Hello
+    certificate: Certificate | None
 
 
 async def say_hello(
@@ -61,7 +67,10 @@ async def say_hello(
     ``IroshError``: the peer's reason, protocol-error, or timeout.
     """
     replay_buffer = doorway.settings.replay_buffer
-    hello = Hello(PROTOCOL_VERSION, invite, doorway.hostname, resume, doorway.instance, replay_buffer, uses)
+    certificate = doorway.presented.for_host(connection.peer_id)
+    hello = Hello(
+        PROTOCOL_VERSION, invite, doorway.hostname, resume, doorway.instance, replay_buffer, uses, certificate
+    )
     try:
         async with asyncio.timeout(HELLO_DEADLINE):
             control = await connection.open_stream()
@@ -90,12 +99,12 @@ async def hear_hello(doorway: Doorway, connection: Connection) -> Greeted:
         async with asyncio.timeout(HELLO_DEADLINE):
             control = await connection.accept_stream()
         hello = await read_frame(control, Hello, deadline=HELLO_DEADLINE)
-        admit(doorway.trust, doorway.auditor, connection.peer_id, hello)
+        admitted = admit(doorway.trust, doorway.auditor, doorway.warrants, connection.peer_id, hello)
     except (IroshError, StreamReset, TimeoutError) as failure:
         error = failure if isinstance(failure, IroshError) else IroshError(ErrorCode.PROTOCOL, "no hello came")
         connection.close(error)
         raise error from None
-    return Greeted(connection, control, hello)
+    return Greeted(connection, control, hello, admitted.certificate)
 
 
 async def say_welcome(doorway: Doorway, greeted: Greeted, credentials: Credentials, addresses: Sequence[str]) -> None:

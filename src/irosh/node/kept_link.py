@@ -47,7 +47,7 @@ class KeptLink:
 
     async def until_ended(self) -> None:
         """Raises why the link has ended for good, once it has."""
-        await self.ended
+        await asyncio.shield(self.ended)  # a caller that is cancelled leaves it to others
 
     async def _send(self, channel: Channel) -> None:
         while True:

@@ -302,7 +302,9 @@ class Links:
         for other in self.connections(session.peer_id):
             session.share_memory(other.session)
         session.established(credentials, resume_for=settings.resume_for, replay_buffer=hello.replay_buffer)
-        return PeerConnection(self._doorway, session, dialed=False, instance=hello.instance)
+        peer = PeerConnection(self._doorway, session, dialed=False, instance=hello.instance)
+        peer.verification.certificate = greeted.certificate
+        return peer
 
     async def _take_up(self, greeted: Greeted, resume: Resume) -> None:
         try:
@@ -314,6 +316,8 @@ class Links:
         credentials = peer.session.credentials
         assert credentials is not None
         await say_welcome(self._doorway, greeted, credentials, self._addresses(greeted))
+        if greeted.certificate is not None:
+            peer.verification.certificate = greeted.certificate  # a newer one, perhaps
         carrier = Carrier(greeted.connection, greeted.control, self._doorway.settings)
         await (peer.session.attach(carrier) if joined is None else joined.join(carrier))
 

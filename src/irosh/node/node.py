@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from irosh.core.capability import Capability, parse_capabilities
 from irosh.core.config import Config
@@ -31,9 +32,11 @@ from irosh.node.links import Destination, Links
 from irosh.node.metrics.collector import Collector
 from irosh.node.metrics.prometheus import Snapshot
 from irosh.node.peer_connection import PeerConnection
+from irosh.node.presented import Presented
 from irosh.node.services import Registry, Service
 from irosh.node.targets import TargetRequest, resolve_target
 from irosh.node.verification import FactorGate, FactorSettings
+from irosh.node.warrants import Warrants, WarrantSettings
 from irosh.rendezvous.interfaces import Exchange
 from irosh.rendezvous.modes import Modes
 from irosh.transport.tasks import task_group
@@ -90,6 +93,7 @@ class Node:
         modes: Modes,
         services: Sequence[Service],
         hosting: bool,
+        authorized_keys: Path | None = None,
     ) -> None:
         self.state = state
         self.identity = identity
@@ -99,18 +103,24 @@ class Node:
         self.hosting = hosting
         self.started_at = time.time()
         self.auditor = Auditor(trust)
-        registry = Registry(services)
-        settings = FactorSettings(config.host.factor_attempts, config.host.factor_lifetime)
-        self.authorizer = Authorizer(trust, self.auditor, FactorGate(trust, self.auditor, settings))
+        self.registry = Registry(services)
+        gate = FactorGate(trust, self.auditor, FactorSettings(config.host.factor_attempts, config.host.factor_lifetime))
+        self.warrants = Warrants(trust, self._warrant_settings(authorized_keys or config.host.authorized_keys))
+        if hosting:
+            self.warrants.check_file()
+        self.presented = Presented(state.certificate_path)
+        self.authorizer = Authorizer(trust, self.auditor, gate, self.warrants)
         doorway = Doorway(
             trust,
             self.auditor,
             self.authorizer,
-            registry,
+            self.registry,
             socket.gethostname()[:255],
             own_user(),
             config.session,
             secrets.token_bytes(8),
+            self.warrants,
+            self.presented,
         )
         self.metrics_url: str | None = None
         self.guests = Guests(trust, self.auditor)
@@ -121,6 +131,18 @@ class Node:
         for service in services:
             self._operations.update(service.operations(self))
         self._stop = asyncio.Event()
+
+    def _warrant_settings(self, keys: Path | None) -> WarrantSettings:
+        host = self.config.host
+        # In these modes a TURN server may be between, and what it brings seems to come from this machine.
+        turn = {Mode.CUSTOM, Mode.NOSTR}
+        return WarrantSettings(
+            own_user(),
+            parse_capabilities(host.allow),
+            parse_factors(host.require),
+            keys,
+            lambda: not turn.isdisjoint(self.modes.hosted),
+        )
 
     def add_operations(self, operations: dict[str, Operation]) -> None:
         """Add to what the control socket offers."""
@@ -156,8 +178,8 @@ class Node:
         return self.links.close_peer(peer_id, error) + self.guests.close(peer_id, error)
 
     def knows(self, peer_id: str) -> bool:
-        """Whether ``peer_id`` belongs to an active peer."""
-        return self.trust.active(peer_id) is not None
+        """Whether ``peer_id`` belongs to an active peer, or its key is in ``authorized_keys``."""
+        return self.trust.active(peer_id) is not None or self.warrants.admission(peer_id, None) is not None
 
     def snapshot(self) -> Snapshot:
         """What the node's metrics are now."""
@@ -201,8 +223,10 @@ class Node:
             nostr_relays=contact.nostr_relays,
         )
 
-    async def reach(self, asked: TargetRequest, exchange: Exchange | None = None) -> Reached:
+    async def reach(self, asked: TargetRequest, exchange: Exchange | None = None, *, proven: bool = True) -> Reached:
         """Connect to a target, pinning it the first time as ``asked.name`` or as its host calls itself.
+
+        ``proven``: as one that takes what second factors it was given before, if it asked for any.
 
         ``IroshError``: what :func:`resolve_target` and dialling raise; name-taken, and identity-mismatch when ``name``
         is pinned to another identity.
@@ -211,6 +235,8 @@ class Node:
         target = resolve_target(self.trust, self.identity.id, asked, exchange)
         if target.destination.peer_id is not None:
             self._check_name(target.destination.peer_id, name)
+        if asked.certificate is not None and target.destination.peer_id is not None:
+            self.presented.choose(target.destination.peer_id, Path(asked.certificate))
         try:
             async with asyncio.timeout(asked.connect_timeout) as limit:
                 connection = await self.links.get(target.destination)
@@ -220,6 +246,8 @@ class Node:
             reason = f"no connection within {asked.connect_timeout:g} s"
             raise IroshError(ErrorCode.TIMEOUT, reason, "ConnectTimeout says how long to try") from None
         self._check_name(connection.peer_id, name)
+        if proven:
+            connection.check_proven()
         mode = target.destination.mode
         as_known = target.peer is not None and target.destination.contact.invite is None and mode == target.peer.mode
         if target.peer is not None and as_known and name is None:

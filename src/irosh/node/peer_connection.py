@@ -86,8 +86,9 @@ class PeerConnection:
         self.serving = 0
         self.retired = False
         """Not to be used for anything more, but for what uses it already."""
-        self.verification = Verification()
+        self.verification = Verification(paths=session.paths)
         """What the peer has given on this session beyond its identity."""
+        self._proven_until = float("inf")
         self.welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
         # Each side numbers its own flows: the dialling side even, the other odd.
         self._next_flow = count(0 if dialed else 1, 2)
@@ -111,6 +112,17 @@ class PeerConnection:
         """What this node calls the peer."""
         peer = self._doorway.trust.get(self.peer_id)
         return peer.petname if peer else self.peer_id[:10]
+
+    def proven(self, good_for: float) -> None:
+        """The peer has been given its second factors, which it takes for ``good_for`` seconds (0: ever)."""
+        self._proven_until = time.monotonic() + good_for if good_for > 0 else float("inf")
+
+    def check_proven(self) -> None:
+        """What the peer was given must still count there. :class:`FactorRequired`."""
+        if time.monotonic() > self._proven_until:
+            raise FactorRequired(
+                self, IroshError(ErrorCode.FACTOR_REQUIRED, "the host asks for the second factor anew by now")
+            )
 
     def welcomed(self, welcome: Welcome) -> None:
         """The peer has greeted back."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.terms import Terms
 from irosh.core.wire import answer_of
 from irosh.node.authorization import Action, Grant, Immediate
 from irosh.node.verification import Verification
@@ -44,6 +45,10 @@ class IncomingStream:
     def authorize_now(self, action: Immediate) -> Grant:
         """As :meth:`authorize`, for actions that need no name resolved."""
         return self.connection.authorizer.authorize_now(self.connection.peer_id, action, self.verification)
+
+    def terms(self) -> Terms | None:
+        """What the peer has to heed besides its capabilities. ``IroshError`` when it may do nothing any more."""
+        return self.connection.authorizer.terms(self.connection.peer_id, self.verification)
 
     def permits(self, action: Immediate) -> bool:
         """Whether the peer's capabilities let it; only to choose between ways, as nothing is used or audited."""
@@ -89,6 +94,11 @@ class Registry:
 
     def __init__(self, services: Sequence[Service]) -> None:
         self._services = {service.name: service for service in services}
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of all services."""
+        return frozenset(self._services)
 
     def get(self, name: str) -> Service:
         """The service of that name. ``IroshError`` (unknown-service)."""

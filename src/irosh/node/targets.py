@@ -33,6 +33,8 @@ class TargetRequest(msgspec.Struct, omit_defaults=True, kw_only=True):
     mode: Mode | None = None
     network: NetworkChoice = NOTHING_CHOSEN
     paths: Paths | None = None
+    certificate: str | None = None
+    """A file with the certificate to show; None: the one in the state directory."""
     connect_timeout: float | None = None
 
 

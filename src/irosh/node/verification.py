@@ -17,8 +17,10 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.factor_store import NO_TOUCH, VERIFY, Enrolment
 from irosh.core.password import LONGEST, matches
 from irosh.core.second_factor import Factor
+from irosh.core.ssh_certificate import Certificate
 from irosh.core.trust import TrustStore
 from irosh.node.audit import Auditor
+from irosh.transport.interfaces import Path
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,10 +32,15 @@ MAX_WAITING = 4  # answers of one peer that wait to be checked
 
 
 class Verification:
-    """What was given on one session, or on one SSH connection, which also has what its session has (``within``)."""
+    """What was given on one session, or on one SSH connection, which also has what its session has (``within``).
 
-    def __init__(self, within: Verification | None = None) -> None:
+    ``paths``: by which network paths the peer reaches this node. ``certificate``: what it has shown in its greeting.
+    """
+
+    def __init__(self, within: Verification | None = None, paths: Callable[[], list[Path]] | None = None) -> None:
         self._within = within
+        self.paths: Callable[[], list[Path]] = within.paths if within is not None else paths or list
+        self.certificate: Certificate | None = None if within is None else within.certificate
         self._given: dict[Factor, tuple[float, str, float]] = {}
         self.asking = False
         """Whether an exchange is under way: one at a time is enough."""
@@ -71,6 +78,11 @@ class FactorGate:
         self._settings = settings
         self._hashing = asyncio.Semaphore(MAX_HASHING)
         self._turns: WeakValueDictionary[str, _Turns] = WeakValueDictionary()
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds for which what was given counts; 0: as long as the session lasts."""
+        return self._settings.lifetime
 
     def missing(self, peer_id: str, verification: Verification | None) -> tuple[Factor, ...]:
         """What is required of the peer and was not given."""

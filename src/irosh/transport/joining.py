@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from irosh.transport.interfaces import ByteStream
 from irosh.transport.tasks import task_group, to_the_end
 
 CHUNK = 64 * 1024
+
+
+class ClosableStream(ByteStream, Protocol):
+    """One that has an orderly end for both ways."""
+
+    async def close(self) -> None:
+        """Nothing more is read or written here; what was written still arrives. Never raises."""
 
 
 async def join(one: ByteStream, other: ByteStream) -> None:

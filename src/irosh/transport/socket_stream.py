@@ -10,7 +10,7 @@ from irosh.transport.splice import end_writing
 
 
 class SocketStream:
-    """See :class:`irosh.transport.interfaces.ByteStream`. ``ahead``: bytes that have been read from it already."""
+    """See :class:`irosh.transport.joining.ClosableStream`. ``ahead``: bytes that have been read from it already."""
 
     def __init__(self, sock: socket.socket, ahead: bytes = b"") -> None:
         sock.setblocking(False)
@@ -43,6 +43,9 @@ class SocketStream:
     async def stop(self, code: int = 0) -> None:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RD)
+
+    async def close(self) -> None:
+        self._socket.close()
 
     async def abort(self, code: int = 0) -> None:
         self._socket.close()

@@ -29,7 +29,12 @@ class Background:
         os.close(writing)
         # Ctrl-C reaches both as long as they share the terminal; how the other one takes it is what counts.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if os.read(reading, len(_READY)):
+        try:
+            stands = os.read(reading, len(_READY))
+        except KeyboardInterrupt:
+            os.kill(child, signal.SIGTERM)
+            raise
+        if stands:
             raise SystemExit(0)
         _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)

@@ -155,7 +155,7 @@ class _Carrier:
         assert self._terminal is not None
         held = self._held = HeldOutput(write_all)
         try:
-            with self._terminal.cooked():
+            with self._terminal.lent():
                 self._console = console
                 ended = console.begin(context, typed)
                 try:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -26,6 +27,7 @@ from irosh.faces.cli.peer_factors import require_option
 @click.option("--invite-expires", metavar="TIME", help="How long it may be used, such as 10m (default 1h).")
 @click.option("--metrics-listen", metavar="[ADDR:]PORT", help="Serve Prometheus metrics by HTTP (127.0.0.1:PORT).")
 @require_option
+@click.option("--authorized-keys", metavar="FILE", help="Ed25519 keys in FILE are identities that get in too.")
 @qr_option
 @common_options
 def host(
@@ -37,6 +39,7 @@ def host(
     invite_expires: str | None,
     metrics_listen: str | None,
     require: tuple[str, ...],
+    authorized_keys: str | None,
     qr: bool,
 ) -> None:
     """Let peers connect to this machine until interrupted.
@@ -48,7 +51,8 @@ def host(
     """
     lifetime = parse_duration(invite_expires) if invite_expires else None
     invite = (capabilities or None, invite_uses, lifetime, require or None)
-    asyncio.run(_host(settings, network, bind, invite, metrics_listen, qr))
+    keys = Path(authorized_keys).absolute() if authorized_keys else None
+    asyncio.run(_host(settings, network, bind, invite, metrics_listen, keys, qr))
 
 
 async def _host(
@@ -57,6 +61,7 @@ async def _host(
     bind: str | None,
     invite: tuple[tuple[str, ...] | None, int | None, float | None, tuple[str, ...] | None],
     metrics_listen: str | None,
+    authorized_keys: Path | None,
     qr: bool,
 ) -> None:
     from irosh.assembly import NodeOptions, assembled_node
@@ -80,6 +85,7 @@ async def _host(
         exchange=HostExchange(Blocks(output, network.files(), stdin=True, stdout=True)),
         offered=terms,
         metrics_listen=metrics_listen,
+        authorized_keys=authorized_keys,
     )
     async with assembled_node(options) as node:
         loop = asyncio.get_running_loop()

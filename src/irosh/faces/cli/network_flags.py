@@ -27,6 +27,7 @@ class NetworkFlags:
     offer_file: Path | None
     answer_file: Path | None
     paths: str | None = None
+    certificate: str | None = None
 
     def files(self) -> dict[str, Path | None]:
         """By kind of block, for :class:`irosh.faces.cli.blocks.Blocks`."""
@@ -34,7 +35,12 @@ class NetworkFlags:
 
     def request(self) -> dict[str, Any]:
         """The fields of :class:`irosh.node.targets.TargetRequest`."""
-        return {"mode": self.modes[0] if self.modes else None, "network": self.choice, "paths": self.paths}
+        return {
+            "mode": self.modes[0] if self.modes else None,
+            "network": self.choice,
+            "paths": self.paths,
+            "certificate": self.certificate,
+        }
 
 
 class MeetingOption(click.Option):
@@ -125,6 +131,9 @@ def _options(*, hosting: bool) -> list[Callable[[Any], Any]]:
                 help="With several networks: use the fastest, small things twice (redundant), or the sum of all.",
             )
         )
+        common.append(
+            option("--certificate", metavar="FILE", help="Show this SSH certificate of the identity to the host.")
+        )
     return common
 
 
@@ -139,6 +148,7 @@ def _collect(given: dict[str, Any]) -> NetworkFlags:
     if stun_servers and no_stun:
         raise click.UsageError("--stun-server and --no-stun exclude each other")
     nsec_file = given.pop("nsec_file")
+    certificate = given.pop("certificate", None)
     choice = {
         "relays": () if no_relay else relays or None,
         "relay_only": relay_only,
@@ -154,4 +164,5 @@ def _collect(given: dict[str, Any]) -> NetworkFlags:
         offer_file=given.pop("offer_file"),
         answer_file=given.pop("answer_file"),
         paths=given.pop("paths", None),
+        certificate=str(Path(certificate).absolute()) if certificate else None,
     )

@@ -15,6 +15,7 @@ from typing import Any
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.security_key import NAMESPACE, parse_security_key, parse_sshsig
 from irosh.faces.cli.output import Output
+from irosh.faces.cli.table import printable
 
 FILES = ("id_ed25519_sk", "id_ecdsa_sk")
 """Key files in ``~/.ssh`` that are looked at, as ssh(1) does."""
@@ -48,9 +49,8 @@ def sign_with_security_key(host: str, keys: Sequence[str], message: bytes, outpu
 
 def _candidates(wanted: dict[bytes, str]) -> list[tuple[Path | str, bytes]]:
     """Key files, and public keys (as lines) that the agent has, of those wanted; the agent's first."""
-    agent = subprocess.run(["ssh-add", "-L"], capture_output=True, text=True, timeout=10, check=False)
     found: list[tuple[Path | str, bytes]] = []
-    offered = map(_blob, agent.stdout.splitlines() if agent.returncode == 0 else ())
+    offered = map(_blob, _agent_lines())
     found.extend((wanted[blob], blob) for blob in offered if blob in wanted)
     for name in FILES:
         path = Path.home() / ".ssh" / name
@@ -61,6 +61,14 @@ def _candidates(wanted: dict[bytes, str]) -> list[tuple[Path | str, bytes]]:
         if blob in wanted:
             found.append((path, blob))
     return found
+
+
+def _agent_lines() -> list[str]:
+    try:
+        done = subprocess.run(["ssh-add", "-L"], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return done.stdout.splitlines() if done.returncode == 0 else []
 
 
 def _blob(line: str) -> bytes:
@@ -85,5 +93,6 @@ def _sign(key: Path | str, message: bytes) -> tuple[bytes, bytes]:
             check=False,
         )
     if done.returncode != 0:
-        raise ValueError(done.stderr.decode(errors="replace").strip().splitlines()[-1:] or "ssh-keygen failed")
+        said = printable(done.stderr.decode(errors="replace").strip().rpartition("\n")[2])
+        raise ValueError(said or "ssh-keygen failed")
     return parse_sshsig(done.stdout)

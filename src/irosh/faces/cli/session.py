@@ -32,9 +32,9 @@ def list_sessions(settings: Settings, peer: str | None, network: NetworkFlags) -
     answer = _manage(settings, network, peer, "list")
     rows = [
         (
-            each["name"],
+            printable(each["name"]),
             *(() if peer else (each["owner"] or "this machine",)),
-            each["user"],
+            printable(each["user"]),
             str(each["attached"]),
             f"{each['size'][0]}x{each['size'][1]}",
             age(each["began_at"]),
@@ -46,8 +46,8 @@ def list_sessions(settings: Settings, peer: str | None, network: NetworkFlags) -
     owner = () if peer else ("OWNER",)
     lines = [table(("SESSION", *owner, "USER", "HERE", "SIZE", "AGE", "USED", "RUNS"), rows)] if rows else []
     for each in answer["ended"]:
-        how = f"signal {each['signal']}" if each["signal"] else f"status {each['status']}"
-        lines.append(f"{each['name']} ended with {how}, {clock_time(each['ended_at'])}")
+        how = f"signal {printable(each['signal'])}" if each["signal"] else f"status {each['status']}"
+        lines.append(f"{printable(each['name'])} ended with {how}, {clock_time(each['ended_at'])}")
     settings.output.result(answer, "\n".join(lines) or "No session runs.")
 
 

@@ -46,7 +46,7 @@ def session_request(request: Mapping[str, Any], name: str | None, *, create: boo
 
 def begun(message: Mapping[str, Any]) -> str:
     """What is said when somebody is at a session (event ``session``)."""
-    name = style(str(message["session"]), "bold", sys.stderr)
+    name = style(printable(str(message["session"])), "bold", sys.stderr)
     if message["created"]:
         return f"irosh: session {name} begins"
     others = message["participants"] - 1
@@ -107,7 +107,7 @@ def participants_table(participants: Sequence[Mapping[str, Any]]) -> str:
 
 def finished(settings: Settings, answer: Mapping[str, Any]) -> int | None:
     """Tell of an end that is not the program's just now; the exit status, None when that is the program's own."""
-    name = str(answer.get("session", ""))
+    name = printable(str(answer.get("session", "")))
     reason = answer.get("left")
     if reason is not None:
         text = _LEFT.get(str(reason), "session {name} was left").format(name=name)

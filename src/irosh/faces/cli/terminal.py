@@ -86,6 +86,16 @@ class LocalTerminal:
         finally:
             self._enter()
 
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Within raw mode, for a prompt of our own: as :meth:`cooked`, but keys wait as typed, and are not echoed."""
+        with self.cooked():
+            modes = termios.tcgetattr(self.descriptor)
+            modes[0] &= ~termios.ICRNL
+            modes[3] &= ~(termios.ICANON | termios.ECHO)
+            termios.tcsetattr(self.descriptor, termios.TCSANOW, modes)
+            yield
+
     def suspend(self) -> None:
         """Stop this process as Ctrl-Z does, with the terminal given back, until it is continued."""
         with self.cooked():

@@ -61,6 +61,7 @@ def transfer_options(function: F) -> F:
             limit=None if limit is None else parse_rate(limit),
             request={**network.request(), "name": given.pop("name")},
             files=network.files(),
+            tell_link=True,
         )
         flags = Flags(options, given.pop("quiet"), network)
         return function(settings, *args, flags=flags, **given)

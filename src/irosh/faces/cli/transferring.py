@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,8 @@ class TransferOptions:
     request: dict[str, Any] = field(default_factory=dict)
     files: dict[str, Any] = field(default_factory=lambda: {"offer": None, "answer": None})
     """Where the blocks of manual modes are."""
+    tell_link: bool = False
+    """Print what happens to the link; not where something else has the screen."""
 
     def order(self, paths: Sequence[bytes], *, receive: bool) -> Order:
         """For the other side."""
@@ -130,7 +132,7 @@ def opened(settings: Settings, peer_id: str, options: TransferOptions, *, writin
                 _connected(output, message)
 
         client.switch("files.transfer", request, told, lambda: blocks.wait(client))
-        with LinkWatch(settings, peers[-1]):
+        with LinkWatch(settings, peers[-1]) if options.tell_link else nullcontext():
             try:
                 yield client.socket
             finally:

@@ -19,6 +19,7 @@ class FactorStep(msgspec.Struct, omit_defaults=True):
 
     ``keys``: public keys of which one may sign, as lines of a ``.pub`` file. ``error``: what was wrong with the last
     answer. ``wait``: seconds before which the next answer is not looked at. ``last``: no further answer is taken.
+    ``good_for``: when nothing is needed, seconds for which what was given counts, 0: as long as the session lasts.
     """
 
     nonce: bytes
@@ -26,6 +27,7 @@ class FactorStep(msgspec.Struct, omit_defaults=True):
     keys: list[str] = []
     error: WireError | None = None
     wait: float = 0.0
+    good_for: float = 0.0
     last: bool = False
 
 

@@ -30,7 +30,7 @@ def proving_operations(node: Node) -> dict[str, Operation]:
 
     async def verify(channel: Channel, request: dict[str, Any]) -> None:
         asked = parsed_request(request, TargetRequest)
-        reached = await channel.while_connected(node.reach(asked, ChannelExchange(channel)))
+        reached = await channel.while_connected(node.reach(asked, ChannelExchange(channel), proven=False))
         given = await prove(reached.connection, channel, node.identity.id)
         await channel.answer({"peer": reached.peer.petname, "id": reached.peer.id, "given": given})
 
@@ -59,6 +59,7 @@ async def prove(connection: PeerConnection, channel: Channel, own_id: str) -> li
             if error is not None and given:
                 given.pop()
             if not step.needs:
+                connection.proven(step.good_for)
                 return given
             if step.last:
                 raise error or IroshError(ErrorCode.FACTOR_FAILED, "the host takes no further answer")

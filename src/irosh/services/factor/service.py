@@ -68,7 +68,7 @@ class FactorService:
                 [key.value for key in keys],
                 answer_of(fatal or error or (_too_soon(wait) if last else None)).error,
                 wait,
-                last,
+                last=last,
             )
             await write_frame(incoming.stream, step)
             if last:
@@ -76,7 +76,7 @@ class FactorService:
             error = await self._hear(incoming, step, missing[0])
             wrong += error is not None
         else:
-            await write_frame(incoming.stream, FactorStep(b"", []))
+            await write_frame(incoming.stream, FactorStep(b"", [], good_for=gate.lifetime))
         await incoming.stream.finish()
 
     async def _hear(self, incoming: IncomingStream, step: FactorStep, factor: Factor) -> IroshError | None:

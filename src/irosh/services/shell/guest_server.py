@@ -7,27 +7,42 @@ from collections.abc import Sequence
 
 import asyncssh
 
-from irosh.core.errors import IroshError
+from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.peer import Peer
 from irosh.core.ssh_key import KEY_TYPE
 from irosh.node.accounts import find_account, is_own_account
-from irosh.node.authorization import AsUser, Authorizer, Immediate, Use
+from irosh.node.authorization import Action, AsUser, Authorizer, Grant, Immediate, Use
 from irosh.node.guests import Guests
+from irosh.node.verification import Verification
 from irosh.services.shell.server import IroshSSHServer, SSHContext
 
 _PUBLIC_KEY_SIZE = 32
 
 
+async def refuse(action: Action) -> Grant:
+    """What is granted to somebody who is not known yet."""
+    return refuse_now(action)
+
+
+def refuse_now(action: Action) -> Grant:
+    """As :func:`refuse`."""
+    raise IroshError(ErrorCode.DENIED, f"nobody has logged in who could use {action}")
+
+
 class GuestSSHServer(IroshSSHServer):
-    """``entry``: one of these a peer needs to speak SSH to this host at all, whichever way it comes."""
+    """``context`` is to grant nothing until somebody has logged in, least of all what the peer that brings may do.
+
+    ``entry``: one of these a peer needs to speak SSH to this host at all, whichever way it comes."""
 
     def __init__(self, context: SSHContext, guests: Guests, authorizer: Authorizer, entry: Use) -> None:
-        super().__init__(context, None)
+        super().__init__(context, None, None)
         self._guests = guests
         self._authorizer = authorizer
         self._entry = entry
         self._claimed: Peer | None = None
         self._user = ""
+        # Nothing was shown but the key, and nobody knows from where: what asks for more lets no guest in.
+        self._verification = Verification()
         self.guest: Peer | None = None
         """Who has logged in."""
 
@@ -47,8 +62,10 @@ class GuestSSHServer(IroshSSHServer):
         assert self._claimed is not None
         guest = self._claimed
         context = self._context
-        authorize = functools.partial(self._authorizer.authorize, guest.id)
-        authorize_now = functools.partial(self._authorizer.authorize_now, guest.id)
+        shown = self._verification
+        authorize = functools.partial(self._authorizer.authorize, guest.id, verification=shown)
+        authorize_now = functools.partial(self._authorizer.authorize_now, guest.id, verification=shown)
+        context.terms = functools.partial(self._authorizer.terms, guest.id, shown)
         environment = {"IROSH_PEER": guest.petname, "IROSH_PEER_ID": guest.id, "IROSH_VIA": context.petname}
         context.authorize, context.authorize_now = authorize, authorize_now
         context.permits = functools.partial(self._authorizer.permits, guest.id)
@@ -58,6 +75,7 @@ class GuestSSHServer(IroshSSHServer):
             for action in self._needed():
                 authorize_now(action)
             self._account = find_account(self._user)
+            self._is_own_account = is_own_account(self._user)
         except IroshError as error:
             assert self._connection is not None
             self._connection.disconnect(asyncssh.DISC_SERVICE_NOT_AVAILABLE, error.message)
@@ -65,7 +83,7 @@ class GuestSSHServer(IroshSSHServer):
         self.guest = guest
 
     def _needed(self) -> Sequence[Immediate]:
-        return (self._entry,) if is_own_account(self._user) else (self._entry, AsUser(self._user))
+        return (self._entry, AsUser(self._user, own=is_own_account(self._user)))
 
 
 def _endpoint_id(key: asyncssh.SSHKey) -> str:

@@ -22,7 +22,8 @@ from typing import Any, Protocol, TypeVar
 import asyncssh
 
 from irosh.core.errors import ErrorCode, IroshError, system_message
-from irosh.core.hops import PeerStop, Stop, check_loops
+from irosh.core.gateway_list import check_entry
+from irosh.core.hops import PeerStop, SshStop, Stop, check_loops
 from irosh.core.identity import Identity
 from irosh.core.socket_spec import SocketSpec
 from irosh.core.ssh_settings import SshSettings
@@ -31,15 +32,16 @@ from irosh.core.trust import TrustStore
 from irosh.core.wording import escape
 from irosh.node.accounts import DEFAULT_USER
 from irosh.node.node import Node, Reached
-from irosh.node.peer_connection import PeerConnection
+from irosh.node.peer_connection import FactorRequired, PeerConnection
 from irosh.node.targets import TargetRequest
 from irosh.rendezvous.interfaces import Exchange
 from irosh.services.shell.channel_stream import ChannelStream
+from irosh.services.shell.gateway_service import named_server
 from irosh.services.shell.login import ServeAgent, SSHLink, log_in
-from irosh.services.shell.messages import JumpRequest
+from irosh.services.shell.messages import JumpRequest, gateway_name
 from irosh.services.shell.onward import PEER_DOMAIN
 from irosh.services.shell.plain_login import Person, log_in_plainly, ssh_settings
-from irosh.transport.interfaces import ByteStream
+from irosh.transport.joining import ClosableStream
 from irosh.transport.socket_stream import SocketStream
 
 STEP_DEADLINE = 60.0  # seconds from one station to the next
@@ -54,10 +56,10 @@ class Station(Protocol):
 
     name: str
 
-    async def to_peer(self, peer_id: str) -> ByteStream:
+    async def to_peer(self, peer_id: str) -> ClosableStream:
         """A stream to the SSH server of a node, which shall ask for our key."""
 
-    async def to_server(self, host: str, port: int) -> ByteStream:
+    async def to_server(self, host: str, port: int) -> ClosableStream:
         """A stream to an ordinary SSH server."""
 
     def failure(self) -> IroshError | None:
@@ -70,10 +72,10 @@ class Here:
 
     name: str = "this machine"
 
-    async def to_peer(self, peer_id: str) -> ByteStream:
+    async def to_peer(self, peer_id: str) -> ClosableStream:
         raise NotImplementedError  # a way that begins at a node begins with its link
 
-    async def to_server(self, host: str, port: int) -> ByteStream:
+    async def to_server(self, host: str, port: int) -> ClosableStream:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_DEADLINE):
@@ -114,13 +116,13 @@ class AtPeer:
     name: str
     connection: PeerConnection
 
-    async def to_peer(self, peer_id: str) -> ByteStream:
+    async def to_peer(self, peer_id: str) -> ClosableStream:
         return await self._jump(JumpRequest(peer=peer_id))
 
-    async def to_server(self, host: str, port: int) -> ByteStream:
+    async def to_server(self, host: str, port: int) -> ClosableStream:
         return await self._jump(JumpRequest(server=str(SocketSpec("tcp", host=host, port=port))))
 
-    async def _jump(self, request: JumpRequest) -> ByteStream:
+    async def _jump(self, request: JumpRequest) -> ClosableStream:
         opened = await self.connection.open("jump", request)
         await opened.answer()
         return opened.stream
@@ -137,7 +139,7 @@ class BySSH:
     link: SSHLink
     is_node: bool
 
-    async def to_peer(self, peer_id: str) -> ByteStream:
+    async def to_peer(self, peer_id: str) -> ClosableStream:
         stream = ChannelStream()
         if self.is_node:
             await self._opened(self._ssh.create_connection(lambda: stream, peer_id + PEER_DOMAIN, SSH_PORT))
@@ -146,7 +148,7 @@ class BySSH:
             await self._opened(self._ssh.create_session(lambda: stream, command, encoding=None))
         return stream
 
-    async def to_server(self, host: str, port: int) -> ByteStream:
+    async def to_server(self, host: str, port: int) -> ClosableStream:
         stream = ChannelStream()
         await self._opened(self._ssh.create_connection(lambda: stream, host, port))
         return stream
@@ -177,7 +179,7 @@ class Goal:
     """
 
     name: str
-    open_stream: Callable[[], Coroutine[Any, Any, ByteStream]]
+    open_stream: Callable[[], Coroutine[Any, Any, ClosableStream]]
     user: str | None
     peer_id: str | None = None
     settings: SshSettings | None = None
@@ -213,13 +215,15 @@ class Journey:
         check_loops([self._resolved(stop) for stop in (*hops, target)])
         for position, stop in enumerate(hops):
             await self._step(str(stop), self._go_to(stop, asked, exchange, first=position == 0))
+        if isinstance(target, PeerStop) and (named := gateway_name(target.target)) is not None:
+            return await self._step(str(target), self._named_goal(named[1], target.user))
         return await self._step(str(target), self._goal(target))
 
     async def log_in(self, goal: Goal, serve_agent: ServeAgent | None = None) -> SSHLink:
         """Log in at the end of the way. ``IroshError`` that names the failing hop."""
         return await self._step(goal.name, self._logged_in(goal, serve_agent))
 
-    async def open(self, goal: Goal) -> ByteStream:
+    async def open(self, goal: Goal) -> ClosableStream:
         """A stream to the SSH server at the end, for a program that speaks SSH itself. ``IroshError`` likewise."""
         return await self._step(goal.name, goal.open_stream())
 
@@ -246,18 +250,26 @@ class Journey:
         link = await self._logged_in(goal, None)
         self._stations.append(BySSH(goal.name, link, is_node=isinstance(stop, PeerStop)))
 
+    async def _named_goal(self, name: str, user: str | None) -> Goal:
+        """A machine that the gateway we are at shows by name."""
+        station = self._stations[-1]
+        if not isinstance(station, AtPeer):
+            raise IroshError(ErrorCode.USAGE, "names of gateways are for those with a link of this machine's own")
+        stop = check_entry(name, await named_server(station.connection, station.name, name))
+        return await self._goal(stop if user is None else SshStop(stop.host, stop.port, user))
+
     async def _goal(self, stop: Stop) -> Goal:
         station = self._stations[-1]
         if isinstance(stop, PeerStop):
             peer_id = self._peer_id(stop.target)
 
-            async def open_to_peer() -> ByteStream:
+            async def open_to_peer() -> ClosableStream:
                 return await station.to_peer(peer_id)
 
             return Goal(self._name_of(peer_id), open_to_peer, stop.user, peer_id=peer_id)
         settings = await ssh_settings(stop)
 
-        async def open_to_server() -> ByteStream:
+        async def open_to_server() -> ClosableStream:
             return await station.to_server(settings.hostname, settings.port)
 
         return Goal(str(stop), open_to_server, stop.user, settings=settings)
@@ -290,6 +302,8 @@ class Journey:
                 return await step
         except TimeoutError:
             error = IroshError(ErrorCode.TIMEOUT, f"no answer within {STEP_DEADLINE:g} s")
+        except FactorRequired:
+            raise  # the hop asks the person, who then sets out again
         except IroshError as failure:
             error = failure
         if station is self._stations[0] and len(self._stations) == 1:
@@ -332,7 +346,7 @@ def known_peer_id(trust: TrustStore, own_id: str, target: str) -> str:
     return peer_id
 
 
-def _complaint(stream: ByteStream) -> str:
+def _complaint(stream: ClosableStream) -> str:
     """What the program that carries ``stream`` complained of, in one line."""
     said = stream.complaint if isinstance(stream, ChannelStream) else ""
     return escape(" ".join(said.split()), 300)

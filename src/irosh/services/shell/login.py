@@ -10,12 +10,15 @@ import asyncssh
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity, openssh_public_key_of
+from irosh.core.wording import escape
 from irosh.node.accounts import DEFAULT_USER
 from irosh.services.shell.agent_forwarding import NO_AGENT, offer_agent
 from irosh.transport.asyncio_transport import StreamTunnel
 from irosh.transport.interfaces import ByteStream, Stream
 
 LOGIN_DEADLINE = 30.0
+ASKING_DEADLINE = 120.0  # where a person has to answer, as sshd's LoginGraceTime
+MAX_BANNER = 500
 # Inside an encrypted stream the quickest cipher is enough; measured, see docs.
 CIPHERS = ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-gcm@openssh.com")
 # For other people's clients that know no newer ones (paramiko before 3.5, older libssh2).
@@ -52,11 +55,13 @@ async def log_in(
     """
     tunnel = StreamTunnel(stream)
     host_key = asyncssh.import_public_key(openssh_public_key_of(peer_id))
+    banner = _Banner()
     try:
         async with asyncio.timeout(LOGIN_DEADLINE):
             ssh = await asyncssh.connect(
                 "peer",
                 tunnel=tunnel,
+                client_factory=lambda: banner,
                 config=None,
                 username=user,
                 known_hosts=([host_key], [], []),
@@ -75,7 +80,7 @@ async def log_in(
         raise IroshError(ErrorCode.TIMEOUT, "the peer's shell service does not answer") from None
     except asyncssh.PermissionDenied:
         await tunnel.aclose()
-        raise _user_denied(user) from None
+        raise _user_denied(user, banner.text) from None
     except asyncssh.HostKeyNotVerifiable:
         await tunnel.aclose()
         raise IroshError(
@@ -92,7 +97,19 @@ async def log_in(
     return SSHLink(ssh, tunnel)
 
 
-def _user_denied(user: str) -> IroshError:
+class _Banner(asyncssh.SSHClient):
+    """Keeps what the host says about a login that it refuses."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def auth_banner_received(self, msg: str, lang: str) -> None:
+        self.text = msg.strip().removeprefix("irosh: ")[:MAX_BANNER]
+
+
+def _user_denied(user: str, said: str) -> IroshError:
+    if said and user == DEFAULT_USER:
+        return IroshError(ErrorCode.DENIED, f"the host refused the login: {escape(said, MAX_BANNER)}")
     if user == DEFAULT_USER:
         return IroshError(ErrorCode.DENIED, "the host refused the login")
     return IroshError(

@@ -16,7 +16,7 @@ from irosh.node.node import Node
 from irosh.node.targets import TargetRequest
 from irosh.services.shell.messages import ShellRequest
 from irosh.transport.interfaces import ByteStream, ConnectionLost, StreamReset
-from irosh.transport.joining import join
+from irosh.transport.joining import ClosableStream, join
 from irosh.transport.session.lifetime import LinkEvent, SessionLifetime
 from irosh.transport.socket_stream import SocketStream
 from irosh.transport.sockets import connect_source
@@ -40,13 +40,14 @@ _SSH = (b"SSH-2.0-", b"SSH-1.99-")
 class Way:
     """A way on: ``stream`` leads there. ``link``: what it depends on, if that is a link to a peer."""
 
-    stream: ByteStream
+    stream: ClosableStream
     link: SessionLifetime | None = None
 
     async def carry(self, near: ByteStream) -> None:
         """Join ``near`` to it until both have ended. ``near`` is reset with :data:`HOP_LOST` when the way breaks."""
         try:
             await first_to_end(join(near, self.stream), self._given_up())
+            await self.stream.close()
         except (IroshError, StreamReset, OSError) as error:
             log.info("a way on ended: %s", error)
             await self.stream.abort()

@@ -7,16 +7,18 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import asyncssh
 
 from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.second_factor import Factor
 from irosh.core.socket_spec import SocketSpec
+from irosh.core.terms import Terms
 from irosh.node.accounts import Account, accepted_environment, find_account, is_own_account
-from irosh.node.authorization import Action, AsUser, Grant, Immediate, Reach, Use
+from irosh.node.authorization import Action, AsUser, Files, Grant, Immediate, Reach, Use
 from irosh.services.shell.agent_forwarding import SessionAgent, forward_agent, served_agent
 from irosh.services.shell.agent_socket import OpenAgent
 from irosh.services.shell.channel_stream import ChannelStream
@@ -24,6 +26,7 @@ from irosh.services.shell.descriptors import read_descriptor, write_descriptor
 from irosh.services.shell.listening import Listeners
 from irosh.services.shell.onward import PEER_DOMAIN, Way, way_to_server
 from irosh.services.shell.processes import SessionProcess, Terminal, start_process, start_program
+from irosh.services.shell.ssh_factors import Challenge, SSHFactors, hold_back_success
 from irosh.services.shell.subsystems import HostProgram, Subsystems
 from irosh.transport.asyncio_transport import StreamTransport
 from irosh.transport.tasks import to_the_end
@@ -50,6 +53,8 @@ class SSHContext:
     program_place: Callable[[], AbstractContextManager[None]]
     lead_on: Callable[[str], Awaitable[Way]] | None = None
     """Finds a way to the peer of that name or id."""
+    terms: Callable[[], Terms | None] = lambda: None
+    """What the peer has to heed besides its capabilities; raises ``IroshError``."""
     sessions: dict[Callable[[], None], None] = field(default_factory=dict)
     """How to end each session that runs."""
 
@@ -58,41 +63,81 @@ class IroshSSHServer(asyncssh.SSHServer):
     """Authenticates the peer, whom QUIC has proven already, and opens its channels.
 
     ``login_key``: which keys SSH asks for besides; None: for none, as a stock client of the peer itself needs none.
+    ``factors``: what is asked for in any case; None: the login is another matter.
     """
 
-    def __init__(self, context: SSHContext, login_key: Callable[[asyncssh.SSHKey], bool] | None) -> None:
+    def __init__(
+        self, context: SSHContext, login_key: Callable[[asyncssh.SSHKey], bool] | None, factors: SSHFactors | None
+    ) -> None:
         self._context = context
         self._login_key = login_key
+        self._offered: asyncssh.SSHKey | None = None
+        self._factors = factors
         self._account: Account | None = None
         self._is_own_account = False
         self._connection: asyncssh.SSHServerConnection | None = None
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
-        self._listeners = Listeners(conn, self._context.authorize, self._context.group)
+        if self._factors is not None:
+            hold_back_success(conn, self._check_method, self._is_authenticated)
+        # Asked anew each time: who a guest is turns out later.
+        self._listeners = Listeners(conn, lambda action: self._context.authorize(action), self._context.group)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._listeners.close()
 
     def begin_auth(self, username: str) -> bool:
-        """Whether SSH has anything left to ask for."""
+        """Whether SSH has anything left to ask for. Called again when the client asks for another user."""
+        self._account = None
         try:
             self._is_own_account = is_own_account(username)
-            if not self._is_own_account:
-                self._context.authorize_now(AsUser(username))
+            self._context.authorize_now(AsUser(username, entering=True, own=self._is_own_account))
             self._account = find_account(username)
         except IroshError as error:
             log.info("%s: user refused: %s", self._context.petname, error.message)
-            assert self._connection is not None
-            self._connection.send_auth_banner(f"irosh: {error}\r\n")
-            return True  # and no key is accepted
-        return self._login_key is not None
+            self._say(str(error))
+            return True  # and nothing is accepted
+        return not self._is_authenticated()
 
     def public_key_auth_supported(self) -> bool:
-        return True
+        if self._account is None or self._login_key is not None or self._factors is None:
+            return True
+        return Factor.SECURITY_KEY in self._factors.missing
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        return self._account is not None and self._login_key is not None and self._login_key(key)
+        if self._account is None:
+            return False
+        if self._login_key is not None and self._login_key(key):
+            self._offered = key
+            return True
+        self._offered = None
+        return self._factors is not None and self._factors.takes_key(key)
+
+    def kbdint_auth_supported(self) -> bool:
+        return self._account is not None and self._factors is not None and self._factors.asks
+
+    async def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Challenge | bool:
+        self._offered = None
+        return False if self._factors is None else await self._factors.challenge(self._say)
+
+    async def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> Challenge | bool:
+        return False if self._factors is None else await self._factors.answered(responses, self._say)
+
+    async def _check_method(self) -> bool:
+        """A method has succeeded: note what it was about. False when its signature is not accepted after all."""
+        if self._offered is not None:
+            self._login_key = None  # given
+            return True
+        return self._factors is not None and await self._factors.check_signature(self._say)
+
+    def _is_authenticated(self) -> bool:
+        missing = () if self._factors is None else self._factors.missing
+        return self._account is not None and self._login_key is None and not missing
+
+    def _say(self, text: str) -> None:
+        assert self._connection is not None
+        self._connection.send_auth_banner(f"irosh: {text}\r\n")
 
     def session_requested(self) -> Any:
         if self._account is None or len(self._context.sessions) >= MAX_SESSIONS:
@@ -199,6 +244,7 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         self._account = account
         self._terminal: Terminal | None = None
         self._command: str | None = None
+        self._terms: Terms | None = None
         self._program: Sequence[str] | None = None
         self._refusal = ""
         self._process: SessionProcess | None = None
@@ -225,15 +271,21 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
     def pty_requested(
         self, term_type: str, term_size: tuple[int, int, int, int], term_modes: Mapping[int, int]
     ) -> bool:
+        try:
+            terms = self._context.terms()
+        except IroshError:
+            return False
+        if terms is not None and not terms.pty:
+            return False
         self._terminal = Terminal(term_type[:64], term_size, dict(term_modes))
         return True
 
     def shell_requested(self) -> bool:
-        return self._allowed(Use(("shell",)))
+        return self._allowed(Use(("shell",), heeds_terms=True))
 
     def exec_requested(self, command: str) -> bool:
         self._command = command
-        use = Use(("exec",))
+        use = Use(("exec",), heeds_terms=True)
         if not self._context.permits(use) and self._served_by(self._context.subsystems.standing_in_for(command)):
             return True
         return self._allowed(use)
@@ -243,7 +295,7 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
 
     def _allowed(self, use: Use) -> bool:
         try:
-            self._context.authorize_now(use)
+            self._terms = self._context.authorize_now(use).terms
         except IroshError:
             return False
         return True
@@ -253,7 +305,10 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         if program is None:
             return False
         try:
-            grant = self._context.authorize_now(program.action)
+            action = program.action
+            if isinstance(action, Files):
+                action = replace(action, heeds_terms=True)  # it acts as the account of this login
+            grant = self._context.authorize_now(action)
         except IroshError:
             return False
         client_version = str(self._chan.get_extra_info("client_version", ""))
@@ -333,7 +388,7 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         if self._program is not None:
             places.enter_context(self._context.program_place())
             return await start_program(self._program)
-        return await start_process(self._account, self._command, self._terminal, self._environment())
+        return await start_process(self._account, self._forced(self._command), self._terminal, self._environment())
 
     async def _serve(self, process: SessionProcess) -> None:
         outputs = [asyncio.create_task(self._copy(process.stdout, None))]
@@ -375,8 +430,15 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
 
     def _environment(self) -> dict[str, str]:
         accepted = accepted_environment(self._chan.get_environment())
+        given = {} if self._terms is None else dict(self._terms.environment)
+        if self._command is not None and self._forced(None) is not None:
+            given["SSH_ORIGINAL_COMMAND"] = self._command
         agent = {} if self._agent is None else {"SSH_AUTH_SOCK": self._agent.path}
-        return {**accepted, **self._context.environment, **agent}
+        return {**accepted, **given, **self._context.environment, **agent}
+
+    def _forced(self, command: str | None) -> str | None:
+        """What runs in place of ``command``, where something has to; else ``command``."""
+        return command if self._terms is None or self._terms.command is None else self._terms.command
 
 
 async def _end(process: SessionProcess, feeder: asyncio.Task[None]) -> None:

@@ -125,7 +125,7 @@ class ShellService:
 
             await proxy_through(node, self._identity, channel, asked)
             return
-        reached = await channel.while_connected(node.reach(asked, ChannelExchange(channel)))
+        reached = await channel.while_connected(node.reach(asked, ChannelExchange(channel), proven=False))
         opened = await reached.connection.open("shell", ShellRequest(on_behalf=asked.on_behalf))
         await opened.answer()
         await channel.answer(_reached(reached))

@@ -16,12 +16,13 @@ from irosh.node.authorization import Use
 from irosh.node.node import Node
 from irosh.node.services import IncomingStream
 from irosh.node.verification import Verification
-from irosh.services.shell.guest_server import GuestSSHServer
-from irosh.services.shell.login import CIPHERS, LOGIN_DEADLINE, OLD_CIPHERS
+from irosh.services.shell.guest_server import GuestSSHServer, refuse, refuse_now
+from irosh.services.shell.login import ASKING_DEADLINE, CIPHERS, LOGIN_DEADLINE, OLD_CIPHERS
 from irosh.services.shell.login_keys import required_key
 from irosh.services.shell.messages import ShellRequest
 from irosh.services.shell.onward import Way, way_to_peer
 from irosh.services.shell.server import IroshSSHServer, SSHContext
+from irosh.services.shell.ssh_factors import SSHFactors
 from irosh.services.shell.subsystems import ProgramLimit, Subsystems
 from irosh.transport.asyncio_transport import StreamTunnel
 from irosh.transport.tasks import task_group
@@ -69,14 +70,19 @@ async def serve_ssh(host: SSHHost, incoming: IncomingStream) -> None:
                 subsystems=host.subsystems,
                 program_place=lambda: host.programs.place(peer_id),
                 lead_on=lead_on,
+                terms=incoming.terms,
             )
+            factors = SSHFactors(incoming.connection.authorizer.gate, peer_id, incoming.verification)
             server: IroshSSHServer
             if request.on_behalf:
+                context.authorize, context.authorize_now, context.permits = refuse, refuse_now, lambda _action: False
+                context.terms = lambda: None
                 server = GuestSSHServer(context, node.guests, incoming.connection.authorizer, Use(host.entry))
             else:
-                server = IroshSSHServer(context, login_key)
+                server = IroshSSHServer(context, login_key, factors)
+            patience = ASKING_DEADLINE if factors.missing else LOGIN_DEADLINE
             try:
-                connection = await _logged_in(tunnel, server, host.identity)
+                connection = await _logged_in(tunnel, server, host.identity, patience)
             except (asyncssh.Error, OSError, TimeoutError) as error:
                 log.info("%s: ssh login failed: %s", incoming.petname, error)
                 return
@@ -105,8 +111,10 @@ async def _turn_out(connection: asyncssh.SSHServerConnection, context: SSHContex
         connection.abort()
 
 
-async def _logged_in(tunnel: StreamTunnel, server: IroshSSHServer, identity: Identity) -> asyncssh.SSHServerConnection:
-    async with asyncio.timeout(LOGIN_DEADLINE):
+async def _logged_in(
+    tunnel: StreamTunnel, server: IroshSSHServer, identity: Identity, patience: float
+) -> asyncssh.SSHServerConnection:
+    async with asyncio.timeout(patience):
         return await asyncssh.connect_reverse(
             "peer",
             tunnel=tunnel,
@@ -120,7 +128,7 @@ async def _logged_in(tunnel: StreamTunnel, server: IroshSSHServer, identity: Ide
             agent_forwarding=False,
             x11_forwarding=False,
             password_auth=False,
-            kbdint_auth=False,
+            kbdint_auth=True,
             gss_auth=False,
             gss_host=None,  # its default asks the name server for this machine's own name
             allow_scp=False,

@@ -19,7 +19,7 @@ from irosh.node.questions import Questions
 from irosh.services.shell.client import run_session
 from irosh.services.shell.journey import Goal, Journey
 from irosh.services.shell.login import SSHLink
-from irosh.services.shell.messages import ConnectRequest, ProxyRequest, ThroughRequest
+from irosh.services.shell.messages import ConnectRequest, ProxyRequest, ThroughRequest, gateway_name
 from irosh.services.shell.offering import offered_agent
 from irosh.services.shell.plain_login import Person
 from irosh.transport.joining import join
@@ -67,6 +67,7 @@ async def proxy_through(node: Node, identity: Identity, channel: Channel, reques
         goal, stream = await channel.while_connected(arrive())
         await channel.answer(_arrived(journey, goal))
         await join(SocketStream(channel.socket), stream)
+        await stream.close()
 
 
 def _target(text: str, user: str | None) -> Stop:
@@ -77,7 +78,10 @@ def _target(text: str, user: str | None) -> Stop:
 
 
 def _hops(request: ThroughRequest, target: Stop) -> tuple[Stop, ...]:
-    return parse_hops(request.jump, target) if request.jump else ()
+    hops = parse_hops(request.jump, target) if request.jump else ()
+    if isinstance(target, PeerStop) and (named := gateway_name(target.target)) is not None:
+        return (*hops, PeerStop(named[0]))
+    return hops
 
 
 def _person(request: ThroughRequest, channel: Channel) -> Person:

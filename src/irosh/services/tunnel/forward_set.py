@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
@@ -28,6 +28,7 @@ class ForwardSet:
         self._changed = asyncio.Event()
         self._forwards: list[Forward] = []
         self._stopped: list[Forward] = []
+        self._users = 0
         self.peer_id = reached.peer.id
         self.context = ForwardContext(node, reached.destination, report, self._changed.set, udp_idle, promises)
 
@@ -39,6 +40,7 @@ class ForwardSet:
         forward = kind(asked, self.context)
         await forward.start()
         self._forwards.append(forward)
+        self._changed.set()
         return forward
 
     def find(self, asked: ForwardText) -> Forward | None:
@@ -50,6 +52,7 @@ class ForwardSet:
         self._forwards.remove(forward)
         self._stopped.append(forward)
         await forward.stop()
+        self._changed.set()
 
     def states(self) -> list[dict[str, Any]]:
         """Each forward, also those that only carry their last connections."""
@@ -58,6 +61,27 @@ class ForwardSet:
             *({**forward.to_dict(), "cancelled": False} for forward in self._forwards),
             *({**forward.to_dict(), "cancelled": True} for forward in self._stopped),
         ]
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Somebody is about to add a forward while the context lasts."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            self._changed.set()
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether there is no forward, and no connection of those there were."""
+        return not (self._users or self._forwards or any(forward.carried for forward in self._stopped))
+
+    async def wait_unused(self) -> None:
+        """Return once :attr:`is_unused`."""
+        while not self.is_unused:
+            self._changed.clear()
+            await self._changed.wait()
 
     async def wait_idle(self) -> None:
         """Return once no connection is open."""

@@ -91,7 +91,8 @@ class Forwarding:
             forward = await channel.while_connected(self._add(asked, channel))
             await channel.answer({"forward": forward.to_dict()})
             return
-        peer_id = resolve_target(self._node.trust, self._node.identity.id, asked, None).destination.peer_id
+        exchange = ChannelExchange(channel)  # which is not needed, as nobody is dialled
+        peer_id = resolve_target(self._node.trust, self._node.identity.id, asked, exchange).destination.peer_id
         sets = [forwards for forwards in self._sets if forwards.peer_id == peer_id]
         if asked.command == "cancel":
             await _cancel(_required(asked.forward), sets)
@@ -106,28 +107,35 @@ class Forwarding:
         wanted = _required(asked.forward)
         reached = await self._node.reach(asked, ChannelExchange(channel))
         forwards = self._held.get(reached.peer.id)
-        if forwards is None:
-            forwards = ForwardSet(reached, self._node, _noted, self._promises, udp_idle=self._udp_idle)
-            self._held[reached.peer.id] = forwards
-            ready = asyncio.get_running_loop().create_future()
+        if forwards is not None:
+            with forwards.in_use():
+                return await forwards.add(wanted)
+        forwards = ForwardSet(reached, self._node, _noted, self._promises, udp_idle=self._udp_idle)
+        self._held[reached.peer.id] = forwards
+        with forwards.in_use():
+            ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._holding.start(self._keep(forwards, ready))
             await ready
-        return await forwards.add(wanted)
+            return await forwards.add(wanted)
 
     async def _keep(self, forwards: ForwardSet, ready: asyncio.Future[None]) -> None:
-        """Hold ``forwards`` until nothing can be done for them any more."""
+        """Hold ``forwards`` until there is none any more, or nothing can be done for them."""
         link = KeptLink()
         try:
             with self._known(forwards):
                 async with kept(forwards, link):
-                    ready.set_result(None)
-                    await link.until_ended()
+                    if not ready.done():  # the command may have left
+                        ready.set_result(None)
+                    while not forwards.is_unused:
+                        await first_to_end(link.until_ended(), forwards.wait_unused())
+                    del self._held[forwards.peer_id]  # before anything is waited for: nobody adds to it any more
         except IroshError as error:
             if not ready.done():
                 ready.set_exception(error)
             log.warning("forwards to %s have ended: %s", forwards.peer_id[:10], error.message)
         finally:
-            del self._held[forwards.peer_id]
+            if self._held.get(forwards.peer_id) is forwards:
+                del self._held[forwards.peer_id]
 
     # -- one connection on standard input and output
 

@@ -88,7 +88,7 @@ def test_a_frame_over_the_limit_is_refused_before_it_is_read() -> None:
     buffer.filled(len(head))
     with pytest.raises(IroshError, match="over the limit"):
         buffer.take()
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(IroshError, match="too many names"):
         header(Kind.DATA, MAX_PAYLOAD + 1)
 
 

@@ -235,6 +235,12 @@ class TestSources:
         assert sorted(name for name, _ in watched.skipped) == ["source/pipe", "source/s"]
         assert not watched.problems
 
+    def test_a_special_file_that_was_named_is_a_problem(self, tmp_path: Path) -> None:
+        watched = Watched()
+        transfer(order("/dev/null"), tmp_path / "copy", sending=watched)
+        assert watched.problems == [("null", "a device, which cannot be sent")]
+        assert not (tmp_path / "copy").exists()
+
     @pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/self/status").exists(), reason="needs /proc")
     def test_files_whose_size_nobody_knows(self, tmp_path: Path) -> None:
         transfer(order("/proc/self/status"), tmp_path / "status")

@@ -44,7 +44,7 @@ class Console:
     def begin(self, context: PromptContext, typed: bytes) -> socket.socket:
         """Show the prompt, with ``typed`` on it; the socket has something to read once the user leaves it.
 
-        The terminal must be in the modes it has outside of sessions.
+        The terminal must be :meth:`lent <irosh.faces.cli.terminal.LocalTerminal.lent>`.
         """
         self._context = context
         self._leaving = False
@@ -146,7 +146,7 @@ class Console:
         self._interrupted.clear()
         done = threading.Thread(target=self._run_command, args=(line,), name=f"prompt {line.command}", daemon=True)
         done.start()
-        while done.is_alive() and not self._interrupted.wait(0.02):
+        while done.is_alive() and not self._leaving and not self._interrupted.wait(0.02):
             pass
         if done.is_alive():
             self._print("\nIt goes on in the background; its outcome will be shown.")

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TextIO
 
 from prompt_toolkit import PromptSession
@@ -48,6 +49,13 @@ class _Output(Vt100_Output):
         pass
 
 
+class _Input(Vt100Input):
+    """Keeps the modes while other lines are shown: what is typed meanwhile waits as it was typed."""
+
+    def cooked_mode(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
 class _Completer(Completer):
     def __init__(self, complete: Complete) -> None:
         self._complete = complete
@@ -84,7 +92,7 @@ class LineEditor:
             columns, rows, _, _ = terminal.size()
             return Size(rows=rows, columns=columns)
 
-        self._input = Vt100Input(sys.stdin)
+        self._input = _Input(sys.stdin)
         output = _Output(screen, size, term=os.environ.get("TERM"), enable_cpr=False)
         self._session: PromptSession[str] = PromptSession(
             message=self._message,

@@ -262,9 +262,9 @@ def decode(payload: bytes | memoryview, kind: type[M]) -> M:
 
 
 def header(kind: Kind, size: int) -> bytes:
-    """What goes before a payload of ``size`` bytes. ``ValueError`` when that is too large."""
+    """What goes before a payload of ``size`` bytes. ``IroshError`` (usage) when too large, which only names can be."""
     if size > MAX_PAYLOAD:
-        raise ValueError(f"{size} bytes do not fit a frame")
+        raise IroshError(ErrorCode.USAGE, "too many names for one transfer", "name the folder they are in, with -r")
     return HEADER.pack(kind, size)
 
 

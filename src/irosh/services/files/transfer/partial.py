@@ -7,7 +7,6 @@ by whoever copies the same again, and another version of it is never gone on wit
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import stat
@@ -154,6 +153,8 @@ class WriteOut:
 @cache
 def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
     """Linux's own call; None elsewhere. What it answers does not matter: it only hurries."""
+    import ctypes  # late: a transfer of small files does without
+
     try:
         function = ctypes.CDLL(None).sync_file_range
     except (OSError, AttributeError):

@@ -207,7 +207,8 @@ class Scanner:
                 yield from self._folder(source, parts, path, status, (*above, here))
         else:
             message = f"{_SPECIAL.get(kind, 'of an unknown kind')}, which cannot be sent"
-            yield Found(What.HARMLESS, source, parts, path, message=message)
+            # In a folder nobody can expect it to be copied; who has named it does.
+            yield Found(What.HARMLESS if parts else What.PROBLEM, source, parts, path, message=message)
 
     def _folder(
         self, source: int, parts: list[bytes], path: bytes, status: os.stat_result, above: tuple[tuple[int, int], ...]

@@ -49,6 +49,7 @@ class Settler:
         self._size = 0
         self._queue: Queue[list[Settled] | None] = Queue(_BATCHES)
         self._pool: ThreadPoolExecutor | None = None
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="transfer settle", daemon=True)
         self._thread.start()
 
@@ -66,9 +67,11 @@ class Settler:
             self._batch, self._size = [], 0
 
     def wait(self) -> None:
-        """Until all that was added is settled."""
+        """Until all that was added is settled. Raises what ``done`` or ``failed`` did."""
         self.flush()
         self._queue.join()
+        if self._error is not None:
+            raise self._error
 
     def close(self) -> None:
         """Settle what there is, and end."""
@@ -80,8 +83,12 @@ class Settler:
 
     def _run(self) -> None:
         while (batch := self._queue.get()) is not None:
-            self._settle(batch)
-            self._queue.task_done()
+            try:
+                self._settle(batch)
+            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                self._error = self._error or error
+            finally:
+                self._queue.task_done()
 
     def _settle(self, batch: list[Settled]) -> None:
         faults = self._written_out(batch)

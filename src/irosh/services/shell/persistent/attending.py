@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ from irosh.services.shell.persistent.lines import Line, answer_of
 from irosh.services.shell.persistent.participant import Participant
 from irosh.services.shell.persistent.session import MAX_PARTICIPANTS, PersistentSession
 from irosh.transport.tasks import first_to_end
+
+RESIZE_PAUSE = 0.1  # seconds after a guest's change of size in which nothing more is heard from it
 
 ManageSession = Callable[[Manage, PersistentSession], dict[str, Any]]
 
@@ -75,6 +78,8 @@ async def _heard(
     elif kind is FrameKind.RESIZE:
         if participant.size is not None:
             session.resize(participant, decode(payload, Size))
+            if not participant.owner:
+                await asyncio.sleep(RESIZE_PAUSE)
     elif kind is FrameKind.DETACH:
         participant.end(End(reason="detached", name=session.terms.name))
     elif kind is FrameKind.MANAGE:

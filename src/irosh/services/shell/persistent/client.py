@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import suppress
 from typing import Any
@@ -16,6 +17,8 @@ from irosh.services.shell.persistent.lines import ChannelLine, Line, StreamLine,
 from irosh.services.shell.persistent.messages import ManageRequest, SessionRequest
 from irosh.transport.interfaces import StreamReset
 from irosh.transport.tasks import first_to_end
+
+ANSWER_DEADLINE = 30.0
 
 # What the host sends; a frame of another kind is none of a session's.
 _FROM_HOST = frozenset({FrameKind.WELCOME, FrameKind.OUTPUT, FrameKind.NOTICE, FrameKind.ANSWER, FrameKind.END})
@@ -46,8 +49,10 @@ async def attach_to_peer(reached: Reached, channel: Channel, request: SessionReq
                     await here.leave(in_the_middle=True)
     except IroshError as error:
         if error.code is ErrorCode.CONNECTION_LOST and session.is_closed:
-            raise session.close_reason() from None
-        raise
+            error = session.close_reason()
+        if error.code is ErrorCode.SHUTTING_DOWN:
+            error = IroshError(error.code, "irosh on the host has stopped", "its sessions have ended with it")
+        raise error from None
     except StreamReset:
         raise (session.close_reason() if session.is_closed else _dropped()) from None
     if not here.answered:
@@ -82,11 +87,15 @@ async def manage_at_peer(reached: Reached, asked: ManageRequest) -> dict[str, An
     line = StreamLine(opened.stream)
     try:
         await line.send([(FrameKind.MANAGE, encode(Manage(asked.command, asked.session, asked.guest)))])
-        for kind, payload in await line.receive():
+        async with asyncio.timeout(ANSWER_DEADLINE):
+            frames = await line.receive()
+        for kind, payload in frames:
             if kind is FrameKind.ANSWER:
                 return result_of(decode(payload, Answer))
     except StreamReset:
         pass  # as if it had answered nothing
+    except TimeoutError:
+        raise IroshError(ErrorCode.TIMEOUT, "the host does not answer") from None
     finally:
         await opened.stream.abort()
     raise IroshError(ErrorCode.CONNECTION_LOST, "the host has not answered")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 from collections.abc import Awaitable, Callable
@@ -32,6 +33,7 @@ _DEFAULT_SIZE = (80, 24, 0, 0)
 _DEFAULT_TERMINAL = "xterm-256color"
 Served = Callable[[], Awaitable[None]]
 """Serves a stream once it has been accepted."""
+COMMAND_DEADLINE = 60.0  # seconds for the next command on a stream for them
 MAX_USERS = 32  # guests at once
 
 
@@ -130,7 +132,14 @@ class SessionHost:
         line = StreamLine(incoming.stream)
 
         async def serve() -> None:
-            while frames := await line.receive():
+            while True:
+                try:
+                    async with asyncio.timeout(COMMAND_DEADLINE):
+                        frames = await line.receive()
+                except TimeoutError:
+                    return
+                if not frames:
+                    return
                 await line.send([_managed(manager, frame) for frame in frames])
 
         return serve

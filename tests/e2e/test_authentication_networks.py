@@ -1,0 +1,74 @@
+"""Second factors and addresses across a network: what a session has given lasts as long as the session."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_factors import PASSWORD, askpass, require_password
+from tests.lab.link import Link
+from tests.lab.network import Network
+from tests.lab.pair import PEER, Pair, pinned_pair
+from tests.lab.requirements import requires_netns
+
+pytestmark = [pytest.mark.netns, requires_netns()]
+
+IMPATIENT = '[session]\nkeepalive = "2s"\ndead_after = "5s"\nresume = "60s"'
+
+
+@dataclass(frozen=True)
+class Place:
+    """A host and a client with a router between."""
+
+    pair: Pair
+    keys: Path
+    client_link: Link
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    keys = tmp_path / "keys"
+    keys.touch(mode=0o600)
+    with Network() as network:
+        host, client, router = network.host("host"), network.host("client"), network.router("router")
+        network.link(host, router, "10.1.0.0/24")
+        client_link = network.link(client, router, "10.2.0.0/24")
+        options = ("--no-relay", "--authorized-keys", str(keys))
+        with pinned_pair(tmp_path, *options, host_machine=host, client_machine=client, config=IMPATIENT) as pair:
+            yield Place(pair, keys, client_link)
+
+
+def test_a_session_that_goes_on_is_not_asked_again_but_a_new_node_is(place: Place, tmp_path: Path) -> None:
+    pair = place.pair
+    require_password(pair)
+    pair.client.environment.update(askpass(tmp_path, PASSWORD))
+    asked = tmp_path / "asked"
+    with pair.client.tunnel(PEER, "tcp://127.0.0.1:9=127.0.0.1:0") as tunnel:
+        assert asked.read_text().count("Password") == 1
+        place.client_link.down()
+        tunnel.process.wait_event("lost")
+        time.sleep(2)
+        place.client_link.up()
+        tunnel.process.wait_event("resumed")
+        assert pair.client.run("connect", PEER, "true").returncode == 0
+        assert asked.read_text().count("Password") == 1
+    assert pair.client.run("connect", PEER, "true").returncode == 0
+    assert asked.read_text().count("Password") == 2
+
+
+def test_an_identity_of_the_file_comes_from_where_its_line_says(place: Place) -> None:
+    pair = place.pair
+    (peer,) = pair.host.call("peer", "list")["peers"]
+    pair.host.call("peer", "remove", peer["petname"])
+    key = pair.client.run("identity", "export-ssh", "--authorized-key").stdout.decode().strip()
+    place.keys.write_text(f'from="10.2.0.0/16" {key}\n')
+    done = pair.client.run("connect", PEER, "echo in")
+    assert done.stdout == b"in\n", done.stderr
+    place.keys.write_text(f'from="10.3.0.0/16,!10.2.0.1" {key}\n')
+    error = pair.client.failure("connect", PEER, "true")
+    assert error["code"] == "denied"
+    assert "does not let this peer in from 10.2.0." in error["message"]
