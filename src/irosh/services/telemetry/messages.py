@@ -121,4 +121,4 @@ def reading_between(before: Counters, after: Counters) -> HostReading:
 
 
 def _count(value: float) -> int:
-    return min(2**62, max(0, round(value)))
+    return round(min(2**62, max(0, value)))  # clipped first: what comes of a tiny interval may be infinite
