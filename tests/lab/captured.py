@@ -10,6 +10,7 @@ import subprocess
 import termios
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyte
@@ -42,6 +43,7 @@ class CapturedTerminal:
     ) -> None:
         self.columns, self.rows = columns, rows
         self._captured = bytearray()
+        self._fed: _Fed | None = None
         self._changed = threading.Condition()
         self._controller, child = os.openpty()
         _set_size(child, columns, rows)
@@ -101,9 +103,15 @@ class CapturedTerminal:
 
     def screen(self) -> StockScreen:
         """What a terminal would show of it."""
-        screen = StockScreen(self.columns, self.rows)
-        pyte.ByteStream(screen).feed(self.output())
-        return screen
+        output = self.output()
+        size = (self.columns, self.rows)
+        if self._fed is None or self._fed.size != size:
+            screen = StockScreen(*size)
+            self._fed = _Fed(size, screen, pyte.ByteStream(screen))
+        fed = self._fed
+        fed.stream.feed(output[fed.length :])  # pyte is too slow to begin anew each time
+        fed.length = len(output)
+        return fed.screen
 
     def display(self) -> list[str]:
         """The lines of the screen, without blanks at their ends."""
@@ -128,6 +136,16 @@ class CapturedTerminal:
                 return
             with self._changed:
                 self._captured += data
+
+
+@dataclass
+class _Fed:
+    """A screen, and how much of the output is on it."""
+
+    size: tuple[int, int]
+    screen: StockScreen
+    stream: pyte.ByteStream
+    length: int = 0
 
 
 def _set_size(descriptor: int, columns: int, rows: int) -> None:

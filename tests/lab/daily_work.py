@@ -58,7 +58,7 @@ class Work:
         Returns how many seconds later it did.
         """
         self.editor.type("before")
-        self.editor.wait_for("before")
+        self.editor.wait_for("before\n\n")  # the next line is there too
         screen = self.editor.screen()
         download = Download(self.client, self.download_from)
         download.wait_for(DOWNLOAD // 8)
