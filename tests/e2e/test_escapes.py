@@ -230,6 +230,17 @@ def test_background_with_nothing_under_way(loopback_pair: Pair, tmp_path: Path) 
         wait_until(lambda: not client.control_socket.exists(), what="the command has ended in the background")
 
 
+def test_background_while_a_program_runs(loopback_pair: Pair, tmp_path: Path) -> None:
+    marker = f"300.{os.getpid()}"
+    with local_shell(loopback_pair, tmp_path) as terminal:
+        terminal.type(f"sleep {marker}")
+        wait_until(lambda: processes_with(marker), what="sleep runs")
+        terminal.press("~", "&")
+        terminal.wait_for("\nlocal>\n")
+        wait_until(lambda: not processes_with(marker), what="it is hung up")
+        wait_until(lambda: not loopback_pair.client.control_socket.exists(), what="the command has ended")
+
+
 def test_the_waiting_process_passes_on_what_it_is_sent(loopback_pair: Pair, tmp_path: Path) -> None:
     with local_shell(loopback_pair, tmp_path) as terminal:
         (waiting,) = terminal.children()
