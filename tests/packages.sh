@@ -20,6 +20,7 @@ nc         netcat-openbsd   nc through SOCKS
 redis-server redis-server   Redis through tunnels
 redis-cli  redis-tools      Redis through tunnels
 dig        dnsutils         DNS through tunnels
+ping       iputils-ping     a VPN
 vim        vim-tiny         full-screen programs in a shell
 less       less             full-screen programs in a shell
 git        git              git over irosh proxy

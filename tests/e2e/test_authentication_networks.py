@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_factors import PASSWORD, askpass, require_password
+from tests.lab.irosh_process import Irosh
 from tests.lab.link import Link
 from tests.lab.network import Network
 from tests.lab.pair import PEER, Pair, pinned_pair
@@ -72,3 +73,34 @@ def test_an_identity_of_the_file_comes_from_where_its_line_says(place: Place) ->
     error = pair.client.failure("connect", PEER, "true")
     assert error["code"] == "denied"
     assert "does not let this peer in from 10.2.0." in error["message"]
+
+
+def test_a_connection_that_begins_at_a_relay_is_judged_by_its_direct_path(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.touch(mode=0o600)
+    with Network() as network:
+        host, client, middle = (network.host(name) for name in ("host", "client", "relay"))
+        router = network.router("router")
+        for number, each in enumerate((host, client, middle), 1):
+            network.link(each, router, f"10.{number}.0.0/24")
+        relay = Irosh(middle, tmp_path / "relay")
+        listen = f"{middle.address}:3340"
+        url = f"http://{listen}"
+        options = ("--relay", url, "--authorized-keys", str(keys))
+        with relay.start("relay", "serve", "--listen", listen) as serving:
+            serving.wait_event("ready")
+            with pinned_pair(tmp_path, *options, host_machine=host, client_machine=client, relays=[url]) as pair:
+                (peer,) = pair.host.call("peer", "list")["peers"]
+                pair.host.call("peer", "remove", peer["petname"])
+                key = pair.client.run("identity", "export-ssh", "--authorized-key").stdout.decode().strip()
+                keys.write_text(f'from="10.2.0.0/16" {key}\n')
+                for _ in range(3):
+                    done = pair.client.run("connect", PEER, "echo in")
+                    assert done.stdout == b"in\n", done.stderr
+                router.drop_udp(host, client)
+                refused = pair.client.failure("connect", PEER, "true")
+                assert refused["code"] == "denied"
+                assert "from a relay" in refused["message"]
+                keys.write_text(f'from="10.2.0.0/16,relayed" {key}\n')
+                done = pair.client.run("connect", PEER, "echo in")
+                assert done.stdout == b"in\n", done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import shlex
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 
 from tests.e2e.chain import Chain, chain, identity
 from tests.lab.machine import LOCAL
+from tests.lab.requirements import requires
+from tests.lab.ssh_agent import ssh_agent
 from tests.lab.sshd import new_key
 
 
@@ -127,6 +130,16 @@ def test_a_hop_by_two_spellings_is_one(nodes: Chain) -> None:
     assert (error["code"], "twice" in error["message"]) == ("usage", True), error
 
 
+@requires("ssh-agent", "ssh-add", "ssh-keygen")
+def test_the_agent_is_offered_to_the_last_one(nodes: Chain) -> None:
+    nodes.hosts["end"].call("peer", "allow", "client", "agent", "exec")
+    with tempfile.TemporaryDirectory(prefix="irosh-agent-test-") as directory, ssh_agent(Path(directory)) as agent:
+        command = ("connect", "-A", "-J", "one,two", "end", "ssh-add -L")
+        done = nodes.client.run(*command, environment=agent.environment)
+    assert agent.blob.encode() in done.stdout, done.stderr
+
+
+@requires("ssh")
 class TestStockSSH:
     """``ssh`` through ``irosh proxy -J``, with irosh's key as the user's."""
 
@@ -150,6 +163,15 @@ class TestStockSSH:
     def test_a_command(self, ssh: tuple[str, ...]) -> None:
         done = LOCAL.run(*ssh, "end", "echo $IROSH_PEER; exit 3", check=False)
         assert (done.returncode, done.stdout) == (3, b"client\n"), done.stderr
+
+    @requires("sftp")
+    def test_sftp(self, nodes: Chain, ssh: tuple[str, ...], tmp_path: Path) -> None:
+        nodes.hosts["end"].call("peer", "allow", "client", "files")
+        (tmp_path / "here").write_bytes(os.urandom(300_000))
+        batch = f"put {tmp_path}/here {tmp_path}/there\n".encode()
+        done = LOCAL.run("sftp", *ssh[1:], "-b", "-", "end", stdin=batch, check=False)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "there").read_bytes() == (tmp_path / "here").read_bytes()
 
     def test_another_key_is_refused(self, ssh: tuple[str, ...], tmp_path: Path) -> None:
         key = new_key(tmp_path / "foreign")

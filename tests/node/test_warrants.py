@@ -19,6 +19,7 @@ from irosh.core.identity import Identity
 from irosh.core.network_choice import NetworkChoice
 from irosh.core.ssh_certificate import parse_certificate
 from irosh.core.terms import Terms
+from irosh.core.trust import TrustStore
 from irosh.core.wire import PROTOCOL_VERSION, Hello, StreamAnswer, StreamHeader, Welcome, encode_request, error_in
 from irosh.node.node import Node, own_user
 from irosh.node.warrants import Warrants, WarrantSettings, fingerprint
@@ -389,8 +390,6 @@ def test_where_a_peer_comes_from(tmp_path: Path, sources: str, paths: list[Netwo
     keys = tmp_path / "keys"
     keys.write_text(f'from="{sources}" {key(friend)}\n')
     keys.chmod(0o600)
-    from irosh.core.trust import TrustStore
-
     with TrustStore(tmp_path / "irosh.db") as store:
         warrants = Warrants(store, WarrantSettings("me", (), keys=keys, loopback_is_relayed=lambda: True))
         if allowed:
@@ -399,3 +398,33 @@ def test_where_a_peer_comes_from(tmp_path: Path, sources: str, paths: list[Netwo
             with pytest.raises(IroshError) as caught:
                 warrants.terms(friend.id, None, paths)
             assert caught.value.code is ErrorCode.DENIED
+
+
+@pytest.mark.parametrize(("found_after", "waits"), [(0.4, True), (None, True), (0.0, False)])
+def test_a_direct_path_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found_after: float | None, waits: bool
+) -> None:
+    monkeypatch.setattr("irosh.node.warrants.DIRECT_DEADLINE", 1.0)
+    friend = Identity.generate()
+    keys = tmp_path / "keys"
+    keys.write_text(f'from="10.0.0.0/8" {key(friend)}\n')
+    keys.chmod(0o600)
+
+    async def test() -> None:
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+
+        def paths() -> list[NetworkPath]:
+            direct = found_after is not None and clock() - begun >= found_after
+            return [path("10.0.0.1:9")] if direct else [path("https://relay.example", relayed=True)]
+
+        with TrustStore(tmp_path / "irosh.db") as store:
+            warrants = Warrants(store, WarrantSettings("me", (), keys=keys))
+            await warrants.settled(friend.id, None, paths)
+            took = clock() - begun
+            assert (took >= 0.3) == waits
+            assert took < 3
+            await warrants.settled(Identity.generate().id, None, paths)  # nobody that is known
+            assert clock() - begun - took < 0.1
+
+    asyncio.run(test())

@@ -210,6 +210,8 @@ class Authorizer:
 
         Its codes: denied; factor-required; target-unreachable for unknown names.
         """
+        if verification is not None:
+            await self._warrants.settled(peer_id, verification.certificate, verification.paths)
         if not isinstance(action, Reach):
             return self.authorize_now(peer_id, action, verification)
         with self._audited(peer_id, action):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import logging
@@ -26,6 +27,8 @@ from irosh.transport.interfaces import Path as NetworkPath
 log = logging.getLogger(__name__)
 
 FILE_ORIGIN, CERTIFICATE_ORIGIN = "authorized-keys", "certificate"
+DIRECT_DEADLINE = 5.0  # seconds for a direct path to be found
+LOOK_EVERY = 0.1
 ORIGINS = frozenset({FILE_ORIGIN, CERTIFICATE_ORIGIN})
 """Of peers that were pinned only to have a name: they may do what the file or a certificate says at present."""
 
@@ -82,6 +85,25 @@ class Warrants:
                 self._shown[peer_id] = certificate
         return found
 
+    async def settled(
+        self, peer_id: str, certificate: Certificate | None, paths: Callable[[], Sequence[NetworkPath]]
+    ) -> None:
+        """Wait, not for long, while only a relay's way leads to a peer that has to come from some address.
+
+        Most connections begin at a relay and find their direct path within a second or two.
+        """
+        if self._file is None and certificate is None:
+            return
+        deadline = time.monotonic() + DIRECT_DEADLINE
+        while time.monotonic() < deadline:
+            try:
+                found = self._found(peer_id, certificate)
+            except IroshError:
+                return  # which will be said when it is asked for
+            if found is None or not found.sources or found.from_here(None) or None not in self._addresses(paths()):
+                return
+            await asyncio.sleep(LOOK_EVERY)
+
     def terms_at_rest(self, peer_id: str) -> Terms | None:
         """The same of a peer that need not be connected, by the certificate that it showed last, from anywhere."""
         return self._found(peer_id, self._shown.get(peer_id))
@@ -95,8 +117,7 @@ class Warrants:
     def _check_address(self, terms: Terms, paths: Sequence[NetworkPath]) -> None:
         if not terms.sources:
             return
-        addresses = {self._address(path) for path in paths if path.selected} or {None}
-        for address in addresses:
+        for address in self._addresses(paths):
             if not terms.from_here(address):
                 where = "a relay" if address is None else address
                 raise IroshError(
@@ -104,6 +125,9 @@ class Warrants:
                     f"{terms.origin} does not let this peer in from {where}",
                     "it has to come from where that says, by a direct path" if address is None else "",
                 )
+
+    def _addresses(self, paths: Sequence[NetworkPath]) -> set[str | None]:
+        return {self._address(path) for path in paths if path.selected} or {None}
 
     def _address(self, path: NetworkPath) -> str | None:
         """Where the other end of the path is; None when that is not known."""

@@ -41,10 +41,11 @@ def _kernel(root: int, path: str) -> int | None:
     """Device and inode by openat2(2) with RESOLVE_IN_ROOT; minus the error number; None without that call."""
     how = (ctypes.c_uint64 * 3)(os.O_PATH | os.O_CLOEXEC, 0, _IN_ROOT)
     libc = ctypes.CDLL(None, use_errno=True)
-    descriptor = libc.syscall(_OPENAT2, root, os.fsencode(path), ctypes.byref(how), 24)
-    if descriptor < 0:
+    # EAGAIN: something was renamed or mounted somewhere meanwhile, and a `..` could not be vouched for (openat2(2)).
+    while (descriptor := libc.syscall(_OPENAT2, root, os.fsencode(path), ctypes.byref(how), 24)) < 0:
         number = ctypes.get_errno()
-        return None if number == errno.ENOSYS else -number
+        if number != errno.EAGAIN:
+            return None if number == errno.ENOSYS else -number
     try:
         return os.fstat(descriptor).st_ino
     finally:
