@@ -163,10 +163,12 @@ def test_suspend(loopback_pair: Pair, tmp_path: Path) -> None:
 
 def test_stopped_from_elsewhere(loopback_pair: Pair, tmp_path: Path) -> None:
     with local_shell(loopback_pair, tmp_path) as terminal:
-        terminal.type(f"kill -TSTP $(pgrep -f 'connect {PEER}$') & sleep 0.1; echo $((6 * 7))")
+        (waiting,) = terminal.children()
+        (working,) = terminal.children(waiting)
+        os.kill(working, signal.SIGTSTP)
         terminal.wait_for("Stopped")
         terminal.type("fg")
-        terminal.press("C-c")
+        time.sleep(1)  # bash has not given the terminal away before; there is nothing to see of it
         terminal.type("echo still $((6 * 7))")
         terminal.wait_for("still 42")
 
@@ -228,6 +230,17 @@ def test_background_with_nothing_under_way(loopback_pair: Pair, tmp_path: Path) 
         terminal.wait_for("here 0 42")
         client = loopback_pair.client
         wait_until(lambda: not client.control_socket.exists(), what="the command has ended in the background")
+
+
+def test_background_while_a_program_runs(loopback_pair: Pair, tmp_path: Path) -> None:
+    marker = f"300.{os.getpid()}"
+    with local_shell(loopback_pair, tmp_path) as terminal:
+        terminal.type(f"sleep {marker}")
+        wait_until(lambda: processes_with(marker), what="sleep runs")
+        terminal.press("~", "&")
+        terminal.wait_for("\nlocal>\n")
+        wait_until(lambda: not processes_with(marker), what="it is hung up")
+        wait_until(lambda: not loopback_pair.client.control_socket.exists(), what="the command has ended")
 
 
 def test_the_waiting_process_passes_on_what_it_is_sent(loopback_pair: Pair, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def ask(terminal: Terminal, line: str, *expected: str) -> str:
 def test_there_and_back(loopback_pair: Pair, tmp_path: Path, key: str) -> None:
     with shell(loopback_pair, tmp_path, columns=150) as terminal:
         open_prompt(terminal)
-        ask(terminal, "help", "-KD[bind:]port", "goes back to the session")
+        ask(terminal, "help", "-KD[bind:]port", f"goes back to the session.\n{OURS}\n")  # Ctrl-C is for a command first
         terminal.press(key)
         terminal.type("echo back $((6 * 7)); stty -a | grep -o ' icanon'")
         screen = terminal.wait_for("back 42")

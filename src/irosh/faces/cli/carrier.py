@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from irosh.faces.cli.prompt.context import PromptContext
 
 CHUNK = 64 * 1024
+LEAVE_GRACE = 5.0  # seconds for a shell to end by itself once its user has left it to the background
 MAX_TYPED = 1024 * 1024  # bytes typed or pasted that may wait; what is typed behind them, such as `~.`, is still seen
 _PASSED_SIGNALS = {signal.SIGINT: "INT", signal.SIGTERM: "TERM", signal.SIGHUP: "HUP", signal.SIGQUIT: "QUIT"}
 
@@ -108,6 +110,7 @@ class _Carrier:
         self._terminal = terminal
         self._outgoing = bytearray()
         self._reading_stdin = True
+        self._leave_at: float | None = None  # by the monotonic clock
         self._wake, self._wake_write = socket.socketpair()
         self._signals: list[int] = []
         self._previous: dict[int, Any] = {}
@@ -139,12 +142,15 @@ class _Carrier:
             self._escapes.typed(typed)
         while self._end is None:
             self._step(0 if self._reading_stdin and not self._blocked() else None)
+            if self._leave_at is not None and self._end is None and time.monotonic() > self._leave_at:
+                return SessionEnd(0, None, {})
         return self._end
 
     def detach(self) -> None:
-        """Look at the keyboard no more, and at the terminal neither."""
+        """Look at the keyboard no more, and at the terminal neither; end soon, as nobody can end what runs there."""
         self._reading_stdin = False
         self._terminal = None
+        self._leave_at = time.monotonic() + LEAVE_GRACE
 
     def lend(self, console: Console, context: PromptContext, typed: bytes) -> bytes:
         """Leave keyboard and screen to the prompt until the user leaves it; ``typed`` is its first input.
@@ -177,6 +183,8 @@ class _Carrier:
         # While the prompt has the screen nobody else writes to it.
         terminal = self._terminal if self._console is None else None
         pause = None if terminal is None else terminal.pause
+        if self._leave_at is not None:
+            pause = max(0.0, self._leave_at - time.monotonic()) + POLL
         readable, writable, _ = select.select(reading, writing, [], POLL if self._blocks.polls else pause)
         if terminal is not None:
             terminal.idle()
