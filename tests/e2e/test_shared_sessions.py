@@ -237,7 +237,7 @@ def test_a_guest_who_is_removed_cannot_come_back(tmp_path: Path) -> None:
         (name,) = shared.guests()
         assert shared.host.call("session", "remove", name)["removed"] == [name]
         assert guest.wait_exit() == 255
-        assert "you were removed" in "\n".join(guest.display())
+        guest.wait_for("you were removed")
         failure = machine.failure("join", shared.ticket)
         assert failure["code"] in ("session-unknown", "denied"), failure
         assert shared.guests() == []
