@@ -226,7 +226,7 @@ def test_the_agent_is_offered_to_the_last_one(nodes: Chain) -> None:
     with tempfile.TemporaryDirectory(prefix="irosh-agent-test-") as directory, ssh_agent(Path(directory)) as agent:
         command = ("connect", "-A", "-J", "one,two", "end", "ssh-add -L")
         done = nodes.client.run(*command, environment=agent.environment)
-    assert agent.blob.encode() in done.stdout, done.stderr
+        assert agent.blob.encode() in done.stdout, done.stderr
 
 
 @requires("ssh")
