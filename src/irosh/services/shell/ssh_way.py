@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from irosh.transport.interfaces import Stream
 from irosh.transport.sockets import client_name
 
 LISTENING_DEADLINE = 30.0
+CANCEL_DEADLINE = 3.0
 
 
 @dataclass
@@ -49,7 +51,7 @@ class SSHWay:
             listener = await _listening(
                 path, self.ssh.create_unix_server(lambda: taken(client_name(path)), path, encoding=None)
             )
-            return SSHListenerThere(listener, SocketSpec("unix", path=path))
+            return SSHListenerThere(self.ssh, listener, SocketSpec("unix", path=path))
         # RFC 4254, section 7.1: what these names mean to listen at.
         asked = "localhost" if host is None else "" if host == EVERY_INTERFACE else host
         at = SocketSpec("tcp", host="localhost" if host is None else host, port=port)
@@ -57,7 +59,7 @@ class SSHWay:
             f"{at.host}:{port}",
             self.ssh.create_server(lambda *origin: taken(client_name(origin)), asked, port, encoding=None),
         )
-        return SSHListenerThere(listener, SocketSpec("tcp", host=at.host, port=listener.get_port()))
+        return SSHListenerThere(self.ssh, listener, SocketSpec("tcp", host=at.host, port=listener.get_port()))
 
     async def until_lost(self) -> None:
         await self.ssh.wait_closed()
@@ -68,11 +70,18 @@ class SSHWay:
 class SSHListenerThere:
     """See :class:`irosh.node.forward_way.ListenerThere`."""
 
+    ssh: asyncssh.SSHClientConnection
     listener: asyncssh.SSHListener
     at: SocketSpec
 
     async def close(self) -> None:
         self.listener.close()
+        if self.ssh.is_closed():
+            return  # nobody would answer
+        # Until the far end has heard it: the connection may be about to end, which need not be noticed there at once.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CANCEL_DEADLINE):
+                await self.listener.wait_closed()
 
 
 async def _listening(where: str, asking: Awaitable[asyncssh.SSHListener]) -> asyncssh.SSHListener:
