@@ -70,7 +70,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         trust = stack.enter_context(TrustStore(state.database_path))
         modes, fallback = _modes(identity, options.network.applied_to(config.network_options()))
         shell = ShellService(identity, FileSubsystems())
-        tunnel = TunnelService(udp_idle=config.tunnel.udp_idle)
+        tunnel = TunnelService(shell.find_way, udp_idle=config.tunnel.udp_idle)
         sessions = SessionService()
         try:
             node = Node(

@@ -15,12 +15,14 @@ import pytest
 
 from tests.e2e.chain import Chain, chain, identity
 from tests.lab.capture import captured, memory_contains
+from tests.lab.forwards import ask_socks, exchange, forwarding
 from tests.lab.irosh_process import Irosh
 from tests.lab.machine import LOCAL
 from tests.lab.network import Host, Network
 from tests.lab.pair import pin
 from tests.lab.processes import command_line, wait_until
 from tests.lab.requirements import requires, requires_netns
+from tests.lab.servers import echo, tcp_server
 from tests.lab.sshd import Sshd, new_key, sshd
 
 pytestmark = [pytest.mark.netns, requires_netns(), requires("ssh", "sshd", "ssh-keygen")]
@@ -31,10 +33,11 @@ NETWORK = "10.3.0.0/24"
 
 @dataclass(frozen=True)
 class Lab:
-    """client - one - two - legacy (sshd only) - end."""
+    """client (``near``) - one - two - legacy (sshd only) - end."""
 
     chain: Chain
     home: Path
+    near: Host
     two: Host
     legacy: Host
     server: Sshd
@@ -88,7 +91,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         variables = f"PATH={path} IROSH_STATE={middle.state} PYTHONPATH={os.environ.get('PYTHONPATH', '')}"
         server = stack.enter_context(sshd(directory / "sshd", legacy, PORT, environment=variables))
         server.authorize(key.with_suffix(".pub").read_text())
-        yield Lab(made, home, two, legacy, server, last, middle, key)
+        yield Lab(made, home, client, two, legacy, server, last, middle, key)
 
 
 @pytest.fixture
@@ -103,6 +106,28 @@ def test_over_two_nodes_to_a_plain_sshd(known: Lab) -> None:
     data = os.urandom(1_000_000)
     done = known.client.run("connect", "-J", "one,two", known.server.url, "cat; echo err >&2; exit 5", stdin=data)
     assert (done.returncode, done.stdout == data, done.stderr) == (5, True, b"err\n")
+
+
+def test_forwards_at_a_plain_sshd(known: Lab) -> None:
+    data = os.urandom(300_000)
+    with ExitStack() as stack:
+        with known.legacy.inside():
+            there = stack.enter_context(tcp_server(echo))
+        with known.near.inside():
+            here = stack.enter_context(tcp_server(echo))
+        specs = ("-L", f"0:127.0.0.1:{there}", "-R", f"0:127.0.0.1:{here}", "-D", "0")
+        forwards = stack.enter_context(forwarding(known.client, known.server.url, "-J", "one,two", *specs))
+        events = [event for event in forwards.process.events if event.get("event") == "forward"]
+        ports = {str(event["kind"]): int(event["listens"][0].rpartition(":")[2]) for event in events}
+        with known.near.inside():
+            local = socket.create_connection(("127.0.0.1", ports["L"]), 20)
+            socks = socket.create_connection(("127.0.0.1", ports["D"]), 20)
+        assert exchange(local, data) == data
+        assert ask_socks(socks, "localhost", there) == 0
+        assert exchange(socks, data) == data
+        with known.legacy.inside():
+            remote = socket.create_connection(("127.0.0.1", ports["R"]), 20)
+        assert exchange(remote, data) == data
 
 
 def test_over_two_nodes_and_a_plain_sshd_to_a_node(known: Lab) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import shlex
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,15 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.chain import Chain, chain, identity
+from tests.lab.forwards import ask_socks, exchange, forwarding
 from tests.lab.machine import LOCAL
+from tests.lab.processes import wait_until
 from tests.lab.requirements import requires
+from tests.lab.servers import echo, listens, tcp_server, unix_server, unused_port
 from tests.lab.ssh_agent import ssh_agent
 from tests.lab.sshd import new_key
+
+DATA = os.urandom(300_000)
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +134,90 @@ def test_a_hop_by_two_spellings_is_one(nodes: Chain) -> None:
     two = identity(nodes.hosts["two"])
     error = nodes.client.failure("connect", "-J", f"one,two,{two}", "end", "true")
     assert (error["code"], "twice" in error["message"]) == ("usage", True), error
+
+
+class TestForwards:
+    """``-L``, ``-D``, ``-R`` and ``-W`` over one hop, by the SSH connection to the target."""
+
+    WAY = ("-J", "one")
+
+    @pytest.fixture
+    def end(self, nodes: Chain) -> Iterator[str]:
+        two = nodes.hosts["two"]
+        before = [str(each) for each in two.call("peer", "show", "client")["peer"]["capabilities"]]
+        two.call("peer", "allow", "client", "all", "--replace")
+        yield "two"
+        two.call("peer", "allow", "client", "--replace", *before)
+
+    def test_local(self, nodes: Chain, end: str, tmp_path: Path) -> None:
+        there, here = tmp_path / "there.sock", tmp_path / "here.sock"
+        with tcp_server(echo) as port, unix_server(echo, there):
+            specs = ("-L", f"0:127.0.0.1:{port}", "-L", f"{here}:{there}")
+            with forwarding(nodes.client, end, *self.WAY, *specs) as forwards:
+                assert exchange(forwards.connect(0, 0), DATA) == DATA
+                assert exchange(forwards.connect(0, 1), DATA) == DATA
+                with socket.socket(socket.AF_UNIX) as connection:
+                    connection.connect(str(here))
+                    assert exchange(connection, DATA) == DATA
+            assert not here.exists()
+
+    @requires("curl")
+    def test_dynamic(self, nodes: Chain, end: str) -> None:
+        def answer(connection: socket.socket) -> None:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.0 200 OK\r\n\r\nby SOCKS")
+
+        with tcp_server(answer) as port, forwarding(nodes.client, end, *self.WAY, "-D", "0") as forwards:
+            host, socks = forwards.address()
+            url = f"http://localhost:{port}/"
+            done = LOCAL.run("curl", "-s", "--noproxy", "", "--socks5-hostname", f"{host}:{socks}", url, check=False)
+            assert done.stdout == b"by SOCKS", done
+            with forwards.connect() as refused:
+                assert ask_socks(refused, "localhost", unused_port()) != 0
+
+    def test_remote(self, nodes: Chain, end: str) -> None:
+        with tcp_server(echo) as port:
+            specs = ("-R", f"0:127.0.0.1:{port}", "-R", "127.0.0.1:0")
+            with forwarding(nodes.client, end, *self.WAY, *specs) as forwards:
+                assert exchange(forwards.connect(0), DATA) == DATA
+                socks = forwards.connect(1)
+                assert ask_socks(socks, "localhost", port) == 0
+                assert exchange(socks, DATA) == DATA
+                listened = forwards.address(1)[1]
+            wait_until(lambda: not listens(listened), what="the target listens no more")
+
+    def test_beside_a_command(self, nodes: Chain, end: str) -> None:
+        with tcp_server(echo) as port:
+            here = unused_port()
+            command = f"exec 3<>/dev/tcp/127.0.0.1/{here}; echo through >&3; head -n1 <&3; exit 5"
+            words = ("-L", f"{here}:127.0.0.1:{port}", end, f"bash -c {shlex.quote(command)}")
+            done = nodes.client.run("connect", *self.WAY, *words)
+        assert (done.returncode, done.stdout) == (5, b"through\n"), done.stderr
+        assert not listens(here)
+
+    def test_standard_input_and_output(self, nodes: Chain, end: str) -> None:
+        with tcp_server(echo) as port:
+            done = nodes.client.run("connect", *self.WAY, "-W", f"127.0.0.1:{port}", end, stdin=DATA)
+        assert (done.returncode, done.stdout == DATA) == (0, True), done.stderr
+
+    def test_a_port_that_is_taken_there(self, nodes: Chain, end: str) -> None:
+        with tcp_server(echo) as taken:
+            spec = ("-R", f"127.0.0.1:{taken}:127.0.0.1:1")
+            error = nodes.client.failure("connect", "-N", "-oExitOnForwardFailure=yes", *self.WAY, *spec, end)
+        assert (error["code"], f"-R {spec[1]}" in error["message"]) == ("bind-failed", True), error
+
+    def test_what_the_target_does_not_allow(self, nodes: Chain, end: str) -> None:
+        nodes.hosts["two"].call("peer", "allow", "client", "exec", "--replace")
+        with forwarding(nodes.client, end, *self.WAY, "-L", "0:127.0.0.1:9") as forwards:
+            with forwards.connect() as connection:
+                assert connection.recv(1) == b""
+            refused = forwards.process.wait_event("refused")
+        assert refused["error"]["code"] == "denied", refused
+
+    def test_revoking_ends_them(self, nodes: Chain, end: str) -> None:
+        with forwarding(nodes.client, end, *self.WAY, "-D", "0") as forwards:
+            nodes.hosts["two"].call("peer", "revoke", "client")
+            assert forwards.process.wait_failure()["code"] == "connection-lost"
 
 
 @requires("ssh-agent", "ssh-add", "ssh-keygen")

@@ -100,20 +100,19 @@ def connect(
     When the network is lost, the session waits for it, for ten minutes unless the configuration says otherwise.
     """
     user, target = _split_user(target)
-    forwarding = forwards.wanted or forwards.stdio is not None or forwards.control is not None
-    excluded = {"forwarding": forwarding, "--session": session is not None, "--name": name is not None}
+    excluded = {"-O": forwards.control is not None, "--session": session is not None, "--name": name is not None}
     check_direct(through, target, excluded)
     reach: dict[str, Any] = {
         **network.request(),
         **through,
         **agent,
         "target": read_target(target, network.modes),
+        "user": user or ssh.value("User"),
         "name": name,
         "connect_timeout": float(ssh.value("ConnectTimeout") or 0) or None,
     }
     sent = {key: value for key, value in os.environ.items() if key.startswith(SENT_ENVIRONMENT)}
     asked: dict[str, Any] = {
-        "user": user or ssh.value("User"),
         "command": " ".join(command) if command else None,
         "env": sent | environment(ssh, dict(os.environ)),
     }
@@ -138,7 +137,7 @@ def connect(
             else:
                 begun.client.request("session.attach", session_request(request, session, create=True))
             with SessionEscapes(
-                settings, escapes, terminal, user=asked["user"], foreground=foreground, forwarding=begun.forwarding
+                settings, escapes, terminal, user=reach["user"], foreground=foreground, forwarding=begun.forwarding
             ) as keys:
                 end = carry_session(begun.client, settings.output, terminal, blocks, keys)
                 keys.finish()

@@ -18,6 +18,7 @@ from irosh.faces.cli.link_notices import LinkNotices, tell_connected
 from irosh.faces.cli.network_flags import NetworkFlags
 from irosh.faces.cli.options import Settings
 from irosh.faces.cli.output import Output
+from irosh.faces.cli.questions import Questions
 from irosh.faces.cli.running import control_client, running_node
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.stdio import carry_stdio
@@ -39,7 +40,8 @@ def without_session(
         blocks = Blocks(settings.output, network.files(), stdin=False, stdout=False)
         request = {**reach, "source": flags.stdio_source()}
         with ended_as_interrupted(), control_client(settings, settings.output) as client:
-            client.switch("tunnel.stdio", request, blocks.handle, lambda: blocks.wait(client))
+            handle = Questions(settings.output, client.message).before(blocks.handle)
+            client.switch("tunnel.stdio", request, handle, lambda: blocks.wait(client))
             carry_stdio(client.socket)
         return 0
     if not flags.no_command:
@@ -87,7 +89,8 @@ def forwarded_session(
         if background is not None:
             background.stand()
         # It is pinned by now, and in the manual modes nobody shall be asked again.
-        yield Begun(second, {"target": forwarding.peer_id, "name": None, "mode": None}, forwarding)
+        known = {} if forwarding.goes_through else {"target": forwarding.peer_id, "name": None}
+        yield Begun(second, {**known, "mode": None}, forwarding)
         wait_for_connections(forwarding, settings.output)
 
 
@@ -99,11 +102,12 @@ def _forwards(
 
     ``client`` is used up. What happens to the forwards is told meanwhile.
     """
+    handle = Questions(output, client.message).before(blocks.handle)
     client.request("forward.open", request)
     for message in client.messages(lambda: blocks.wait(client)):
         if message.get("event") == "connected":
             break
-        blocks.handle(message)
+        handle(message)
     tell_connected(output, message, event=flags.no_command)
     notices = LinkNotices(output, on_terminal=False) if flags.no_command else None
     forwarding = Forwarding.over(

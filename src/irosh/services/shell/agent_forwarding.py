@@ -76,7 +76,7 @@ def forward_agent(
     async def open_agent() -> Stream:
         stream = ChannelStream()
         try:
-            await connection.create_agent_channel().open(lambda: stream)  # type: ignore[arg-type,return-value]
+            await connection.create_agent_channel().open(lambda: stream)
         except asyncssh.Error as error:
             raise ConnectionRefusedError(f"the client does not open its agent: {error.reason}") from None
         return stream

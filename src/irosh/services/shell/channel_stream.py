@@ -18,7 +18,7 @@ MAX_WAITING = 512 * 1024  # bytes of a channel that may wait for their reader
 MAX_COMPLAINT = 500  # characters
 
 
-class ChannelStream(asyncssh.SSHTCPSession[bytes], asyncssh.SSHClientSession[bytes]):
+class ChannelStream(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes], asyncssh.SSHClientSession[bytes]):
     """See :class:`irosh.transport.interfaces.Stream`. What AsyncSSH takes as the session of a channel is itself.
 
     ``complaint``: what a program that carries the stream has said on standard error.

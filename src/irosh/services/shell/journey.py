@@ -19,8 +19,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-import asyncssh
-
 from irosh.core.errors import ErrorCode, IroshError, system_message
 from irosh.core.gateway_list import check_entry
 from irosh.core.hops import PeerStop, SshStop, Stop, check_loops
@@ -35,6 +33,7 @@ from irosh.node.node import Node, Reached
 from irosh.node.peer_connection import FactorRequired, PeerConnection
 from irosh.node.targets import TargetRequest
 from irosh.rendezvous.interfaces import Exchange
+from irosh.services.shell.channel_opening import opened
 from irosh.services.shell.channel_stream import ChannelStream
 from irosh.services.shell.gateway_service import named_server
 from irosh.services.shell.login import ServeAgent, SSHLink, log_in
@@ -123,9 +122,9 @@ class AtPeer:
         return await self._jump(JumpRequest(server=str(SocketSpec("tcp", host=host, port=port))))
 
     async def _jump(self, request: JumpRequest) -> ClosableStream:
-        opened = await self.connection.open("jump", request)
-        await opened.answer()
-        return opened.stream
+        jump = await self.connection.open("jump", request)
+        await jump.answer()
+        return jump.stream
 
     def failure(self) -> IroshError | None:
         return self.connection.session.close_reason() if self.connection.session.is_closed else None
@@ -142,15 +141,15 @@ class BySSH:
     async def to_peer(self, peer_id: str) -> ClosableStream:
         stream = ChannelStream()
         if self.is_node:
-            await self._opened(self._ssh.create_connection(lambda: stream, peer_id + PEER_DOMAIN, SSH_PORT))
+            await opened(self._ssh.create_connection(lambda: stream, peer_id + PEER_DOMAIN, SSH_PORT))
         else:
             command = shlex.join(["irosh", "proxy", "--on-behalf", peer_id])
-            await self._opened(self._ssh.create_session(lambda: stream, command, encoding=None))
+            await opened(self._ssh.create_session(lambda: stream, command, encoding=None))
         return stream
 
     async def to_server(self, host: str, port: int) -> ClosableStream:
         stream = ChannelStream()
-        await self._opened(self._ssh.create_connection(lambda: stream, host, port))
+        await opened(self._ssh.create_connection(lambda: stream, host, port))
         return stream
 
     def failure(self) -> IroshError | None:
@@ -159,16 +158,6 @@ class BySSH:
     @property
     def _ssh(self) -> Any:
         return self.link.connection
-
-    async def _opened(self, opening: Coroutine[Any, Any, object]) -> None:
-        try:
-            await opening
-        except asyncssh.ChannelOpenError as error:
-            denied = error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
-            code = ErrorCode.DENIED if denied else ErrorCode.TARGET_UNREACHABLE
-            raise IroshError(code, error.reason or "it does not lead on") from None
-        except asyncssh.Error as error:
-            raise IroshError(ErrorCode.CONNECTION_LOST, f"the SSH connection was lost: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,12 @@ class ConnectRequest(ThroughRequest, kw_only=True):
     env: dict[str, str] = msgspec.field(default_factory=dict)
 
 
+class WayRequest(ThroughRequest, kw_only=True):
+    """What operations about forwards have, of a way through other machines."""
+
+    user: str | None = None
+
+
 class ProxyRequest(ThroughRequest, kw_only=True):
     """Operation ``proxy``. ``on_behalf``: what comes is not from this node's user; see :class:`ShellRequest`."""
 

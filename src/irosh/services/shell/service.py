@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from irosh.core.errors import ErrorCode, IroshError
@@ -14,11 +15,12 @@ from irosh.core.policy import PlainCapability
 from irosh.node.authorization import Action, Enter, Use
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
+from irosh.node.forward_way import ForwardWay
 from irosh.node.link_events import link_events
 from irosh.node.node import Node, Reached
 from irosh.node.operations import path_summary
 from irosh.node.services import IncomingStream
-from irosh.services.shell.messages import ConnectRequest, ProxyRequest, ShellRequest, goes_through
+from irosh.services.shell.messages import ConnectRequest, ProxyRequest, ShellRequest, WayRequest, goes_through
 from irosh.services.shell.port import serve_port_request
 from irosh.services.shell.ssh_library import load_ssh_library
 from irosh.services.shell.subsystems import ProgramLimit, Subsystems
@@ -77,6 +79,20 @@ class ShellService:
             await serve_port_request(node, channel, request)
 
         return {"connect": connect, "proxy": proxy, "proxy.listen": listen}
+
+    def find_way(self, channel: Channel, request: dict[str, Any]) -> AbstractAsyncContextManager[ForwardWay] | None:
+        """See :data:`irosh.node.forward_way.FindWay`."""
+        asked = parsed_request(request, WayRequest)
+        return self._way(channel, asked) if goes_through(asked) else None
+
+    @contextlib.asynccontextmanager
+    async def _way(self, channel: Channel, asked: WayRequest) -> AsyncIterator[ForwardWay]:
+        await load_ssh_library()
+        from irosh.services.shell.through import way_through
+
+        assert self._node is not None
+        async with way_through(self._node, self._identity, channel, asked) as way:
+            yield way
 
     async def aclose(self) -> None:
         """End the SSH connections to peers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections.abc import AsyncIterator
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
@@ -12,6 +13,7 @@ from irosh.core.hops import PeerStop, SshStop, Stop, parse_hops, parse_stop
 from irosh.core.identity import Identity
 from irosh.node.control import Channel
 from irosh.node.exchange import ChannelExchange
+from irosh.node.forward_way import ForwardWay
 from irosh.node.link_events import link_events
 from irosh.node.node import Node
 from irosh.node.operations import path_summary
@@ -19,9 +21,10 @@ from irosh.node.questions import Questions
 from irosh.services.shell.client import run_session
 from irosh.services.shell.journey import Goal, Journey
 from irosh.services.shell.login import SSHLink
-from irosh.services.shell.messages import ConnectRequest, ProxyRequest, ThroughRequest, gateway_name
+from irosh.services.shell.messages import ConnectRequest, ProxyRequest, ThroughRequest, WayRequest, gateway_name
 from irosh.services.shell.offering import offered_agent
 from irosh.services.shell.plain_login import Person
+from irosh.services.shell.ssh_way import SSHWay
 from irosh.transport.joining import join
 from irosh.transport.socket_stream import SocketStream
 
@@ -53,6 +56,23 @@ async def connect_through(node: Node, identity: Identity, channel: Channel, requ
                 raise failure from None
             raise
     await channel.answer(end)
+
+
+@contextlib.asynccontextmanager
+async def way_through(
+    node: Node, identity: Identity, channel: Channel, request: WayRequest
+) -> AsyncIterator[ForwardWay]:
+    """The SSH connection at the end of the way, for forwards."""
+    target = _target(request.target, request.user)
+    async with Journey(node, identity, _person(request, channel)) as journey:
+
+        async def arrive() -> tuple[Goal, SSHLink]:
+            goal = await journey.travel(request, _hops(request, target), target, ChannelExchange(channel))
+            return goal, await journey.log_in(goal)
+
+        goal, link = await channel.while_connected(arrive())
+        connected = {**_arrived(journey, goal), "node": os.getpid()}
+        yield SSHWay(link.connection, connected, lambda error: journey.failure(goal.name, error) or error)
 
 
 async def proxy_through(node: Node, identity: Identity, channel: Channel, request: ProxyRequest) -> None:

@@ -10,31 +10,74 @@ from typing import Any
 
 from irosh.core.errors import IroshError
 from irosh.core.socket_spec import SocketSpec
+from irosh.node.forward_way import ForwardWay
 from irosh.node.links import Destination
 from irosh.node.node import Node
 from irosh.node.peer_connection import PeerConnection
-from irosh.services.tunnel.messages import ForwardText
+from irosh.services.tunnel.carrying import Opened
+from irosh.services.tunnel.messages import ForwardText, TunnelRequest
+from irosh.services.tunnel.opening import probe
 from irosh.services.tunnel.promises import Promises
-from irosh.transport.interfaces import SpliceCounters
+from irosh.transport.interfaces import SpliceCounters, Stream
 
 Report = Callable[[str, dict[str, Any]], None]
 
 
 @dataclass
-class ForwardContext:
-    """What forwards to one peer share. ``changed`` is called when a connection has begun or ended; ``udp_idle``: s."""
+class ForwardContext(ABC):
+    """What forwards to one target share. ``changed`` is called when a connection has begun or ended."""
+
+    report: Report
+    changed: Callable[[], None] = field(default=lambda: None, init=False)
+
+    @abstractmethod
+    async def open(self, target: SocketSpec) -> Opened:
+        """A stream to ``target``. ``IroshError``."""
+
+    @abstractmethod
+    async def check(self, target: SocketSpec) -> None:
+        """``IroshError`` when the far end says now that ``target`` cannot be had."""
+
+
+@dataclass
+class LinkContext(ForwardContext):
+    """To a peer, by a link of this node's own. ``udp_idle`` in seconds."""
 
     node: Node
     destination: Destination
-    report: Report
-    changed: Callable[[], None]
     udp_idle: float
-
     promises: Promises
 
     async def connect(self) -> PeerConnection:
         """The session with the peer; it is dialled if there is none."""
         return await self.node.links.get(self.destination)
+
+    async def open(self, target: SocketSpec) -> Opened:
+        return await (await self.connect()).open("tunnel", TunnelRequest(str(target)))
+
+    async def check(self, target: SocketSpec) -> None:
+        await probe(await self.connect(), target)
+
+
+@dataclass
+class WayContext(ForwardContext):
+    """To a target through other machines."""
+
+    way: ForwardWay
+
+    async def open(self, target: SocketSpec) -> Opened:
+        return _Arrived(await self.way.open(target))
+
+    async def check(self, target: SocketSpec) -> None:
+        """SSH cannot ask without connecting."""
+
+
+@dataclass
+class _Arrived:
+    stream: Stream
+
+    async def answer(self) -> None:
+        """It was given before there was a stream."""
 
 
 @dataclass(eq=False)

@@ -10,12 +10,11 @@ from typing import Any
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.mode import MANUAL_MODES
 from irosh.node.kept_link import KeptLink
-from irosh.node.node import Node, Reached
-from irosh.services.tunnel.forward import Forward, ForwardContext, Report
+from irosh.services.tunnel.forward import Forward, ForwardContext, LinkContext, WayContext
 from irosh.services.tunnel.local_forward import LocalForward
 from irosh.services.tunnel.messages import ForwardText
-from irosh.services.tunnel.promises import Promises
 from irosh.services.tunnel.remote_forward import RemoteForward
+from irosh.services.tunnel.way_forward import WayRemoteForward
 from irosh.transport.session.lifetime import LinkEvent
 
 MAX_FORWARDS = 256
@@ -24,20 +23,20 @@ MAX_FORWARDS = 256
 class ForwardSet:
     """Forwards to one peer, ended with the set."""
 
-    def __init__(self, reached: Reached, node: Node, report: Report, promises: Promises, *, udp_idle: float) -> None:
+    def __init__(self, peer_id: str | None, context: ForwardContext) -> None:
         self._changed = asyncio.Event()
         self._forwards: list[Forward] = []
         self._stopped: list[Forward] = []
         self._users = 0
-        self.peer_id = reached.peer.id
-        self.context = ForwardContext(node, reached.destination, report, self._changed.set, udp_idle, promises)
+        self.peer_id = peer_id
+        self.context = context
+        context.changed = self._changed.set
 
     async def add(self, asked: ForwardText) -> Forward:
         """Begin a forward. ``IroshError``: denied, port-taken, bind-failed, …"""
         if len(self._forwards) >= MAX_FORWARDS:
             raise IroshError(ErrorCode.BUSY, f"{MAX_FORWARDS} forwards at once are enough")
-        kind = RemoteForward if asked.kind == "R" else LocalForward
-        forward = kind(asked, self.context)
+        forward = _forward(asked, self.context)
         await forward.start()
         self._forwards.append(forward)
         self._changed.set()
@@ -103,15 +102,14 @@ class ForwardSet:
 
 
 @asynccontextmanager
-async def kept(forwards: ForwardSet, link: KeptLink) -> AsyncIterator[None]:
+async def kept(forwards: ForwardSet, context: LinkContext, link: KeptLink) -> AsyncIterator[None]:
     """Keep the link of ``forwards`` while the context lasts, then end them.
 
     In the manual modes somebody would have to paste for a new session, so there they end with the session.
     """
-    context = forwards.context
     watch = _watched if context.destination.mode in MANUAL_MODES else _renewed
     try:
-        async with watch(forwards, link):
+        async with watch(forwards, context, link):
             yield
     finally:
         await forwards.aclose()
@@ -119,20 +117,19 @@ async def kept(forwards: ForwardSet, link: KeptLink) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _renewed(forwards: ForwardSet, link: KeptLink) -> AsyncIterator[None]:
+async def _renewed(forwards: ForwardSet, context: LinkContext, link: KeptLink) -> AsyncIterator[None]:
     def changed(event: LinkEvent) -> None:
         if event.name == "restored":
             forwards.link_restored()
         link.changed(event)
 
-    context = forwards.context
     async with context.node.links.keep(context.destination, changed):
         yield
 
 
 @asynccontextmanager
-async def _watched(forwards: ForwardSet, link: KeptLink) -> AsyncIterator[None]:
-    session = (await forwards.context.connect()).session
+async def _watched(_forwards: ForwardSet, context: LinkContext, link: KeptLink) -> AsyncIterator[None]:
+    session = (await context.connect()).session
 
     async def watch() -> None:
         link.end(await session.wait_closed())
@@ -144,6 +141,15 @@ async def _watched(forwards: ForwardSet, link: KeptLink) -> AsyncIterator[None]:
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+def _forward(asked: ForwardText, context: ForwardContext) -> Forward:
+    if asked.kind != "R":
+        return LocalForward(asked, context)
+    if isinstance(context, WayContext):
+        return WayRemoteForward(asked, context)
+    assert isinstance(context, LinkContext)
+    return RemoteForward(asked, context)
 
 
 def _is_meant(forward: Forward, asked: ForwardText) -> bool:

@@ -13,11 +13,12 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import parse_source
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
+from irosh.node.forward_way import FindWay, ForwardWay
 from irosh.node.kept_link import KeptLink
-from irosh.node.node import Node
+from irosh.node.node import Node, Reached
 from irosh.node.operations import path_summary
 from irosh.node.targets import TargetRequest, resolve_target
-from irosh.services.tunnel.forward import Forward
+from irosh.services.tunnel.forward import Forward, LinkContext, Report, WayContext
 from irosh.services.tunnel.forward_set import ForwardSet, kept
 from irosh.services.tunnel.messages import ForwardCommand, ForwardText, HoldRequest, StdioRequest, TunnelRequest
 from irosh.services.tunnel.promises import Promises
@@ -32,9 +33,10 @@ MAX_QUESTIONS = 64  # of one command, that wait for their answers
 class Forwarding:
     """All forwards of one node that asks for them."""
 
-    def __init__(self, node: Node, promises: Promises, *, udp_idle: float) -> None:
+    def __init__(self, node: Node, promises: Promises, find_way: FindWay, *, udp_idle: float) -> None:
         self._node = node
         self._promises = promises
+        self._find_way = find_way
         self._udp_idle = udp_idle
         self._sets: list[ForwardSet] = []
         self._held: dict[str, ForwardSet] = {}
@@ -55,12 +57,17 @@ class Forwarding:
 
         The event ``connected`` comes first; from then on the client sends each :class:`ForwardCommand` as it likes.
         """
+        if (found := self._find_way(channel, request)) is not None:
+            async with found as way:
+                await _forward_by(way, channel)
+            return
         asked = parsed_request(request, TargetRequest)
         reached = await channel.while_connected(self._node.reach(asked, ChannelExchange(channel)))
         link = KeptLink()
-        forwards = ForwardSet(reached, self._node, link.report, self._promises, udp_idle=self._udp_idle)
+        context = self._context(reached, link.report)
+        forwards = ForwardSet(reached.peer.id, context)
         with self._known(forwards):
-            async with kept(forwards, link):
+            async with kept(forwards, context, link):
                 await channel.event(
                     "connected",
                     peer=reached.peer.petname,
@@ -70,6 +77,9 @@ class Forwarding:
                     node=os.getpid(),
                 )
                 await first_to_end(link.tell(channel), _obey(channel, forwards))
+
+    def _context(self, reached: Reached, report: Report) -> LinkContext:
+        return LinkContext(report, self._node, reached.destination, self._udp_idle, self._promises)
 
     @contextmanager
     def _known(self, forwards: ForwardSet) -> Iterator[None]:
@@ -110,32 +120,35 @@ class Forwarding:
         if forwards is not None:
             with forwards.in_use():
                 return await forwards.add(wanted)
-        forwards = ForwardSet(reached, self._node, _noted, self._promises, udp_idle=self._udp_idle)
+        context = self._context(reached, _noted)
+        forwards = ForwardSet(reached.peer.id, context)
         self._held[reached.peer.id] = forwards
         with forwards.in_use():
             ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._holding.start(self._keep(forwards, ready))
+            self._holding.start(self._keep(reached.peer.id, forwards, context, ready))
             await ready
             return await forwards.add(wanted)
 
-    async def _keep(self, forwards: ForwardSet, ready: asyncio.Future[None]) -> None:
+    async def _keep(
+        self, peer_id: str, forwards: ForwardSet, context: LinkContext, ready: asyncio.Future[None]
+    ) -> None:
         """Hold ``forwards`` until there is none any more, or nothing can be done for them."""
         link = KeptLink()
         try:
             with self._known(forwards):
-                async with kept(forwards, link):
+                async with kept(forwards, context, link):
                     if not ready.done():  # the command may have left
                         ready.set_result(None)
                     while not forwards.is_unused:
                         await first_to_end(link.until_ended(), forwards.wait_unused())
-                    del self._held[forwards.peer_id]  # before anything is waited for: nobody adds to it any more
+                    del self._held[peer_id]  # before anything is waited for: nobody adds to it any more
         except IroshError as error:
             if not ready.done():
                 ready.set_exception(error)
-            log.warning("forwards to %s have ended: %s", forwards.peer_id[:10], error.message)
+            log.warning("forwards to %s have ended: %s", peer_id[:10], error.message)
         finally:
-            if self._held.get(forwards.peer_id) is forwards:
-                del self._held[forwards.peer_id]
+            if self._held.get(peer_id) is forwards:
+                del self._held[peer_id]
 
     # -- one connection on standard input and output
 
@@ -143,11 +156,29 @@ class Forwarding:
         """Operation ``tunnel.stdio``: after one answer the control connection carries the bytes of the connection."""
         asked = parsed_request(request, StdioRequest)
         source = parse_source(asked.source)
+        if (found := self._find_way(channel, request)) is not None:
+            async with found as way:
+                stream = await channel.while_connected(way.open(source))
+                await channel.answer({"peer": way.connected["peer"], "id": way.connected["id"]})
+                await stream.splice(channel.socket, SpliceCounters())
+            return
         reached = await channel.while_connected(self._node.reach(asked, ChannelExchange(channel)))
         opened = await reached.connection.open("tunnel", TunnelRequest(str(source)))
         await opened.answer()
         await channel.answer({"peer": reached.peer.petname, "id": reached.peer.id})
         await opened.stream.splice(channel.socket, SpliceCounters())
+
+
+async def _forward_by(way: ForwardWay, channel: Channel) -> None:
+    """Forwards of a command to a target through other machines; they end with the way."""
+    link = KeptLink()
+    forwards = ForwardSet(way.connected["id"], WayContext(link.report, way))
+    try:
+        await channel.event("connected", **way.connected)
+        await first_to_end(way.until_lost(), link.tell(channel), _obey(channel, forwards))
+    finally:
+        await forwards.aclose()
+        link.ended.cancel()
 
 
 async def _obey(channel: Channel, forwards: ForwardSet) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import socket
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec
 from irosh.core.socks import Command, Reply, Request, SocksError, answer, reply_for
-from irosh.services.tunnel.carrying import carry
-from irosh.services.tunnel.forward import Carried, Forward, ForwardContext
-from irosh.services.tunnel.messages import ForwardText, TunnelRequest
-from irosh.services.tunnel.opening import probe
+from irosh.services.tunnel.carrying import carry_by
+from irosh.services.tunnel.forward import Carried, Forward, ForwardContext, LinkContext
+from irosh.services.tunnel.messages import ForwardText
 from irosh.services.tunnel.socks_server import SocketTalk, hear_request, serve_udp, serves_udp
 from irosh.transport.interfaces import StreamReset
 from irosh.transport.sockets import Bound, accept_each, bind_all, close_listener, tune
@@ -54,7 +54,7 @@ class LocalForward(Forward):
     async def _check(self, target: SocketSpec) -> None:
         """A target that the policy does not allow is an error now; one that is not there yet may come."""
         try:
-            await probe(await self.context.connect(), target)
+            await self.context.check(target)
         except IroshError as error:
             if error.code is ErrorCode.DENIED:
                 raise
@@ -69,7 +69,7 @@ class LocalForward(Forward):
         with contextlib.closing(client), self.carrying(name, str(self._target or "SOCKS")) as carried:
             try:
                 if self._target is not None:
-                    await carry(self.context.connect, self._target, client, carried.counters)
+                    await carry_by(functools.partial(self.context.open, self._target), client, carried.counters)
                 else:
                     await self._serve_socks(client, carried)
             except IroshError as error:
@@ -83,7 +83,7 @@ class LocalForward(Forward):
         tune(client)
         talk = SocketTalk(client)
         request = await hear_request(talk)
-        if serves_udp(request, client):
+        if isinstance(self.context, LinkContext) and serves_udp(request, client):
             carried.target = "SOCKS UDP"
             await serve_udp(
                 client,
@@ -97,11 +97,10 @@ class LocalForward(Forward):
         target = target_of(request)
         if target is None:
             await talk.write(answer(request, Reply.COMMAND_NOT_SUPPORTED))
-            raise SocksError("UDP by a Unix socket is not served")
+            raise SocksError("UDP is not served by a Unix socket, nor through other machines")
         carried.target = str(target)
         try:
-            connection = await self.context.connect()
-            opened = await connection.open("tunnel", TunnelRequest(str(target)))
+            opened = await self.context.open(target)
         except IroshError as error:
             await talk.write(answer(request, reply_for(error)))
             raise

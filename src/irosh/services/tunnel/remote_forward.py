@@ -22,7 +22,7 @@ from irosh.node.authorization import Action, BringBack, resolve
 from irosh.node.control import Operation
 from irosh.node.node import Node
 from irosh.node.services import IncomingStream
-from irosh.services.tunnel.forward import Carried, Forward, ForwardContext
+from irosh.services.tunnel.forward import Carried, Forward, LinkContext
 from irosh.services.tunnel.local_forward import target_of
 from irosh.services.tunnel.messages import ForwardedRequest, ForwardText, Listening, ListenRequest
 from irosh.services.tunnel.promises import Promises
@@ -50,8 +50,9 @@ _PASSES = (
 class RemoteForward(Forward):
     """See :class:`irosh.services.tunnel.forward.Forward`."""
 
-    def __init__(self, asked: ForwardText, context: ForwardContext) -> None:
+    def __init__(self, asked: ForwardText, context: LinkContext) -> None:
         super().__init__(asked, context)
+        self._link = context
         self._target = asked.destination()
         self._restored = asyncio.Event()
         self._aborted = asyncio.Event()
@@ -102,14 +103,14 @@ class RemoteForward(Forward):
 
     async def _hold(self, asked: asyncio.Future[None]) -> None:
         """Have the peer listen; returns when it does so no more."""
-        connection = await self.context.connect()
+        connection = await self._link.connect()
         wanted = self.asked.listens()
         if self.listens and not self.asked.port:
             # What was chosen for port 0 is known to others now.
             wanted = [replace(spec, port=self.listens[0].port) for spec in wanted]
         with (
             connection.authorizer.promise(connection.peer_id) as token,
-            self.context.promises.keep(token, self),
+            self._link.promises.keep(token, self),
         ):
             request = ListenRequest([str(spec) for spec in wanted], token)
             opened = await connection.open("listen", request)
@@ -143,10 +144,10 @@ class RemoteForward(Forward):
     async def _serve(self, incoming: IncomingStream, carried: Carried) -> None:
         if self._target is None:
             await incoming.accept()
-            sock = await _dynamic(incoming.stream, carried)
+            sock = await dynamic(incoming.stream, carried)
         else:
             try:
-                sock = await _connected(self._target)
+                sock = await connected(self._target)
             except IroshError as error:
                 await incoming.refuse(error)
                 raise
@@ -155,7 +156,7 @@ class RemoteForward(Forward):
         await incoming.stream.splice(sock, carried.counters)
 
 
-async def _dynamic(stream: Stream, carried: Carried) -> socket.socket:
+async def dynamic(stream: Stream, carried: Carried) -> socket.socket:
     """A connection to what the client behind ``stream`` asks for by SOCKS."""
     request = await hear_request(stream)
     target = target_of(request)
@@ -165,7 +166,7 @@ async def _dynamic(stream: Stream, carried: Carried) -> socket.socket:
         raise SocksError("UDP is not served by a remote forward")
     carried.target = str(target)
     try:
-        sock = await _connected(target)
+        sock = await connected(target)
     except IroshError as error:
         await stream.write(answer(request, reply_for(error)))
         await stream.finish()
@@ -175,7 +176,7 @@ async def _dynamic(stream: Stream, carried: Carried) -> socket.socket:
     return sock
 
 
-async def _connected(target: SocketSpec) -> socket.socket:
+async def connected(target: SocketSpec) -> socket.socket:
     """A connection from this machine. No policy is asked: who asked for the forward asked for this."""
     if target.protocol == "unix":
         return await connect_source(target, [target.path])

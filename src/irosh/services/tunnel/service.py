@@ -15,6 +15,7 @@ from irosh.core.packet_framing import MAX_PACKET
 from irosh.node.authorization import Action, Reach
 from irosh.node.control import Channel, Operation
 from irosh.node.datagram_flow import DatagramFlow
+from irosh.node.forward_way import FindWay
 from irosh.node.node import Node
 from irosh.node.services import IncomingStream
 from irosh.services.tunnel.forwarding import Forwarding
@@ -33,13 +34,14 @@ class TunnelService:
     name = "tunnel"
     request_type = TunnelRequest
 
-    def __init__(self, *, udp_idle: float) -> None:
+    def __init__(self, find_way: FindWay, *, udp_idle: float) -> None:
+        self._find_way = find_way
         self._udp_idle = udp_idle
         self.promises = Promises()
         self._forwarding: Forwarding | None = None
 
     def operations(self, node: Node) -> dict[str, Operation]:
-        self._forwarding = Forwarding(node, self.promises, udp_idle=self._udp_idle)
+        self._forwarding = Forwarding(node, self.promises, self._find_way, udp_idle=self._udp_idle)
 
         async def open_tunnels(channel: Channel, request: dict[str, Any]) -> None:
             await serve_open_request(node, channel, request, udp_idle=self._udp_idle)

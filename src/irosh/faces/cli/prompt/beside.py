@@ -19,11 +19,20 @@ from irosh.faces.cli.terminal import LocalTerminal
 class Beside:
     """Made when an escape first needs it; kept until the session ends."""
 
-    def __init__(self, settings: Settings, peer: str, peer_id: str, user: str | None, given: Forwarding | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        peer: str,
+        peer_id: str,
+        user: str | None,
+        given: Forwarding | None,
+        *,
+        through: bool = False,
+    ) -> None:
         self._settings = settings
         self._console: Console | None = None
         self._load = HostLoad(settings, peer_id)
-        self.forwards = SessionForwards(settings, peer_id, given, self._tell_now)
+        self.forwards = SessionForwards(settings, peer_id, given, self._tell_now, through=through)
         self.transfers = Transfers(settings, peer_id, self._say)
         self.context = PromptContext(
             settings, peer, peer_id, user, say=self._say, forwards=self.forwards, transfers=self.transfers

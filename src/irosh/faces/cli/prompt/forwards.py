@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from irosh.core.errors import IroshError
+from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.forward_spec import ForwardKind, ForwardSpecError
 from irosh.core.prompt_line import PromptLine
 from irosh.core.wording import escape
@@ -23,14 +23,24 @@ _LONGEST = 200
 class SessionForwards:
     """The forwards of one session: those of its command line, if there are any, and those of the prompt.
 
-    ``tell`` gets lines about what happens to them from now on. Its methods may be called by any thread.
+    ``tell`` gets lines about what happens to them from now on. ``through``: the session goes through other machines,
+    so forwards can only join those of the command line. Its methods may be called by any thread.
     """
 
-    def __init__(self, settings: Settings, peer_id: str, given: Forwarding | None, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        peer_id: str,
+        given: Forwarding | None,
+        tell: Callable[[str], None],
+        *,
+        through: bool = False,
+    ) -> None:
         self._settings = settings
         self._peer_id = peer_id
         self._tell = tell
         self._forwarding = given
+        self._through = through
         if given is not None:
             given.on_event = self._event
         self._made: Forwarding | None = None
@@ -66,6 +76,12 @@ class SessionForwards:
 
     def _any(self) -> Forwarding:
         with self._lock:
+            if self._forwarding is None and self._through:
+                raise IroshError(
+                    ErrorCode.USAGE,
+                    "the session goes through other machines, and has no forwards that another could join",
+                    "begin it with -L, -R or -D",
+                )
             if self._forwarding is None:
                 self._forwarding = self._made = Forwarding(self._settings, self._peer_id, on_event=self._event)
             return self._forwarding
