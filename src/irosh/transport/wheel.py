@@ -123,6 +123,8 @@ class WheelStream:
             data: bytes = await self._recv.read(limit)
         except iroh.IrohError as error:
             raise self._error(error) from None
+        if not data:
+            self._check_end()
         return data
 
     async def read_exactly(self, size: int) -> bytes:
@@ -168,6 +170,12 @@ class WheelStream:
             return
         with self._engine_errors():
             await wheel_splice.stream_to_socket(CALLS, self._recv, sock, tap)
+        self._check_end()
+
+    def _check_end(self) -> None:
+        """The engine may tell the end of a stream when it was the connection that ended. ``ConnectionLost`` then."""
+        if self._connection.is_closed and not (reason := self._connection.close_reason()).deliberate:
+            raise reason
 
     @contextlib.contextmanager
     def _engine_errors(self) -> Iterator[None]:
