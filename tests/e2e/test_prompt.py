@@ -190,7 +190,6 @@ def test_the_size_follows(loopback_pair: Pair, tmp_path: Path) -> None:
     with shell(loopback_pair, tmp_path, columns=150) as terminal:
         open_prompt(terminal)
         terminal.resize(71, 21)
-        time.sleep(1)
         ask(terminal, "lpwd", os.getcwd())
         terminal.press("C-d")
         terminal.type("stty size")

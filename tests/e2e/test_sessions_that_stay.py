@@ -58,8 +58,9 @@ def test_an_editor_is_on_the_screen_again_after_the_client_was_killed(loopback_p
     with shell(client, tmp_path, "poem") as terminal:
         terminal.type(f"cd {tmp_path}; seq 100; {EDITOR} poem.txt")
         terminal.wait_for("line 20 of the poem")
+        terminal.type(":set ruler")
         terminal.press("4", "j", "3", "l")
-        time.sleep(0.5)
+        terminal.wait_for("5,4")
         before = terminal.screen()
         for pid in processes_with("poem"):
             os.kill(pid, signal.SIGKILL)

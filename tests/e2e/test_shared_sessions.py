@@ -124,8 +124,8 @@ def test_a_late_joiner_sees_the_editor_and_its_keys_work(tmp_path: Path) -> None
         owner = shared.owner
         owner.type(f"cd {tmp_path}; {EDITOR} poem.txt")
         owner.wait_for("line 22 of the poem")
-        owner.press(b"5G3l")
-        time.sleep(0.5)
+        owner.press(b":set ruler\r5G3l")
+        owner.wait_for("5,4")
         late = shared.join(shared.guest("late"))
         late.wait_for("line 22 of the poem")
         wait_until(lambda: same_screen(owner, late), what="the late joiner sees the same")
@@ -307,7 +307,7 @@ def test_a_guest_who_floods_the_keyboard_disturbs_nobody(tmp_path: Path) -> None
         other = shared.join(shared.guest("other"))
         other.wait_for("ready 42")
         owner.type("sleep 1000")  # which reads nothing: the terminal's own queue fills
-        time.sleep(0.5)
+        owner.wait_for("sleep 1000")
         stop = time.monotonic() + 4
         os.set_blocking(flooding._controller, False)
         while time.monotonic() < stop:

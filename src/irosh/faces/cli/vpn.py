@@ -11,6 +11,7 @@ import click
 from irosh.core.errors import IroshError
 from irosh.faces.cli.blocks import Blocks
 from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
+from irosh.faces.cli.open_events import link_text
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.output import Output, style
 from irosh.faces.cli.running import control_client
@@ -97,31 +98,14 @@ def _prepared(settings: Settings) -> Iterator[None]:
 
 def _show(output: Output, message: dict[str, Any]) -> None:
     fields = {key: value for key, value in message.items() if key != "event"}
-    text: str | None
-    match message.get("event"):
-        case "connected":
-            text = f"irosh: connected to {fields['peer']} ({fields['path']})"
-        case "ready":
-            lines = [f"  {style(each, 'green')}  →  the peer" for each in _ways(fields)]
-            lines.append(f"irosh: ready, as {' '.join(fields['addresses'])} on {fields['device']}; Ctrl-C ends it")
-            text = "\n".join(lines)
-        case "lost":
-            text = f"irosh: connection lost: {_error_text(fields)}; dialling again"
-        case "resumed":
-            text = f"irosh: connected again after {fields['gap']:.0f} s; open connections went on"
-        case "retry":
-            text = f"irosh: not yet: {_error_text(fields)}"
-        case "restored":
-            text = "irosh: connected again"
-        case _:
-            text = None
+    text = link_text(message)
+    if message.get("event") == "ready":
+        lines = [f"  {style(each, 'green')}  →  the peer" for each in _ways(fields)]
+        lines.append(f"irosh: ready, as {' '.join(fields['addresses'])} on {fields['device']}; Ctrl-C ends it")
+        text = "\n".join(lines)
     output.event(str(message.get("event")), fields, text)
 
 
 def _ways(fields: dict[str, Any]) -> list[str]:
     ways = [*fields["routes"], *(["everything"] if fields["everything"] else [])]
     return [*ways, *(f"names, by {each}" for each in fields["dns"])]
-
-
-def _error_text(fields: dict[str, Any]) -> str:
-    return str(IroshError.from_dict(fields["error"]))

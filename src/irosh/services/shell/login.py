@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import asyncssh
@@ -46,6 +47,17 @@ class SSHLink:
         await self.tunnel.aclose()
 
 
+@asynccontextmanager
+async def tunnel_over(stream: ByteStream) -> AsyncIterator[StreamTunnel]:
+    """``stream`` for AsyncSSH. It ends when what is done in the block fails."""
+    tunnel = StreamTunnel(stream)
+    try:
+        yield tunnel
+    except BaseException:
+        await tunnel.aclose()
+        raise
+
+
 async def log_in(
     identity: Identity, stream: ByteStream, peer_id: str, user: str, serve_agent: ServeAgent | None = None
 ) -> SSHLink:
@@ -53,48 +65,41 @@ async def log_in(
 
     ``serve_agent``: offer an agent to the host's sessions. ``IroshError``: denied, timeout, identity-mismatch, …
     """
-    tunnel = StreamTunnel(stream)
     host_key = asyncssh.import_public_key(openssh_public_key_of(peer_id))
     banner = _Banner()
-    try:
-        async with asyncio.timeout(LOGIN_DEADLINE):
-            ssh = await asyncssh.connect(
-                "peer",
-                tunnel=tunnel,
-                client_factory=lambda: banner,
-                config=None,
-                username=user,
-                known_hosts=([host_key], [], []),
-                client_keys=[asyncssh.import_private_key(identity.openssh_private_key())],
-                agent_path=None,
-                agent_forwarding=False if serve_agent is None else NO_AGENT,
-                gss_host=None,
-                preferred_auth=("none", "publickey"),
-                encryption_algs=CIPHERS,
-                compression_algs=("none",),
-                rekey_bytes=1 << 40,
-                keepalive_interval=0,
-            )
-    except TimeoutError:
-        await tunnel.aclose()
-        raise IroshError(ErrorCode.TIMEOUT, "the peer's shell service does not answer") from None
-    except asyncssh.PermissionDenied:
-        await tunnel.aclose()
-        raise _user_denied(user, banner.text) from None
-    except asyncssh.HostKeyNotVerifiable:
-        await tunnel.aclose()
-        raise IroshError(
-            ErrorCode.IDENTITY_MISMATCH, "the peer's SSH host key is not its identity; nothing was sent to it"
-        ) from None
-    except (asyncssh.Error, OSError) as error:
-        await tunnel.aclose()
-        raise IroshError(ErrorCode.CONNECTION_LOST, f"the peer's shell service failed: {error}") from None
-    except BaseException:
-        await tunnel.aclose()
-        raise
-    if serve_agent is not None:
-        offer_agent(ssh, serve_agent)
-    return SSHLink(ssh, tunnel)
+    async with tunnel_over(stream) as tunnel:
+        try:
+            async with asyncio.timeout(LOGIN_DEADLINE):
+                ssh = await asyncssh.connect(
+                    "peer",
+                    tunnel=tunnel,
+                    client_factory=lambda: banner,
+                    config=None,
+                    username=user,
+                    known_hosts=([host_key], [], []),
+                    client_keys=[asyncssh.import_private_key(identity.openssh_private_key())],
+                    agent_path=None,
+                    agent_forwarding=False if serve_agent is None else NO_AGENT,
+                    gss_host=None,
+                    preferred_auth=("none", "publickey"),
+                    encryption_algs=CIPHERS,
+                    compression_algs=("none",),
+                    rekey_bytes=1 << 40,
+                    keepalive_interval=0,
+                )
+        except TimeoutError:
+            raise IroshError(ErrorCode.TIMEOUT, "the peer's shell service does not answer") from None
+        except asyncssh.PermissionDenied:
+            raise _user_denied(user, banner.text) from None
+        except asyncssh.HostKeyNotVerifiable:
+            raise IroshError(
+                ErrorCode.IDENTITY_MISMATCH, "the peer's SSH host key is not its identity; nothing was sent to it"
+            ) from None
+        except (asyncssh.Error, OSError) as error:
+            raise IroshError(ErrorCode.CONNECTION_LOST, f"the peer's shell service failed: {error}") from None
+        if serve_agent is not None:
+            offer_agent(ssh, serve_agent)
+        return SSHLink(ssh, tunnel)
 
 
 class _Banner(asyncssh.SSHClient):

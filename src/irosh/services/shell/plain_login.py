@@ -21,8 +21,7 @@ from irosh.core.wording import escape
 from irosh.node.questions import Questions
 from irosh.services.shell.agent_forwarding import NO_AGENT, offer_agent
 from irosh.services.shell.known_hosts import KnownHosts, Trusted
-from irosh.services.shell.login import ServeAgent, SSHLink
-from irosh.transport.asyncio_transport import StreamTunnel
+from irosh.services.shell.login import ServeAgent, SSHLink, tunnel_over
 from irosh.transport.interfaces import ByteStream
 
 log = logging.getLogger(__name__)
@@ -123,48 +122,43 @@ async def log_in_plainly(
 
 async def _attempt(client: _Client, stream: ByteStream, known: Trusted, serve_agent: ServeAgent | None) -> SSHLink:
     settings, person = client.settings, client.person
-    tunnel = StreamTunnel(stream)
-    try:
-        async with asyncio.timeout(LOGIN_DEADLINE if person.questions is None else PERSON_DEADLINE):
-            ssh = await asyncssh.connect(
-                settings.hostname,
-                settings.port,
-                tunnel=tunnel,
-                config=None,
-                client_factory=lambda: client,
-                username=settings.user,
-                known_hosts=known,
-                client_keys=None,
-                agent_path=client.agent_path(),
-                agent_forwarding=False if serve_agent is None else NO_AGENT,
-                gss_host=None,
-                rekey_bytes=1 << 30,
-                login_timeout=PERSON_DEADLINE,
-                keepalive_interval=ALIVE_INTERVAL,
-                keepalive_count_max=MAX_ALIVE_MISSED,
-            )
-    except TimeoutError:
-        await tunnel.aclose()
-        raise IroshError(ErrorCode.TIMEOUT, f"{settings.hostname} does not answer as an SSH server") from None
-    except asyncssh.PermissionDenied:
-        await tunnel.aclose()
-        raise IroshError(
-            ErrorCode.DENIED,
-            f"{settings.hostname} refused the login of {settings.user}",
-            "its authorized_keys may take this machine's key: irosh identity export-ssh --authorized-key",
-        ) from None
-    except asyncssh.HostKeyNotVerifiable:
-        await tunnel.aclose()
-        raise
-    except (asyncssh.Error, OSError) as error:
-        await tunnel.aclose()
-        raise IroshError(ErrorCode.CONNECTION_LOST, f"the SSH server at {settings.hostname} failed: {error}") from None
-    except BaseException:
-        await tunnel.aclose()
-        raise
-    if serve_agent is not None:
-        offer_agent(ssh, serve_agent)
-    return SSHLink(ssh, tunnel)
+    async with tunnel_over(stream) as tunnel:
+        try:
+            async with asyncio.timeout(LOGIN_DEADLINE if person.questions is None else PERSON_DEADLINE):
+                ssh = await asyncssh.connect(
+                    settings.hostname,
+                    settings.port,
+                    tunnel=tunnel,
+                    config=None,
+                    client_factory=lambda: client,
+                    username=settings.user,
+                    known_hosts=known,
+                    client_keys=None,
+                    agent_path=client.agent_path(),
+                    agent_forwarding=False if serve_agent is None else NO_AGENT,
+                    gss_host=None,
+                    rekey_bytes=1 << 30,
+                    login_timeout=PERSON_DEADLINE,
+                    keepalive_interval=ALIVE_INTERVAL,
+                    keepalive_count_max=MAX_ALIVE_MISSED,
+                )
+        except TimeoutError:
+            raise IroshError(ErrorCode.TIMEOUT, f"{settings.hostname} does not answer as an SSH server") from None
+        except asyncssh.PermissionDenied:
+            raise IroshError(
+                ErrorCode.DENIED,
+                f"{settings.hostname} refused the login of {settings.user}",
+                "its authorized_keys may take this machine's key: irosh identity export-ssh --authorized-key",
+            ) from None
+        except asyncssh.HostKeyNotVerifiable:
+            raise
+        except (asyncssh.Error, OSError) as error:
+            raise IroshError(
+                ErrorCode.CONNECTION_LOST, f"the SSH server at {settings.hostname} failed: {error}"
+            ) from None
+        if serve_agent is not None:
+            offer_agent(ssh, serve_agent)
+        return SSHLink(ssh, tunnel)
 
 
 class _Client(asyncssh.SSHClient):
