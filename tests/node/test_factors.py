@@ -28,7 +28,7 @@ from irosh.core.wire import (
     encode_request,
     error_in,
 )
-from irosh.node.authorization import Use
+from irosh.node.actions import Use
 from irosh.node.node import Node
 from irosh.node.peer_admin import PeerAdmin
 from irosh.node.targets import TargetRequest

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from irosh.node.accounts import DEFAULT_USER, find_account
-from irosh.node.authorization import Grant, Immediate
+from irosh.node.actions import Grant, Immediate
 from irosh.services.files.subsystems import FileSubsystems
-from irosh.services.shell.server import ServerSession, SSHContext
+from irosh.services.shell.server_session import ServerSession
+from irosh.services.shell.ssh_context import SSHContext
 from tests.lab.processes import processes_with
 
 STEPS = range(16)  # of the event loop, between one loss and the other; cleaning up takes fewer

@@ -4,189 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import logging
 import os
 import secrets
 import socket
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from functools import partial
-from ipaddress import ip_address
 
 from irosh.core.addresses import parse_ip
-from irosh.core.capability import GATEWAY_SCHEME, Capability, SocketKind, SocketSpec
+from irosh.core.capability import Capability, SocketKind, SocketSpec
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.file_tree import FileTree
 from irosh.core.policy import (
-    PlainCapability,
     file_trees,
     may_permit,
     permits,
     permits_joining,
-    permits_packet,
     permits_unix,
     permits_user,
     permitted_addresses,
 )
-from irosh.core.socket_spec import bracketed
 from irosh.core.terms import Terms
 from irosh.core.trust import TrustStore
-from irosh.core.wording import escape
+from irosh.node.actions import Action, AsUser, BringBack, Enter, Files, Grant, Immediate, Join, Reach, Use
 from irosh.node.audit import Auditor
+from irosh.node.packet_filter import PacketFilter
 from irosh.node.verification import FactorGate, Verification
 from irosh.node.warrants import Warrants
 
-log = logging.getLogger(__name__)
-
 RESOLVE_DEADLINE = 10.0
 MAX_RESOLVING = 8
-PACKET_DECISION = 1.0  # seconds for which it holds
-MAX_DESTINATIONS = 4096  # of one peer, within that time
-MAX_REFUSALS_TOLD = 100  # addresses in the audit, of one use of the service
 TOKEN_SIZE = 16
-
-
-@dataclass(frozen=True)
-class Use:
-    """One of the plain capabilities; with several names any one of them is enough.
-
-    ``heeds_terms``: who asks does as :class:`Terms` say. Of others shells and commands are denied where these restrict.
-    """
-
-    names: tuple[PlainCapability, ...]
-    heeds_terms: bool = False
-
-    def __str__(self) -> str:
-        return "|".join(self.names)
-
-
-@dataclass(frozen=True)
-class Enter:
-    """Begin what asks for second factors itself, such as SSH's authentication: any one of these is enough."""
-
-    names: tuple[PlainCapability, ...]
-
-    def __str__(self) -> str:
-        return "|".join(self.names)
-
-
-@dataclass(frozen=True)
-class AsUser:
-    """Act as Unix user ``name`` on the host. ``entering``: so far only begin what asks for second factors itself.
-
-    ``own``: it is the user that the host runs as, which takes no capability of its own.
-    """
-
-    name: str
-    entering: bool = False
-    own: bool = False
-
-    def __str__(self) -> str:
-        return f"user:{self.name}"
-
-
-@dataclass(frozen=True)
-class Files:
-    """Use files on the host; :attr:`Grant.trees` says which. ``how`` is for the audit: sftp, scp, ...
-
-    ``heeds_terms``: it is done as an account that was allowed already.
-    """
-
-    how: str = ""
-    heeds_terms: bool = False
-
-    def __str__(self) -> str:
-        return f"files ({self.how})" if self.how else "files"
-
-
-@dataclass(frozen=True)
-class Reach:
-    """Connect to (``forward``; ``gateway``: for SSH only) or bind (``listen``) a socket on the host."""
-
-    kind: SocketKind
-    spec: SocketSpec
-
-    def __str__(self) -> str:
-        if self.kind == "gateway":
-            return f"gateway:{GATEWAY_SCHEME}://{bracketed(self.spec.host)}:{self.spec.port}"
-        return f"{self.kind}:{self.spec}"
-
-
-@dataclass(frozen=True)
-class BringBack:
-    """Bring a connection that this node asked the peer to wait for: ``token`` is what it gave out when it asked."""
-
-    token: bytes = field(repr=False)
-    listen: str
-    """Where the peer says that it took the connection."""
-
-    def __str__(self) -> str:
-        return f"forwarded:{escape(self.listen, 200)}"
-
-
-@dataclass(frozen=True)
-class Join:
-    """Take part in the shared session with the id ``session``."""
-
-    session: str
-
-    def __str__(self) -> str:
-        return f"join:{self.session}"
-
-
-Immediate = Use | Enter | AsUser | Files | Join | BringBack
-"""Actions that need no name resolved."""
-Action = Immediate | Reach
-
-
-@dataclass(frozen=True)
-class Grant:
-    """A granted action.
-
-    ``addresses``: for :class:`Reach`, the only addresses that may be used; never resolve again.
-    ``trees``: for :class:`Files`, the only trees that may be used; never none. ``terms``: what else to heed.
-    """
-
-    action: Action
-    addresses: tuple[str, ...] = ()
-    trees: tuple[FileTree, ...] = ()
-    terms: Terms | None = None
-
-    def sockets(self) -> list[SocketSpec]:
-        """For :class:`Reach`: the sockets that may be used."""
-        assert isinstance(self.action, Reach)
-        spec = self.action.spec
-        if spec.protocol == "unix":
-            return [replace(spec, path=self.addresses[0])]
-        return [replace(spec, host=address) for address in self.addresses]
-
-
-class PacketFilter:
-    """Whether packets may go to an address. What it has found holds for a second, as there are many packets."""
-
-    def __init__(self, capabilities: Callable[[], Sequence[Capability]], refused: Callable[[str], None]) -> None:
-        self._capabilities = capabilities
-        self._refused = refused
-        self._known: dict[bytes, bool] = {}
-        self._until = 0.0
-        self._told: dict[bytes, None] = {}
-
-    def permits(self, destination: bytes) -> bool:
-        """``destination``: four or sixteen bytes. The first refusal of an address is audited, of so many addresses."""
-        now = time.monotonic()
-        if now >= self._until or len(self._known) >= MAX_DESTINATIONS:
-            self._known.clear()
-            self._until = now + PACKET_DECISION
-        known = self._known.get(destination)
-        if known is None:
-            address = ip_address(destination)
-            known = self._known[destination] = permits_packet(self._capabilities(), address)
-            if not known and destination not in self._told and len(self._told) < MAX_REFUSALS_TOLD:
-                self._told[destination] = None
-                self._refused(str(address))
-        return known
 
 
 class Authorizer:

@@ -11,7 +11,7 @@ import msgspec
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.terms import Terms
 from irosh.core.wire import answer_of
-from irosh.node.authorization import Action, Grant, Immediate
+from irosh.node.actions import Action, Grant, Immediate
 from irosh.node.verification import Verification
 from irosh.transport.framing import write_frame
 from irosh.transport.interfaces import Stream

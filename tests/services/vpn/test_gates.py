@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from irosh.core.capability import parse_capabilities
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.ip_packet import ICMP, TCP, UDP
-from irosh.node.authorization import MAX_REFUSALS_TOLD, PacketFilter
+from irosh.node.packet_filter import MAX_REFUSALS_TOLD, PacketFilter
 from irosh.services.vpn.client import ClientGate, checked_welcome
 from irosh.services.vpn.host import HostGate
 from irosh.services.vpn.messages import VpnWelcome

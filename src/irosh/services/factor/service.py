@@ -12,7 +12,7 @@ from irosh.core.factor_store import Enrolment
 from irosh.core.second_factor import NONCE_SIZE, Factor, binding
 from irosh.core.security_key import MAX_SIGNATURE, parse_key_blob, sshsig_message
 from irosh.core.wire import answer_of
-from irosh.node.authorization import Action
+from irosh.node.actions import Action
 from irosh.node.control import Operation
 from irosh.node.node import Node
 from irosh.node.services import IncomingStream

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from irosh.node.accounts import Account
-from irosh.node.authorization import Files, Grant
+from irosh.node.actions import Files, Grant
 from irosh.services.files.scp_command import parse_scp_command
 from irosh.services.files.worker_process import worker_arguments
 

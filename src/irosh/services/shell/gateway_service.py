@@ -10,7 +10,7 @@ import msgspec
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.gateway_list import MAX_ENTRIES, address_of, check_entry, checked_entries
-from irosh.node.authorization import Action, Use
+from irosh.node.actions import Action, Use
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
 from irosh.node.node import Node

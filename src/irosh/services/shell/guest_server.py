@@ -11,10 +11,12 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.peer import Peer
 from irosh.core.ssh_key import KEY_TYPE
 from irosh.node.accounts import find_account, is_own_account
-from irosh.node.authorization import Action, AsUser, Authorizer, Grant, Immediate, Use
+from irosh.node.actions import Action, AsUser, Grant, Immediate, Use
+from irosh.node.authorization import Authorizer
 from irosh.node.guests import Guests
 from irosh.node.verification import Verification
-from irosh.services.shell.server import IroshSSHServer, SSHContext
+from irosh.services.shell.server import IroshSSHServer
+from irosh.services.shell.ssh_context import SSHContext
 
 _PUBLIC_KEY_SIZE = 32
 

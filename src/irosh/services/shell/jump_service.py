@@ -7,7 +7,7 @@ from typing import Any
 
 from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.node.authorization import Action, Reach, Use
+from irosh.node.actions import Action, Reach, Use
 from irosh.node.control import Operation
 from irosh.node.node import Node
 from irosh.node.services import IncomingStream

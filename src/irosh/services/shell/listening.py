@@ -13,7 +13,7 @@ import asyncssh
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.forward_spec import EVERY_INTERFACE, listen_hosts
 from irosh.core.socket_spec import SocketSpec, bracketed, parse_listen
-from irosh.node.authorization import Action, Grant, Reach
+from irosh.node.actions import Action, Grant, Reach
 from irosh.transport.sockets import Bound, accept_each, bind_all, close_listener, tune
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity
 from irosh.core.policy import PlainCapability
-from irosh.node.authorization import Action, Enter, Use
+from irosh.node.actions import Action, Enter, Use
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
 from irosh.node.forward_way import ForwardWay

@@ -12,7 +12,7 @@ import asyncssh
 from irosh.core.errors import IroshError
 from irosh.core.identity import Identity
 from irosh.core.policy import PlainCapability
-from irosh.node.authorization import Use
+from irosh.node.actions import Use
 from irosh.node.node import Node
 from irosh.node.services import IncomingStream
 from irosh.node.verification import Verification
@@ -21,7 +21,8 @@ from irosh.services.shell.login import ASKING_DEADLINE, CIPHERS, LOGIN_DEADLINE,
 from irosh.services.shell.login_keys import required_key
 from irosh.services.shell.messages import ShellRequest
 from irosh.services.shell.onward import Way, way_to_peer
-from irosh.services.shell.server import IroshSSHServer, SSHContext
+from irosh.services.shell.server import IroshSSHServer
+from irosh.services.shell.ssh_context import SSHContext
 from irosh.services.shell.ssh_factors import SSHFactors
 from irosh.services.shell.subsystems import ProgramLimit, Subsystems
 from irosh.transport.asyncio_transport import StreamTunnel

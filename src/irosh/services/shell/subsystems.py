@@ -9,7 +9,7 @@ from typing import Protocol
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.accounts import Account
-from irosh.node.authorization import Grant, Immediate
+from irosh.node.actions import Grant, Immediate
 
 
 class HostProgram(Protocol):

@@ -11,7 +11,7 @@ import msgspec
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.wire import LENGTH_SIZE, frame_length
-from irosh.node.authorization import Action, Use
+from irosh.node.actions import Action, Use
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
 from irosh.node.link_events import MAX_EVENTS

@@ -11,7 +11,7 @@ from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec, parse_listen
-from irosh.node.authorization import Action, Reach
+from irosh.node.actions import Action, Reach
 from irosh.node.control import Operation
 from irosh.node.node import Node
 from irosh.node.peer_connection import PeerConnection

@@ -18,7 +18,8 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec, parse_listen
 from irosh.core.socks import Reply, SocksError, answer, reply_for
 from irosh.core.wording import escape
-from irosh.node.authorization import Action, BringBack, resolve
+from irosh.node.actions import Action, BringBack
+from irosh.node.authorization import resolve
 from irosh.node.control import Operation
 from irosh.node.node import Node
 from irosh.node.services import IncomingStream

@@ -12,7 +12,7 @@ from typing import Any
 from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.packet_framing import MAX_PACKET
-from irosh.node.authorization import Action, Reach
+from irosh.node.actions import Action, Reach
 from irosh.node.control import Channel, Operation
 from irosh.node.datagram_flow import DatagramFlow
 from irosh.node.forward_way import FindWay

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from irosh.core.errors import IroshError
 from irosh.core.ip_packet import ICMP, ICMPV6, TCP, UDP, addresses_of, upper_of
-from irosh.node.authorization import PacketFilter
 from irosh.node.datagram_flow import DatagramFlow
+from irosh.node.packet_filter import PacketFilter
 from irosh.node.services import IncomingStream
 from irosh.services.vpn.host_network import INTERFACES, HostNetwork
 from irosh.services.vpn.interface import configure_interface, fitting_mtu, follow_mtu

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from irosh.node.authorization import Action, Use
+from irosh.node.actions import Action, Use
 from irosh.node.control import Channel, Operation
 from irosh.node.node import Node
 from irosh.node.services import IncomingStream

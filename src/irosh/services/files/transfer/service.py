@@ -16,7 +16,7 @@ import msgspec
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.file_tree import EVERYTHING, FileTree
 from irosh.node.accounts import DEFAULT_USER, Account, find_account, is_own_account
-from irosh.node.authorization import Action, AsUser, Files
+from irosh.node.actions import Action, AsUser, Files
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
 from irosh.node.link_events import link_events

@@ -13,7 +13,7 @@ from typing import Any
 from irosh.core.capability import Capability
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.accounts import DEFAULT_USER, Account, accepted_environment, find_account
-from irosh.node.authorization import AsUser, Join, Use
+from irosh.node.actions import AsUser, Join, Use
 from irosh.node.control import Channel
 from irosh.node.node import InviteTerms, Node
 from irosh.node.operations import make_invite

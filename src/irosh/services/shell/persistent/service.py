@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from irosh.core.errors import IroshError
 from irosh.node.accounts import is_own_account
-from irosh.node.authorization import Action, AsUser, Use
+from irosh.node.actions import Action, AsUser, Use
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
 from irosh.node.node import Node
