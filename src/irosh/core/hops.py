@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import Fault, bracketed, parse_host, parse_port
+from irosh.core.ssh_url import SCHEME, is_ssh_url
 from irosh.core.wording import quoted
 
 MAX_HOPS = 8
 DEFAULT_PORT = 22
-_SCHEME = "ssh://"
 _USER = re.compile(r"[^\s@/:,\x00-\x1f\x7f-]{1,64}[^\s@/:,\x00-\x1f\x7f]{0,63}|[^\s@/:,\x00-\x1f\x7f-]")
 
 
@@ -39,15 +39,10 @@ class SshStop:
     def __str__(self) -> str:
         port = "" if self.port is None else f":{self.port}"
         user = "" if self.user is None else f"{self.user}@"
-        return f"{_SCHEME}{user}{bracketed(self.host)}{port}"
+        return f"{SCHEME}{user}{bracketed(self.host)}{port}"
 
 
 Stop = PeerStop | SshStop
-
-
-def is_ssh_url(text: str) -> bool:
-    """Whether ``text`` means an ordinary SSH server."""
-    return text.strip().lower().startswith(_SCHEME)
 
 
 def parse_stop(text: str) -> Stop:
@@ -55,7 +50,7 @@ def parse_stop(text: str) -> Stop:
     text = text.strip()
     if is_ssh_url(text):
         try:
-            return _parse_url(text[len(_SCHEME) :])
+            return _parse_url(text[len(SCHEME) :])
         except Fault as fault:
             raise IroshError(ErrorCode.INVALID_ADDRESS, f"{quoted(text)}: {fault.message}", fault.hint) from None
     user, at, target = text.rpartition("@")

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from irosh.core.gateway_list import SEPARATOR
-from irosh.core.hops import is_ssh_url
+from irosh.core.ssh_url import is_ssh_url
 from irosh.node.targets import TargetRequest
 
 MAX_LOGIN_KEYS = 256
