@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from contextlib import suppress
 
 READ_SIZE = 128 * 1024
+_A_TERMINAL_FULL = 2048
+"""Bytes of a read that was one of many: a terminal hands over 4 KiB at once at most (n_tty(4))."""
+_GATHERED = 32 * 1024
 
 
 async def read_descriptor(descriptor: int) -> bytes:
-    """Some bytes from a non-blocking descriptor; ``b""`` at its end, also when a terminal's other side has closed."""
+    """Some bytes from a non-blocking descriptor; ``b""`` at its end, also when a terminal's other side has closed.
+
+    Of a terminal that is flooded more than one read, so that what follows is not done for each few bytes.
+    """
     loop = asyncio.get_running_loop()
     while True:
         try:
-            return os.read(descriptor, READ_SIZE)
+            data = os.read(descriptor, READ_SIZE)
+            return data if not _A_TERMINAL_FULL < len(data) < _GATHERED else _gathered(descriptor, data)
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:
@@ -27,6 +35,16 @@ async def read_descriptor(descriptor: int) -> bytes:
             await ready
         finally:
             loop.remove_reader(descriptor)
+
+
+def _gathered(descriptor: int, first: bytes) -> bytes:
+    """``first``, and what there is behind it. Its end, or an error, is met again by the next read."""
+    parts, size = [first], len(first)
+    with suppress(OSError):
+        while size < _GATHERED and (data := os.read(descriptor, READ_SIZE)):
+            parts.append(data)
+            size += len(data)
+    return b"".join(parts)
 
 
 async def write_descriptor(descriptor: int, data: bytes) -> None:
