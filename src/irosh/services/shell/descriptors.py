@@ -8,9 +8,11 @@ import os
 from contextlib import suppress
 
 READ_SIZE = 128 * 1024
-_A_TERMINAL_FULL = 2048
-"""Bytes of a read that was one of many: a terminal hands over 4 KiB at once at most (n_tty(4))."""
+_TERMINAL_FULL = 2048
+"""Bytes of a read that has more behind it, mostly: a terminal hands over 4 KiB at once at most (n_tty(4))."""
 _GATHERED = 32 * 1024
+# One buffer for all reads: filled and copied without a wait between. Saves an allocation of its size for each.
+_buffer = memoryview(bytearray(READ_SIZE))
 
 
 async def read_descriptor(descriptor: int) -> bytes:
@@ -21,8 +23,10 @@ async def read_descriptor(descriptor: int) -> bytes:
     loop = asyncio.get_running_loop()
     while True:
         try:
-            data = os.read(descriptor, READ_SIZE)
-            return data if not _A_TERMINAL_FULL < len(data) < _GATHERED else _gathered(descriptor, data)
+            size = os.readv(descriptor, (_buffer,))
+            if _TERMINAL_FULL < size < _GATHERED:
+                size = _gathered(descriptor, size)
+            return bytes(_buffer[:size])
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:
@@ -37,14 +41,12 @@ async def read_descriptor(descriptor: int) -> bytes:
             loop.remove_reader(descriptor)
 
 
-def _gathered(descriptor: int, first: bytes) -> bytes:
-    """``first``, and what there is behind it. Its end, or an error, is met again by the next read."""
-    parts, size = [first], len(first)
+def _gathered(descriptor: int, size: int) -> int:
+    """Read on behind the first ``size`` bytes; how many there are then. Its end the next read meets again."""
     with suppress(OSError):
-        while size < _GATHERED and (data := os.read(descriptor, READ_SIZE)):
-            parts.append(data)
-            size += len(data)
-    return b"".join(parts)
+        while size < _GATHERED and (more := os.readv(descriptor, (_buffer[size:],))):
+            size += more
+    return size
 
 
 async def write_descriptor(descriptor: int, data: bytes) -> None:
