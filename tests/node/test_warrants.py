@@ -21,8 +21,10 @@ from irosh.core.ssh_certificate import parse_certificate
 from irosh.core.terms import Terms
 from irosh.core.trust import TrustStore
 from irosh.core.wire import PROTOCOL_VERSION, Hello, StreamAnswer, StreamHeader, Welcome, encode_request, error_in
+from irosh.node.actions import Join
 from irosh.node.node import Node, own_user
 from irosh.node.warrants import Warrants, WarrantSettings, fingerprint
+from irosh.services.files.transfer.messages import FilesRequest
 from irosh.services.shell.messages import ShellRequest
 from irosh.services.tunnel.messages import TunnelRequest
 from irosh.transport.framing import read_frame, write_frame
@@ -196,6 +198,34 @@ def test_the_trust_store_goes_before_the_file(tmp_path: Path) -> None:
             async with call(host, pinned) as caller:
                 assert isinstance(caller, Caller)
                 assert await caller.reaches(LOOPBACK) is None
+
+    asyncio.run(test())
+
+
+def test_an_invitation_to_a_shared_session_comes_on_top(tmp_path: Path) -> None:
+    """It neither ends what the file gives, nor what the file holds the peer to; and it holds without the file."""
+
+    async def test() -> None:
+        friend, session = Identity.generate(), "0" * 32
+        line = f'command="true" {key(friend)}\n'
+        async with host_with(tmp_path, line) as (host, keys), call(host, friend) as caller:
+            assert isinstance(caller, Caller)
+            invitation = parse_capabilities([f"join:{session}"])
+            host.trust.pin(friend.id, petname=None, origin="invite", capabilities=invitation)
+            assert await caller.reaches(LOOPBACK) is None
+            assert await caller.ask("files", FilesRequest()) is ErrorCode.DENIED
+            assert host.authorizer.permits(friend.id, Join(session))
+            assert not host.authorizer.permits(friend.id, Join("1" * 32))
+            keys.write_text("")
+            assert await caller.reaches(LOOPBACK) is ErrorCode.DENIED
+            assert host.authorizer.permits(friend.id, Join(session))
+            keys.write_text(f'from="10.0.0.0/8" {key(friend)}\n')
+            assert await caller.reaches(LOOPBACK) is ErrorCode.DENIED
+            assert host.authorizer.permits(friend.id, Join(session))
+            keys.write_text(line)
+            host.trust.set_capabilities(friend.id, ())  # the share is over
+            assert await caller.reaches(LOOPBACK) is None
+            assert not host.authorizer.permits(friend.id, Join(session))
 
     asyncio.run(test())
 
