@@ -173,6 +173,7 @@ class Authorizer:
         peer = self._trust.active(peer_id)
         if peer is None:
             return (), None
+        self._warrants.revoked.check(peer_id)
         invitations = [each for each in peer.capabilities if each.kind == "join"]
         if len(invitations) < len(peer.capabilities):
             return peer.capabilities, None
