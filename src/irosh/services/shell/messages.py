@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from irosh.core.gateway_list import SEPARATOR
-from irosh.core.hops import is_ssh_url
+from irosh.core.hops import gateway_name
+from irosh.core.ssh_url import is_ssh_url
 from irosh.node.targets import TargetRequest
 
 MAX_LOGIN_KEYS = 256
@@ -65,12 +65,6 @@ class ThroughRequest(TargetRequest, kw_only=True):
 def goes_through(request: ThroughRequest) -> bool:
     """Whether the target is reached in another way than by a link of this node's own."""
     return bool(request.jump) or is_ssh_url(request.target) or gateway_name(request.target) is not None
-
-
-def gateway_name(target: str) -> tuple[str, str] | None:
-    """The gateway and the name it has for a machine, of ``GATEWAY/NAME``; None for any other target."""
-    gateway, separator, name = target.strip().rpartition(SEPARATOR)
-    return (gateway, name) if separator and gateway and name and not is_ssh_url(target) else None
 
 
 class ConnectRequest(ThroughRequest, kw_only=True):

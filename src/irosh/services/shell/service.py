@@ -20,6 +20,7 @@ from irosh.node.link_events import link_events
 from irosh.node.node import Node, Reached
 from irosh.node.operations import path_summary
 from irosh.node.services import IncomingStream
+from irosh.services.shell.machine_names import with_gateways
 from irosh.services.shell.messages import ConnectRequest, ProxyRequest, ShellRequest, WayRequest, goes_through
 from irosh.services.shell.port import serve_port_request
 from irosh.services.shell.ssh_library import load_ssh_library
@@ -84,7 +85,8 @@ class ShellService:
 
     def find_way(self, channel: Channel, request: dict[str, Any]) -> AbstractAsyncContextManager[ForwardWay] | None:
         """See :data:`irosh.node.forward_way.FindWay`."""
-        asked = parsed_request(request, WayRequest)
+        assert self._node is not None
+        asked = with_gateways(self._node.trust, parsed_request(request, WayRequest))
         return self._way(channel, asked) if goes_through(asked) else None
 
     @contextlib.asynccontextmanager
@@ -102,7 +104,7 @@ class ShellService:
             await self._clients.aclose()
 
     async def _connect(self, node: Node, channel: Channel, request: dict[str, Any]) -> None:
-        session = parsed_request(request, ConnectRequest)
+        session = with_gateways(node.trust, parsed_request(request, ConnectRequest))
         if goes_through(session):
             await load_ssh_library()
             from irosh.services.shell.through import connect_through
@@ -147,7 +149,7 @@ class ShellService:
 
     async def _proxy(self, node: Node, channel: Channel, request: dict[str, Any]) -> None:
         """Operation ``proxy``: after one answer the control connection carries the bytes of the stream itself."""
-        asked = parsed_request(request, ProxyRequest)
+        asked = with_gateways(node.trust, parsed_request(request, ProxyRequest))
         if goes_through(asked):
             await load_ssh_library()
             from irosh.services.shell.through import proxy_through
