@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from irosh.core.errors import IroshError
 from irosh.core.escapes import Escape, EscapeFilter, help_lines, shown_escape
 from irosh.faces.cli.escape_flags import EscapeFlags
 from irosh.faces.cli.options import Settings
@@ -150,7 +151,8 @@ class SessionEscapes:
             return True
         if message.get("event") != "rekeyed":
             return False
-        self._say(Escape.REKEY, f"[{'new keys' if message['done'] else 'the peer does not answer'}]")
+        error = IroshError.from_dict(message["error"]).message if "error" in message else None
+        self._say(Escape.REKEY, f"[{printable(error or 'new keys')}]")
         return True
 
     @property

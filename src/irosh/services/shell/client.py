@@ -184,7 +184,12 @@ async def _carry_input(ssh: asyncssh.SSHClientConnection, chan: Any, session: _C
 
 
 async def _rekey(ssh: asyncssh.SSHClientConnection, channel: Channel) -> None:
-    await channel.event("rekeyed", done=await rekey(ssh))
+    try:
+        await rekey(ssh)
+    except IroshError as error:
+        await channel.event("rekeyed", error=error.to_dict())
+    else:
+        await channel.event("rekeyed")
 
 
 def _control(chan: Any, message: dict[str, Any]) -> None:
