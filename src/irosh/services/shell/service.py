@@ -116,8 +116,9 @@ class ShellService:
             group.create_task(load_ssh_library())
             reached = await channel.while_connected(node.reach(session, ChannelExchange(channel)))
         from irosh.services.shell.client import SSHClients, run_session
-        from irosh.services.shell.offering import own_link
+        from irosh.services.shell.offering import as_set_for, own_link
 
+        session = await as_set_for(reached.peer, session)
         if self._clients is None:
             self._clients = SSHClients(self._identity)
         try:
