@@ -168,15 +168,27 @@ class Authorizer:
         return self._standing(peer_id, verification)[1]
 
     def _standing(self, peer_id: str, verification: Verification | None) -> tuple[Sequence[Capability], Terms | None]:
-        """What the trust store grants; where that is nothing, what others vouch for. ``IroshError`` says why not."""
+        """What the trust store grants; where that is nothing, what others vouch for. ``IroshError`` says why not.
+
+        An invitation to a shared session is no decision about the peer: it comes on top of either.
+        """
         peer = self._trust.active(peer_id)
-        if peer is None or peer.capabilities:
-            return peer.capabilities if peer else (), None
-        if verification is None:
-            terms = self._warrants.terms_at_rest(peer_id)
-        else:
-            terms = self._warrants.terms(peer_id, verification.certificate, verification.paths())
-        return (terms.capabilities if terms else ()), terms
+        if peer is None:
+            return (), None
+        self._warrants.revoked.check(peer_id)
+        invitations = [each for each in peer.capabilities if each.kind == "join"]
+        if len(invitations) < len(peer.capabilities):
+            return peer.capabilities, None
+        try:
+            if verification is None:
+                terms = self._warrants.terms_at_rest(peer_id)
+            else:
+                terms = self._warrants.terms(peer_id, verification.certificate, verification.paths())
+        except IroshError:
+            if not invitations:
+                raise
+            terms = None
+        return (*(terms.capabilities if terms else ()), *invitations), terms
 
     @contextmanager
     def _audited(self, peer_id: str, action: Action) -> Iterator[None]:

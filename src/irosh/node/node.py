@@ -108,7 +108,7 @@ class Node:
         gate = FactorGate(trust, self.auditor, FactorSettings(config.host.factor_attempts, config.host.factor_lifetime))
         self.warrants = Warrants(trust, self._warrant_settings(authorized_keys or config.host.authorized_keys))
         if hosting:
-            self.warrants.check_file()
+            self.warrants.check_files()
         self.presented = Presented(state.certificate_path)
         self.authorizer = Authorizer(trust, self.auditor, gate, self.warrants)
         self.machines = ShownMachines(self.authorizer)
@@ -144,6 +144,7 @@ class Node:
             parse_capabilities(host.allow),
             parse_factors(host.require),
             keys,
+            host.revoked_keys,
             lambda: not turn.isdisjoint(self.modes.hosted),
         )
 

@@ -10,7 +10,7 @@ import click
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.ssh_url import is_ssh_url
-from irosh.faces.cli.agent_flags import agent_flags
+from irosh.faces.cli.agent_flags import agent_flags, agent_request
 from irosh.faces.cli.blocks import Blocks
 from irosh.faces.cli.carrier import SessionEnd, carry_session
 from irosh.faces.cli.escape_flags import EscapeFlags, escape_flags
@@ -79,7 +79,7 @@ def connect(
     force_tty: bool,
     no_tty: bool,
     through: dict[str, Any],
-    agent: dict[str, Any],
+    agent: str | None,
     escapes: EscapeFlags,
     status_bar: bool,
     name: str | None,
@@ -105,7 +105,7 @@ def connect(
     reach: dict[str, Any] = {
         **network.request(),
         **through,
-        **agent,
+        **agent_request(agent, ssh),
         "target": read_target(target, network.modes),
         "user": user or ssh.value("User"),
         "name": name,

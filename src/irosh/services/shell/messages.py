@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
 from irosh.core.hops import gateway_name
+from irosh.core.peer import ForwardAgent
 from irosh.core.ssh_url import is_ssh_url
 from irosh.node.targets import TargetRequest
 
@@ -46,9 +45,6 @@ class JumpRequest(msgspec.Struct, omit_defaults=True):
         return self.server or (self.peer or "")[:10]
 
 
-ForwardAgent = Literal["no", "yes", "confirm"]
-
-
 class ThroughRequest(TargetRequest, kw_only=True):
     """What operations have that can go through other machines: ``jump`` are the hops on the way to the target.
 
@@ -70,14 +66,15 @@ def goes_through(request: ThroughRequest) -> bool:
 class ConnectRequest(ThroughRequest, kw_only=True):
     """Operation ``connect``: a shell (``command`` None) or a command, on a terminal (``terminal``: TERM) or on pipes.
 
-    ``forward_agent``: offer the agent to the host; with ``confirm`` the person is asked before each use of a key.
+    ``forward_agent``: offer the agent to the host; with ``confirm`` the person is asked before each use of a key. None:
+    as is set for the peer.
 
     ``size``: columns, rows, width and height in pixels. ``modes``: terminal modes by opcode (RFC 4254, section 8).
     """
 
     user: str | None = None
     command: str | None = None
-    forward_agent: ForwardAgent = "no"
+    forward_agent: ForwardAgent | None = None
     terminal: str | None = None
     size: tuple[int, int, int, int] = (80, 24, 0, 0)
     modes: dict[int, int] = msgspec.field(default_factory=dict)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.hops import Stop, as_user, parse_stop, parse_way
+from irosh.core.hops import PeerStop, Stop, as_user, parse_stop, parse_way
 from irosh.core.identity import Identity
 from irosh.node.control import Channel
 from irosh.node.exchange import ChannelExchange
@@ -22,7 +22,7 @@ from irosh.services.shell.client import run_session
 from irosh.services.shell.journey import Goal, Journey
 from irosh.services.shell.login import SSHLink
 from irosh.services.shell.messages import ConnectRequest, ProxyRequest, ThroughRequest, WayRequest
-from irosh.services.shell.offering import offered_agent
+from irosh.services.shell.offering import as_set_for, offered_agent
 from irosh.services.shell.plain_login import Person
 from irosh.services.shell.ssh_way import SSHWay
 from irosh.transport.joining import join
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 async def connect_through(node: Node, identity: Identity, channel: Channel, request: ConnectRequest) -> None:
     """A session at the end of the way."""
     *hops, target = _way(request, request.user)
+    request = await as_set_for(node.trust.find(target.target) if isinstance(target, PeerStop) else None, request)
     person = _person(request, channel)
     async with (
         offered_agent(request, str(target), person.questions) as serve_agent,

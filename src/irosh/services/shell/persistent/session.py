@@ -93,6 +93,7 @@ class PersistentSession:
         self._pace = pace
         self._reason = ""
         self._ending = asyncio.Event()
+        self._over = asyncio.Event()
         self._typed = asyncio.Event()
         self._fresh = asyncio.Event()
         self._taken = asyncio.Event()
@@ -136,6 +137,12 @@ class PersistentSession:
         self._reason = self._reason or reason
         self._ending.set()
 
+    async def wait_over(self) -> End:
+        """Until it has ended; how."""
+        await self._over.wait()
+        assert self.outcome is not None
+        return self.outcome
+
     def stay(self) -> None:
         """Go on from now on when the owner leaves."""
         self._owner_by = None
@@ -162,6 +169,7 @@ class PersistentSession:
     def _finish(self, end: End) -> None:
         if self.outcome is None:
             self.outcome = end
+            self._over.set()
             for participant in self.participants:
                 participant.end(end)
 
@@ -345,6 +353,11 @@ class PersistentSession:
         await participant.type(data)
         self.used_at = time.time()
         self._typed.set()
+
+    def interrupt(self, participant: Participant) -> None:
+        """A BREAK of a participant: SIGINT for the program in the foreground, if they may type."""
+        if participant.may_type:
+            self._process.send_signal(signal.SIGINT)
 
     async def _carry_input(self) -> None:
         while True:
