@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,9 @@ from irosh.node.actions import Use
 from irosh.node.node import Node
 from irosh.node.services import IncomingStream
 from irosh.node.verification import Verification
+from irosh.services.shell.adoption import Adoptables
 from irosh.services.shell.guest_server import GuestSSHServer, refuse, refuse_now
+from irosh.services.shell.ignored_packets import send_no_ignored
 from irosh.services.shell.login import ASKING_DEADLINE, CIPHERS, LOGIN_DEADLINE, OLD_CIPHERS
 from irosh.services.shell.login_keys import required_key
 from irosh.services.shell.messages import ShellRequest
@@ -42,6 +45,7 @@ class SSHHost:
     subsystems: Subsystems
     programs: ProgramLimit
     entry: tuple[PlainCapability, ...]
+    adoptables: Adoptables
 
 
 async def serve_ssh(host: SSHHost, incoming: IncomingStream) -> None:
@@ -72,6 +76,8 @@ async def serve_ssh(host: SSHHost, incoming: IncomingStream) -> None:
                 program_place=lambda: host.programs.place(peer_id),
                 lead_on=lead_on,
                 terms=incoming.terms,
+                offer=None if request.on_behalf else functools.partial(host.adoptables.offered, peer_id),
+                pace=host.adoptables.pace,
             )
             factors = SSHFactors(incoming.connection.authorizer.gate, peer_id, incoming.verification)
             server: IroshSSHServer
@@ -87,6 +93,7 @@ async def serve_ssh(host: SSHHost, incoming: IncomingStream) -> None:
             except (asyncssh.Error, OSError, TimeoutError) as error:
                 log.info("%s: ssh login failed: %s", incoming.petname, error)
                 return
+            send_no_ignored(connection)
             with contextlib.ExitStack() as stack:
                 if isinstance(server, GuestSSHServer) and server.guest is not None:
 
