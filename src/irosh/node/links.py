@@ -101,7 +101,7 @@ class Links:
             live = [
                 c
                 for c in self.connections(destination.peer_id)
-                if destination.paths in (None, c.session.uses) and not c.retired
+                if destination.paths in (None, c.session.uses) and not c.retirement.begun
             ]
             if live:
                 return live[-1]
@@ -253,7 +253,7 @@ class Links:
 
     async def _renew(self, destination: Destination, connection: PeerConnection, on_event: Report) -> None:
         while True:
-            with connection.session.watched(on_event):
+            with connection.session.watched(on_event), connection.retirement.held():
                 reason = await connection.session.wait_closed()
             on_event(LinkEvent("lost", reason))
             pauses = backoff()

@@ -124,7 +124,7 @@ class ShellService:
         try:
             async with contextlib.AsyncExitStack() as stack:
                 if session.forward_agent == "no":
-                    ssh = await self._clients.get(reached.connection, session.user)
+                    ssh = await stack.enter_async_context(self._clients.use(reached.connection, session.user))
                 else:
                     ssh = await stack.enter_async_context(own_link(self._identity, reached, session, channel))
                 movable = None
