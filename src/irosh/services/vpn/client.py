@@ -32,7 +32,7 @@ from irosh.services.vpn.system import FIRST_RULE, change, free_rules, has_ipv6, 
 from irosh.services.vpn.tun import Tun
 from irosh.services.vpn.undo import Step
 from irosh.transport.framing import read_frame
-from irosh.transport.interfaces import ConnectionLost, StreamReset
+from irosh.transport.interfaces import ConnectionLost, StreamReset, lost
 from irosh.transport.tasks import to_the_end
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 WELCOME_DEADLINE = 30.0
 MAX_SOURCES = 4096
 PEER_DNS = "peer"
+_LET_GO = "the peer carries no packets any more"
 
 
 async def serve_open_request(node: Node, channel: Channel, request: dict[str, Any]) -> None:
@@ -80,7 +81,7 @@ async def _keep_open(node: Node, channel: Channel, reached: Reached, tunnel: Cli
                 connection = await node.links.get(reached.destination)
             async with link_events(connection.session, channel):
                 await tunnel.carry(connection, channel)
-            raise IroshError(ErrorCode.CONNECTION_LOST, "the peer carries no packets any more")
+            raise lost(_LET_GO)
         except ConnectionLost as reason:
             error = reason
             if connection is not None and tunnel.is_open:
@@ -111,7 +112,7 @@ class ClientTunnel:
         return self._tun is not None
 
     async def carry(self, connection: PeerConnection, channel: Channel) -> None:
-        """Until the session ends (``ConnectionLost``) or the peer ends it."""
+        """Until the session ends, or the peer has let go of this client (``ConnectionLost``)."""
         number = connection.new_flow()
         request = VpnRequest(number, self._welcome.address4, self._welcome.address6)
         opened = await connection.open("vpn", request)
@@ -134,7 +135,7 @@ class ClientTunnel:
                 self._tun, connection, opened.stream, number, mtu, to_peer=gate.lets_out, from_peer=gate.lets_in
             )
         except StreamReset:
-            raise IroshError(ErrorCode.CONNECTION_LOST, "the peer carries no packets any more") from None
+            raise lost(_LET_GO) from None
         finally:
             await opened.stream.abort()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Sequence
 
 from irosh.core.errors import IroshError
@@ -17,16 +19,23 @@ from irosh.services.vpn.pool import Lease, Pool
 from irosh.services.vpn.system import has_global_ipv6
 from irosh.services.vpn.tun import Tun
 from irosh.transport.framing import write_frame
+from irosh.transport.session.lifetime import SessionLifetime
+from irosh.transport.tasks import first_to_end
+
+log = logging.getLogger(__name__)
 
 
-async def serve_client(incoming: IncomingStream, network: HostNetwork) -> None:
-    """Carry the packets of one client until it leaves, or tell it why not."""
+async def serve_client(incoming: IncomingStream, network: HostNetwork, keep: float) -> None:
+    """Carry the packets of one client until it leaves, or tell it why not.
+
+    It has left also when it gave no sign of life for ``keep`` seconds, though its session may go on after that.
+    """
     client = _Client(incoming)
     try:
         async with network.used() as pool:
             lease = pool.lease(client.request.wanted4, client.request.wanted6)
             try:
-                await client.serve(pool, lease)
+                await first_to_end(client.serve(pool, lease), _gone(incoming.connection.session, keep))
             finally:
                 pool.release(lease)
     except IroshError as error:
@@ -64,6 +73,19 @@ class _Client:
         self.accepted = True
         await write_frame(stream, VpnWelcome(*(text for own, other in pairs for text in (other, own))))
         await carry_packets(tun, self._connection, stream, number, mtu, to_peer=gate.lets_in, from_peer=gate.lets_out)
+
+
+async def _gone(session: SessionLifetime, keep: float) -> None:
+    """Until the client gave no sign of life for ``keep`` seconds."""
+    while not session.is_closed:
+        await session.wait_down()
+        left = keep - session.gap
+        if session.is_down and left <= 0:
+            log.info(
+                "%s: no sign of life for %.0f s: its packets are carried no more", session.peer_id[:10], session.gap
+            )
+            return
+        await asyncio.sleep(max(left, 0.1))  # it may be back by then, and gone again
 
 
 class HostGate:
