@@ -257,7 +257,7 @@ def test_the_client_is_killed(place: Place, options: Sequence[str]) -> None:
             wait_until(lambda: not any(each.alive for each in guards), what="the guard has ended")
         assert not ping(place.client, SERVER)
         if "--all" not in options:
-            # The host takes back at once what the killed node left there when the client comes again, else after a while.
+            # What the killed node left on the host ends at once when the client comes again, else after a while.
             place.pair.client.run("connect", PEER, "true")
 
 
