@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import dataclass
 from difflib import ndiff
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from tests.lab.host import Host
 from tests.lab.irosh_process import IroshProcess
 from tests.lab.link import Link
+from tests.lab.machine import Machine
 from tests.lab.mounts import own_mounts
 from tests.lab.network import Network
 from tests.lab.pair import PEER, Pair, pinned_pair
@@ -25,7 +27,7 @@ from tests.lab.requirements import requires, requires_netns
 pytestmark = [
     pytest.mark.netns,
     requires_netns(),
-    requires("ping", "curl", "dig"),
+    requires("ping", "curl", "dig", "setpriv"),
     pytest.mark.skipif(not Path("/dev/net/tun").exists(), reason="needs /dev/net/tun"),
 ]
 
@@ -355,13 +357,36 @@ def test_the_peer_reaches_nothing_on_the_client(place: Place) -> None:
         assert done.returncode == 28, "no answer"
 
 
-def test_a_node_that_runs_already_cannot_do_it(place: Place) -> None:
+def test_a_node_that_runs_already_carries_it(place: Place) -> None:
+    """One without any rights; and when the command is killed, the node goes on, and nothing else is left."""
     place.allow("exec", "vpn:*")
-    with place.pair.client.start("connect", PEER, "cat", stdin=-1) as other:
-        other.wait_event("connected")
-        error = place.pair.client.failure("vpn", PEER, "--all")
-        assert error["code"] == "vpn-unavailable"
-        assert "--state" in error["hint"]
+    weak = copy(place.pair.client)
+    weak.machine = Machine("weak", prefix=(*place.client.prefix, "setpriv", "--bounding-set=-all", "--inh-caps=-all"))
+    with weak.start("connect", PEER, "cat", stdin=-1) as node:
+        node.wait_event("connected")
+        with unchanged(place.client, place.host), place.vpn("--all") as process:
+            for address in (SERVER, SERVER6):
+                assert reached(place.client, address)
+            assert ask(place.client) == SERVER
+            assert place.pair.client.run("connect", PEER, "echo shared").stdout == b"shared\n"
+            process.kill()
+        assert place.pair.client.run("connect", PEER, "echo again").stdout == b"again\n"
+        assert node.process.poll() is None
+        # Its own packets stay out of the tunnel, which leads to the very network of the host.
+        around = ("--route", "10.1.0.0/24", "--route", "fd00:1::/64")
+        with unchanged(place.host), place.vpn("--route", INNER, *around):
+            assert b"irosh0" in place.client.run("ip", "route", "get", "10.1.0.2").stdout
+            try:
+                for address in ("10.2.0.77", "fd00:2::77"):
+                    place.client_link.change_address(address)
+                wait_until(lambda: reached(place.client), what="packets go by the new address", timeout=20)
+            finally:
+                place.client_link.change_address("10.2.0.2")
+                place.client_link.change_address("fd00:2::2")
+        with unchanged(place.client), place.pair.client.start("vpn", PEER, "--all") as process:
+            process.wait_event("ready")
+            node.kill()
+            assert process.wait_failure()["code"] == "connection-lost"
 
 
 def test_another_command_shares_the_session_of_a_vpn(place: Place) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from irosh.core.errors import IroshError
 from irosh.core.ip_packet import ICMP, ICMPV6, TCP, UDP, addresses_of, upper_of
@@ -12,12 +13,12 @@ from irosh.node.packet_filter import PacketFilter
 from irosh.node.services import IncomingStream
 from irosh.services.vpn.carrying import carry_packets
 from irosh.services.vpn.host_network import INTERFACES, HostNetwork
-from irosh.services.vpn.interface import configure_interface, fitting_mtu
+from irosh.services.vpn.interface import configure_interface, fitting_mtu, follow_mtu, set_mtu
 from irosh.services.vpn.messages import VpnRequest, VpnWelcome
 from irosh.services.vpn.name_service import DNS_PORT, name_service
 from irosh.services.vpn.pool import Lease, Pool
 from irosh.services.vpn.system import has_global_ipv6
-from irosh.services.vpn.tun import Tun
+from irosh.services.vpn.tun import Tun, make_tun
 from irosh.transport.framing import write_frame
 from irosh.transport.session.lifetime import SessionLifetime
 from irosh.transport.tasks import first_to_end
@@ -58,21 +59,23 @@ class _Client:
         if has_global_ipv6():
             pairs.append((str(pool.gateway6), str(lease.address6)))
         mtu = fitting_mtu(self._connection)
-        tun = Tun(f"{INTERFACES}%d")
+        descriptor, device = make_tun(f"{INTERFACES}%d")
+        tun = Tun(descriptor)
         try:
-            await configure_interface(tun.name, mtu, pairs)
+            await configure_interface(device, mtu, pairs)
             async with name_service([own for own, _ in pairs]):
-                await self._carry(tun, mtu, pool, lease, pairs)
+                following = follow_mtu(self._connection, mtu, partial(set_mtu, device))
+                await first_to_end(self._carry(tun, pool, lease, pairs), following)
         finally:
             tun.close()
 
-    async def _carry(self, tun: Tun, mtu: int, pool: Pool, lease: Lease, pairs: Sequence[tuple[str, str]]) -> None:
+    async def _carry(self, tun: Tun, pool: Pool, lease: Lease, pairs: Sequence[tuple[str, str]]) -> None:
         gate = HostGate(pool, lease, self._connection.authorizer.packet_filter(self._connection.peer_id))
         stream, number = self._incoming.stream, self.request.flow
         await self._incoming.accept()
         self.accepted = True
         await write_frame(stream, VpnWelcome(*(text for own, other in pairs for text in (other, own))))
-        await carry_packets(tun, self._connection, stream, number, mtu, to_peer=gate.lets_in, from_peer=gate.lets_out)
+        await carry_packets(tun, self._connection, stream, number, to_peer=gate.lets_in, from_peer=gate.lets_out)
 
 
 async def _gone(session: SessionLifetime, keep: float) -> None:
