@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from irosh.services.vpn.routing import MARK
 from tests.lab.host import Host
 from tests.lab.irosh_process import IroshProcess
 from tests.lab.link import Link
@@ -80,6 +81,28 @@ while True:
 """
 
 
+# Asks a name server as a node does whose packets are kept out of the tunnel.
+MARKED_QUESTION = f"""
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, {MARK})
+sock.settimeout(1)
+sock.sendto(b"?", (sys.argv[1], 53))
+try:
+    print(sock.recv(100).decode())
+except OSError as error:
+    print(error)
+"""
+
+OUTER_NAME_SERVER = """
+import socket
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("10.2.0.1", 53))
+while True:
+    sock.sendto(b"from outside", sock.recvfrom(100)[1])
+"""
+
+
 @dataclass(frozen=True)
 class Place:
     """A client, a host and, on a network that only the host has a way to, a server."""
@@ -89,6 +112,7 @@ class Place:
     host: Host
     server: Host
     client_link: Link
+    router: Host
 
     @contextmanager
     def vpn(self, *options: str) -> Iterator[IroshProcess]:
@@ -134,7 +158,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         pair = stack.enter_context(
             pinned_pair(directory, "--no-relay", host_machine=host, client_machine=client, config=IMPATIENT)
         )
-        yield Place(pair, client, host, server, link)
+        yield Place(pair, client, host, server, link, router)
 
 
 def state(machine: Host) -> dict[str, str]:
@@ -369,6 +393,10 @@ def test_a_node_that_runs_already_carries_it(place: Place) -> None:
                 assert reached(place.client, address)
             assert ask(place.client) == SERVER
             assert place.pair.client.run("connect", PEER, "echo shared").stdout == b"shared\n"
+            # Questions of the node itself go to the machine's own name server.
+            with place.router.running(sys.executable, "-c", OUTER_NAME_SERVER, ready=lambda: True):
+                question = (sys.executable, "-c", MARKED_QUESTION, process.events[-1]["dns"][0])
+                wait_until(lambda: place.client.run(*question).stdout == b"from outside\n", what="it is asked")
             process.kill()
         assert place.pair.client.run("connect", PEER, "echo again").stdout == b"again\n"
         assert node.process.poll() is None

@@ -17,9 +17,10 @@ from irosh.services.vpn import underlay
 from irosh.services.vpn.guard import Guard
 from irosh.services.vpn.interface import configure_interface, set_mtu
 from irosh.services.vpn.messages import VpnWelcome
+from irosh.services.vpn.name_service import present_servers
 from irosh.services.vpn.pool import conflict
 from irosh.services.vpn.resolver import use_name_servers
-from irosh.services.vpn.routing import RULES, Wanted, changes
+from irosh.services.vpn.routing import RULES, Wanted, changes, names_outside
 from irosh.services.vpn.system import FIRST_RULE, change, free_rules, has_ipv6, interfaces, known_networks, setting
 from irosh.services.vpn.tun import make_tun
 from irosh.services.vpn.undo import Step
@@ -76,6 +77,8 @@ class ClientMachine:
             await self._undone_by(list(each.undo))
             await change(*each.command, given=each.given)
         if servers:
+            if outside := names_outside(self._device, welcome.address4, servers, present_servers()):
+                await change(*outside.command, given=outside.given)
             await use_name_servers(self._guard, self._device, self._device, servers, resolved=self._resolved)
         return descriptor, self._summary(welcome, mtu, servers)
 

@@ -66,7 +66,8 @@ def name_servers(text: str) -> list[str]:
     return found[:3]
 
 
-def _own_servers() -> list[str]:
+def present_servers() -> list[str]:
+    """The name servers of this machine, as this process sees them."""
     try:
         return name_servers(RESOLV_CONF.read_text())
     except (OSError, ValueError):
@@ -89,7 +90,7 @@ class _Questions(asyncio.DatagramProtocol):
 
     async def _answer(self, question: bytes, client: tuple[str, int]) -> None:
         try:
-            for server in _own_servers():
+            for server in present_servers():
                 with suppress(OSError, TimeoutError):
                     answer = await _ask(server, question)
                     if self._transport is not None and not self._transport.is_closing():
@@ -116,7 +117,7 @@ async def _carry_connection(reader: asyncio.StreamReader, writer: asyncio.Stream
     with suppress(OSError, TimeoutError):
         try:
             async with asyncio.timeout(CONNECTION_DEADLINE):
-                for server in _own_servers():
+                for server in present_servers():
                     with suppress(OSError):
                         up_reader, up_writer = await asyncio.open_connection(server, DNS_PORT)
                         try:

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.services.vpn.name_service import RESOLV_CONF, name_servers
+from irosh.services.vpn.name_service import RESOLV_CONF, present_servers
 from irosh.services.vpn.routing import MARK
 from irosh.services.vpn.socket_mark import marked_sockets
 from irosh.services.vpn.undo import run
@@ -74,10 +74,7 @@ def _cannot(why: str) -> IroshError:
 
 def uses_resolved() -> bool:
     """Whether programs on this machine look up names by way of systemd-resolved."""
-    try:
-        servers = name_servers(RESOLV_CONF.read_text())
-    except (OSError, ValueError):
-        return False
+    servers = present_servers()
     return bool(servers) and _RESOLVED_STUBS.issuperset(servers)
 
 
