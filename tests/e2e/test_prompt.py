@@ -86,6 +86,10 @@ def test_history_editing_and_completion(loopback_pair: Pair, tmp_path: Path) -> 
         terminal.wait_for(f"{OURS} lcd {tmp_path}")
         terminal.press("C-u", *"l", "Tab")
         assert "lls  lcd  lpwd" in terminal.wait_for("lpwd\n")
+    with shell(loopback_pair, tmp_path, columns=150) as terminal:  # another session, another process
+        open_prompt(terminal)
+        terminal.press("Up")
+        terminal.wait_for(f"{OURS} lcd {tmp_path}")
 
 
 def test_completion_of_paths_there(loopback_pair: Pair, tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from irosh.core.database import Database, Value
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.factor_store import FactorStore
 from irosh.core.invites import InviteInfo, Invites
+from irosh.core.machine_store import MachineStore
 from irosh.core.metrics_history import MetricsHistory
 from irosh.core.mode import Mode
-from irosh.core.peer import Peer, Standing, Status, capabilities_to_text, is_endpoint_id
+from irosh.core.peer import ForwardAgent, Peer, Standing, Status, capabilities_to_text, is_endpoint_id
 from irosh.core.peer_table import PeerTable
 from irosh.core.petname import LONGEST, petname_from_hostname, valid_petname
 from irosh.core.second_factor import Factor
@@ -57,6 +58,8 @@ class TrustStore:
         """What is required of peers beyond their identity."""
         self.authorities = AuthorityStore(self._database, clock)
         """Whose certificates let identities in that are no peers yet."""
+        self.machines = MachineStore(self._database, clock)
+        """What gateways among the peers lead to."""
         self.metrics_history = MetricsHistory(self._database)
         """Not trust, but in the same file and by the same connection."""
 
@@ -183,6 +186,13 @@ class TrustStore:
         """From this moment (Unix seconds; None: never) the peer's capabilities are void."""
         with self._database.transaction():
             return self._change(peer_id, expires_at=expires_at)
+
+    def set_forward_agent(self, peer_id: str, choice: ForwardAgent) -> Peer:
+        """Offer the peer this machine's ssh-agent from now on, or do not."""
+        with self._database.transaction():
+            self._known(peer_id)
+            self._peers.update(peer_id, forward_agent=choice)
+            return self._known(peer_id)
 
     def revoke(self, peer_id: str) -> Peer:
         """Take all capabilities from a peer until it is pinned again, with a new invite for instance."""

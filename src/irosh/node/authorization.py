@@ -7,7 +7,7 @@ import hmac
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -135,12 +135,16 @@ class Authorizer:
     def _packet_refused(self, peer_id: str, destination: str) -> None:
         self._auditor.record("use", peer_id, "refused", f"vpn:{destination}: this peer may not send packets there")
 
-    def may_reach(self, peer_id: str, kind: SocketKind, spec: SocketSpec) -> bool:
-        """Whether some capability is about ``spec``; for addresses, whether it permits them. Nothing is looked up."""
+    def reaching(self, peer_id: str, kind: SocketKind) -> Callable[[SocketSpec], bool]:
+        """Whether some capability is about a socket; for addresses, whether it permits them. Nothing is looked up."""
         capabilities = self._at_rest(peer_id)
-        if parse_ip(spec.host) is None:
-            return may_permit(capabilities, kind, spec)
-        return bool(permitted_addresses(capabilities, kind, spec, ()))
+
+        def may_reach(spec: SocketSpec) -> bool:
+            if parse_ip(spec.host) is None:
+                return may_permit(capabilities, kind, spec)
+            return bool(permitted_addresses(capabilities, kind, spec, ()))
+
+        return may_reach
 
     def permits(self, peer_id: str, action: Immediate) -> bool:
         """Whether :meth:`authorize_now` would grant it, but for second factors and the peer's address.
@@ -162,15 +166,27 @@ class Authorizer:
         return self._standing(peer_id, verification)[1]
 
     def _standing(self, peer_id: str, verification: Verification | None) -> tuple[Sequence[Capability], Terms | None]:
-        """What the trust store grants; where that is nothing, what others vouch for. ``IroshError`` says why not."""
+        """What the trust store grants; where that is nothing, what others vouch for. ``IroshError`` says why not.
+
+        An invitation to a shared session is no decision about the peer: it comes on top of either.
+        """
         peer = self._trust.active(peer_id)
-        if peer is None or peer.capabilities:
-            return peer.capabilities if peer else (), None
-        if verification is None:
-            terms = self._warrants.terms_at_rest(peer_id)
-        else:
-            terms = self._warrants.terms(peer_id, verification.certificate, verification.paths())
-        return (terms.capabilities if terms else ()), terms
+        if peer is None:
+            return (), None
+        self._warrants.revoked.check(peer_id)
+        invitations = [each for each in peer.capabilities if each.kind == "join"]
+        if len(invitations) < len(peer.capabilities):
+            return peer.capabilities, None
+        try:
+            if verification is None:
+                terms = self._warrants.terms_at_rest(peer_id)
+            else:
+                terms = self._warrants.terms(peer_id, verification.certificate, verification.paths())
+        except IroshError:
+            if not invitations:
+                raise
+            terms = None
+        return (*(terms.capabilities if terms else ()), *invitations), terms
 
     @contextmanager
     def _audited(self, peer_id: str, action: Action) -> Iterator[None]:

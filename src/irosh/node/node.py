@@ -34,6 +34,7 @@ from irosh.node.metrics.prometheus import Snapshot
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.presented import Presented
 from irosh.node.services import Registry, Service
+from irosh.node.shown_machines import ShownMachines
 from irosh.node.targets import TargetRequest, resolve_target
 from irosh.node.verification import FactorGate, FactorSettings
 from irosh.node.warrants import Warrants, WarrantSettings
@@ -107,9 +108,10 @@ class Node:
         gate = FactorGate(trust, self.auditor, FactorSettings(config.host.factor_attempts, config.host.factor_lifetime))
         self.warrants = Warrants(trust, self._warrant_settings(authorized_keys or config.host.authorized_keys))
         if hosting:
-            self.warrants.check_file()
+            self.warrants.check_files()
         self.presented = Presented(state.certificate_path)
         self.authorizer = Authorizer(trust, self.auditor, gate, self.warrants)
+        self.machines = ShownMachines(self.authorizer)
         doorway = Doorway(
             trust,
             self.auditor,
@@ -121,6 +123,7 @@ class Node:
             secrets.token_bytes(8),
             self.warrants,
             self.presented,
+            self.machines,
         )
         self.metrics_url: str | None = None
         self.guests = Guests(trust, self.auditor)
@@ -141,6 +144,7 @@ class Node:
             parse_capabilities(host.allow),
             parse_factors(host.require),
             keys,
+            host.revoked_keys,
             lambda: not turn.isdisjoint(self.modes.hosted),
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import select
@@ -18,7 +17,6 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.blocks import POLL, Blocks
 from irosh.faces.cli.link_notices import LinkNotices, tell_connected
 from irosh.faces.cli.output import Output
-from irosh.faces.cli.prompt.held import HeldOutput
 from irosh.faces.cli.questions import Questions
 from irosh.faces.cli.session_escapes import SessionEscapes
 from irosh.faces.cli.terminal import LocalTerminal
@@ -29,6 +27,7 @@ from irosh.node.control_wire import FrameParser, Kind, pack, pack_message, parse
 if TYPE_CHECKING:
     from irosh.faces.cli.prompt.console import Console
     from irosh.faces.cli.prompt.context import PromptContext
+    from irosh.faces.cli.prompt.held import HeldOutput
 
 CHUNK = 64 * 1024
 LEAVE_GRACE = 5.0  # seconds for a shell to end by itself once its user has left it to the background
@@ -146,11 +145,12 @@ class _Carrier:
                 return SessionEnd(0, None, {})
         return self._end
 
-    def detach(self) -> None:
-        """Look at the keyboard no more, and at the terminal neither; end soon, as nobody can end what runs there."""
+    def detach(self, *, at_once: bool) -> None:
+        """See :class:`irosh.faces.cli.session_escapes.Session`."""
         self._reading_stdin = False
         self._terminal = None
-        self._leave_at = time.monotonic() + LEAVE_GRACE
+        if at_once:  # nobody can end what runs there
+            self._leave_at = time.monotonic() + LEAVE_GRACE
 
     def lend(self, console: Console, context: PromptContext, typed: bytes) -> bytes:
         """Leave keyboard and screen to the prompt until the user leaves it; ``typed`` is its first input.
@@ -158,6 +158,8 @@ class _Carrier:
         The session goes on meanwhile; what it prints waits, or is shown above the prompt when it is much. Returns what
         was typed behind the prompt's last line.
         """
+        from irosh.faces.cli.prompt.held import HeldOutput
+
         assert self._terminal is not None
         held = self._held = HeldOutput(write_all)
         try:
@@ -313,4 +315,6 @@ def _as_text(payload: bytes) -> dict[str, str]:
     try:
         return {"data": payload.decode()}
     except UnicodeDecodeError:
+        import base64
+
         return {"base64": base64.b64encode(payload).decode()}

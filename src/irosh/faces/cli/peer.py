@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import click
@@ -12,6 +14,14 @@ from irosh.faces.cli.administration import administer
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.peer_factors import require, require_option, unlock
 from irosh.faces.cli.table import age, clock_time, fields, printable, table
+
+_AGENT = {
+    "no": "is not offered your ssh-agent, unless a command says so",
+    "yes": "is offered your ssh-agent in every session",
+    "confirm": "is offered your ssh-agent in every session; you are asked before each use of a key",
+}
+MOST_MACHINES = 50
+"""Shown of one gateway."""
 
 
 @click.group()
@@ -29,7 +39,7 @@ peer.add_command(unlock)
 @peer.command("list")
 @common_options
 def list_peers(settings: Settings) -> None:
-    """Show all known peers."""
+    """Show all known peers, and the machines to which gateways among them lead: those with STATUS legacy."""
     answer = administer(settings, "list")
     rows = [
         (
@@ -40,7 +50,7 @@ def list_peers(settings: Settings) -> None:
             (_standing(known) == "active" and " ".join(known["capabilities"])) or "-",
         )
         for known in answer["peers"]
-    ]
+    ] + _machine_rows(answer["machines"])
     nobody = "No peers yet: `irosh host` makes a ticket for one."
     settings.output.result(answer, table(("PEER", "ID", "STATUS", "SEEN", "MAY USE"), rows) if rows else nobody)
 
@@ -49,9 +59,11 @@ def list_peers(settings: Settings) -> None:
 @click.argument("name")
 @common_options
 def show(settings: Settings, name: str) -> None:
-    """Show all that is known of a peer."""
+    """Show all that is known of a peer, or of a machine to which one leads."""
     answer = administer(settings, "show", name=name)
-    settings.output.result(answer, _description(answer["peer"], answer["factors"]))
+    machine = answer.get("machine")
+    text = _machine_description(machine) if machine else _description(answer["peer"], answer["factors"])
+    settings.output.result(answer, text)
 
 
 @peer.command()
@@ -98,6 +110,16 @@ def mode(settings: Settings, name: str, mode: str, npub: str | None, nostr_relay
     """Meet a peer in this way from now on, unless a command says otherwise with --mode."""
     answer = administer(settings, "mode", name=name, mode=mode, npub=npub, nostr_relays=list(nostr_relays))
     settings.output.result(answer, f"{_named(answer)} is met by {answer['peer']['mode']}")
+
+
+@peer.command("forward-agent")
+@click.argument("name")
+@click.argument("choice", type=click.Choice(["yes", "confirm", "no"]))
+@common_options
+def forward_agent(settings: Settings, name: str, choice: str) -> None:
+    """Offer a peer your ssh-agent in every session, as -A or --confirm-agent do in one; or offer it no more."""
+    answer = administer(settings, "forward-agent", name=name, choice=choice)
+    settings.output.result(answer, f"{_named(answer)} {_AGENT[answer['peer']['forward_agent']]}")
 
 
 @peer.command()
@@ -162,6 +184,19 @@ def remove(settings: Settings, name: str) -> None:
     settings.output.result(answer, f"{answer['removed']} is forgotten{_closed(answer)}")
 
 
+def _machine_rows(machines: list[dict[str, Any]]) -> list[tuple[str, str, str, str, str]]:
+    """A gateway may show many: all of them are in ``--json``, and what `irosh gateway list` shows."""
+    rows = []
+    for gateway, group in groupby(sorted(machines, key=itemgetter("gateway")), key=itemgetter("gateway")):
+        found = list(group)
+        rows += [
+            (each["target"], f"by {gateway}", "legacy", age(each["shown_at"]), "-") for each in found[:MOST_MACHINES]
+        ]
+        if (left := len(found) - MOST_MACHINES) > 0:
+            rows.append((f"{left} more", f"by {gateway}", "legacy", age(found[0]["shown_at"]), "-"))
+    return rows
+
+
 def _named(answer: dict[str, Any]) -> str:
     return printable(answer["peer"]["petname"])
 
@@ -184,6 +219,19 @@ def _standing(known: dict[str, Any]) -> str:
     return "expired" if expired else str(known["status"])
 
 
+def _machine_description(machine: dict[str, Any]) -> str:
+    return fields(
+        [
+            ("name", machine["name"]),
+            ("reached as", machine["target"]),
+            ("status", "legacy"),
+            ("shown by", machine["gateway"]),
+            ("address", machine["url"]),
+            ("last shown", clock_time(machine["shown_at"])),
+        ]
+    )
+
+
 def _description(known: dict[str, Any], factors: dict[str, Any]) -> str:
     return fields(
         [
@@ -203,5 +251,6 @@ def _description(known: dict[str, Any], factors: dict[str, Any]) -> str:
             ("met by", known["mode"]),
             ("npub", known["npub"] or ""),
             ("nostr relays", " ".join(known["nostr_relays"])),
+            ("your agent", {"yes": "offered", "confirm": "offered, with a question"}.get(known["forward_agent"], "")),
         ]
     )

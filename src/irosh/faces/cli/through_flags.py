@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from irosh.core.hops import is_ssh_url
+from irosh.core.ssh_url import is_ssh_url
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +17,10 @@ from irosh.node.accounts import DEFAULT_USER
 from irosh.node.control import Channel
 from irosh.node.control_wire import Kind, parse_message
 from irosh.node.peer_connection import PeerConnection
+from irosh.services.shell.adoption import HANDLE
 from irosh.services.shell.login import ServeAgent, SSHLink, log_in
 from irosh.services.shell.messages import ConnectRequest, ShellRequest
+from irosh.services.shell.moving import MovableSession
 from irosh.services.shell.rekeying import rekey
 from irosh.transport.tasks import task_group
 
@@ -33,15 +36,26 @@ class SSHClients:
     identity: Identity
     _live: dict[tuple[PeerConnection, str], asyncio.Future[_Shared]] = field(default_factory=dict)
 
-    async def get(self, connection: PeerConnection, user: str | None) -> asyncssh.SSHClientConnection:
+    @asynccontextmanager
+    async def use(self, connection: PeerConnection, user: str | None) -> AsyncIterator[asyncssh.SSHClientConnection]:
         """An SSH connection as ``user`` over ``connection``. ``IroshError`` (denied, timeout, …)."""
+        shared = await self._get(connection, user)
+        shared.users += 1
+        try:
+            yield shared.link.connection
+        finally:
+            shared.users -= 1
+            if connection.retirement.begun:
+                shared.end_if_unused()
+
+    async def _get(self, connection: PeerConnection, user: str | None) -> _Shared:
         key = (connection, user or DEFAULT_USER)
         made = self._live.get(key)
         if made is None or (made.done() and (made.cancelled() or made.exception() or not made.result().link.alive)):
             made = asyncio.ensure_future(_log_in(self.identity, *key))
             self._live[key] = made
             made.add_done_callback(lambda done: self._forget_if_failed(key, done))
-        return (await asyncio.shield(made)).link.connection
+        return await asyncio.shield(made)
 
     async def aclose(self) -> None:
         """Close all."""
@@ -55,22 +69,30 @@ class SSHClients:
         if made.cancelled() or made.exception() is not None:
             self._live.pop(key, None)
             return
-        watcher = asyncio.ensure_future(self._forget_when_closed(key, made.result()))
-        made.result().watcher = watcher
+        shared = made.result()
+        key[0].retirement.on_begin[shared.end_if_unused] = None
+        shared.watcher = asyncio.ensure_future(self._forget_when_closed(key, shared))
 
     async def _forget_when_closed(self, key: tuple[PeerConnection, str], client: _Shared) -> None:
         await client.link.connection.wait_closed()
         if (made := self._live.get(key)) is not None and made.done() and made.result() is client:
             del self._live[key]
+        key[0].retirement.on_begin.pop(client.end_if_unused, None)
         await client.link.tunnel.aclose()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Shared:
     """A link that several commands use."""
 
     link: SSHLink
     watcher: asyncio.Future[None] | None = None
+    users: int = 0
+
+    def end_if_unused(self) -> None:
+        """Let go of it, unless some session has it."""
+        if not self.users:
+            self.link.connection.abort()
 
     async def aclose(self) -> None:
         await self.link.aclose()
@@ -91,15 +113,24 @@ async def _log_in(identity: Identity, connection: PeerConnection, user: str) -> 
     return _Shared(await log_in_over(identity, connection, user))
 
 
-async def run_session(ssh: asyncssh.SSHClientConnection, request: ConnectRequest, channel: Channel) -> dict[str, Any]:
-    """Carry one session between ``ssh`` and the attached command; returns ``exit_status`` or ``exit_signal``."""
+async def run_session(
+    ssh: asyncssh.SSHClientConnection,
+    request: ConnectRequest,
+    channel: Channel,
+    movable: MovableSession | None = None,
+) -> dict[str, Any] | None:
+    """Carry one session between ``ssh`` and the attached command; returns ``exit_status`` or ``exit_signal``.
+
+    None: it goes on where ``movable`` has moved.
+    """
     session = _ClientSession()
+    handle = {} if movable is None else {HANDLE: movable.handle}
     try:
         chan, _ = await ssh.create_session(
             lambda: session,
             request.command,
             encoding=None,
-            env=list(request.env.items()),
+            env=list({**request.env, **handle}.items()),
             request_pty="force" if request.terminal else False,
             term_type=request.terminal,
             term_size=request.size,
@@ -119,18 +150,22 @@ async def run_session(ssh: asyncssh.SSHClientConnection, request: ConnectRequest
     typing = asyncio.create_task(_carry_input(ssh, chan, session, channel))
     try:
         printing = asyncio.create_task(_carry_output(session, channel))
+        works = [printing, typing]
+        if movable is not None:
+            works.append(asyncio.create_task(_let_go(movable, session)))
         try:
             await asyncio.wait((printing, typing), return_when=asyncio.FIRST_COMPLETED)
             if typing.done() and not printing.done():
                 await typing  # the attached command has gone: Gone
             await printing
         finally:
-            printing.cancel()
-            await asyncio.gather(printing, return_exceptions=True)
+            for work in works:
+                work.cancel()
+            await asyncio.gather(*works, return_exceptions=True)
     finally:
-        typing.cancel()
-        await asyncio.gather(typing, return_exceptions=True)
         chan.close()
+    if movable is not None and movable.moved.is_set():
+        return None
     if session.error is not None:
         if isinstance(session.error, IroshError):
             raise session.error  # the peer's own reason, such as that our access was revoked
@@ -141,6 +176,12 @@ async def run_session(ssh: asyncssh.SSHClientConnection, request: ConnectRequest
     if status is None:
         raise IroshError(ErrorCode.CONNECTION_LOST, "the connection was lost before the command ended")
     return {"exit_status": status}
+
+
+async def _let_go(movable: MovableSession, session: _ClientSession) -> None:
+    """Once it has moved nothing more comes; what the terminal misses is painted anew."""
+    await movable.moved.wait()
+    session.output.put_nowait(None)
 
 
 async def _carry_input(ssh: asyncssh.SSHClientConnection, chan: Any, session: _ClientSession, channel: Channel) -> None:
@@ -163,7 +204,12 @@ async def _carry_input(ssh: asyncssh.SSHClientConnection, chan: Any, session: _C
 
 
 async def _rekey(ssh: asyncssh.SSHClientConnection, channel: Channel) -> None:
-    await channel.event("rekeyed", done=await rekey(ssh))
+    try:
+        await rekey(ssh)
+    except IroshError as error:
+        await channel.event("rekeyed", error=error.to_dict())
+    else:
+        await channel.event("rekeyed")
 
 
 def _control(chan: Any, message: dict[str, Any]) -> None:

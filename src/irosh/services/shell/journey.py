@@ -21,8 +21,9 @@ from typing import Any, Protocol, TypeVar
 
 from irosh.core.errors import ErrorCode, IroshError, system_message
 from irosh.core.gateway_list import check_entry
-from irosh.core.hops import PeerStop, SshStop, Stop, check_loops
+from irosh.core.hops import NamedStop, PeerStop, SshStop, Stop, as_user, check_loops
 from irosh.core.identity import Identity
+from irosh.core.petname import DOMAIN
 from irosh.core.socket_spec import SocketSpec
 from irosh.core.ssh_settings import SshSettings
 from irosh.core.ticket import parse_target
@@ -37,8 +38,7 @@ from irosh.services.shell.channel_opening import opened
 from irosh.services.shell.channel_stream import ChannelStream
 from irosh.services.shell.gateway_service import named_server
 from irosh.services.shell.login import ServeAgent, SSHLink, log_in
-from irosh.services.shell.messages import JumpRequest, gateway_name
-from irosh.services.shell.onward import PEER_DOMAIN
+from irosh.services.shell.messages import JumpRequest
 from irosh.services.shell.plain_login import Person, log_in_plainly, ssh_settings
 from irosh.transport.joining import ClosableStream
 from irosh.transport.socket_stream import SocketStream
@@ -141,7 +141,7 @@ class BySSH:
     async def to_peer(self, peer_id: str) -> ClosableStream:
         stream = ChannelStream()
         if self.is_node:
-            await opened(self._ssh.create_connection(lambda: stream, peer_id + PEER_DOMAIN, SSH_PORT))
+            await opened(self._ssh.create_connection(lambda: stream, peer_id + DOMAIN, SSH_PORT))
         else:
             command = shlex.join(["irosh", "proxy", "--on-behalf", peer_id])
             await opened(self._ssh.create_session(lambda: stream, command, encoding=None))
@@ -204,8 +204,6 @@ class Journey:
         check_loops([self._resolved(stop) for stop in (*hops, target)])
         for position, stop in enumerate(hops):
             await self._step(str(stop), self._go_to(stop, asked, exchange, first=position == 0))
-        if isinstance(target, PeerStop) and (named := gateway_name(target.target)) is not None:
-            return await self._step(str(target), self._named_goal(named[1], target.user))
         return await self._step(str(target), self._goal(target))
 
     async def log_in(self, goal: Goal, serve_agent: ServeAgent | None = None) -> SSHLink:
@@ -239,16 +237,18 @@ class Journey:
         link = await self._logged_in(goal, None)
         self._stations.append(BySSH(goal.name, link, is_node=isinstance(stop, PeerStop)))
 
-    async def _named_goal(self, name: str, user: str | None) -> Goal:
-        """A machine that the gateway we are at shows by name."""
+    async def _meant(self, named: NamedStop) -> SshStop:
+        """The machine that the gateway we are at shows by this name."""
         station = self._stations[-1]
         if not isinstance(station, AtPeer):
             raise IroshError(ErrorCode.USAGE, "names of gateways are for those with a link of this machine's own")
-        stop = check_entry(name, await named_server(station.connection, station.name, name))
-        return await self._goal(stop if user is None else SshStop(stop.host, stop.port, user))
+        url = await named_server(self.node.trust, station.connection, station.name, named.name)
+        return as_user(check_entry(named.name, url), named.user)
 
     async def _goal(self, stop: Stop) -> Goal:
         station = self._stations[-1]
+        if isinstance(stop, NamedStop):
+            stop = await self._meant(stop)
         if isinstance(stop, PeerStop):
             peer_id = self._peer_id(stop.target)
 

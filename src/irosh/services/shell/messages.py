@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
-from irosh.core.gateway_list import SEPARATOR
-from irosh.core.hops import is_ssh_url
+from irosh.core.hops import gateway_name
+from irosh.core.peer import ForwardAgent
+from irosh.core.ssh_url import is_ssh_url
 from irosh.node.targets import TargetRequest
 
 MAX_LOGIN_KEYS = 256
@@ -46,9 +45,6 @@ class JumpRequest(msgspec.Struct, omit_defaults=True):
         return self.server or (self.peer or "")[:10]
 
 
-ForwardAgent = Literal["no", "yes", "confirm"]
-
-
 class ThroughRequest(TargetRequest, kw_only=True):
     """What operations have that can go through other machines: ``jump`` are the hops on the way to the target.
 
@@ -67,23 +63,18 @@ def goes_through(request: ThroughRequest) -> bool:
     return bool(request.jump) or is_ssh_url(request.target) or gateway_name(request.target) is not None
 
 
-def gateway_name(target: str) -> tuple[str, str] | None:
-    """The gateway and the name it has for a machine, of ``GATEWAY/NAME``; None for any other target."""
-    gateway, separator, name = target.strip().rpartition(SEPARATOR)
-    return (gateway, name) if separator and gateway and name and not is_ssh_url(target) else None
-
-
 class ConnectRequest(ThroughRequest, kw_only=True):
     """Operation ``connect``: a shell (``command`` None) or a command, on a terminal (``terminal``: TERM) or on pipes.
 
-    ``forward_agent``: offer the agent to the host; with ``confirm`` the person is asked before each use of a key.
+    ``forward_agent``: offer the agent to the host; with ``confirm`` the person is asked before each use of a key. None:
+    as is set for the peer.
 
     ``size``: columns, rows, width and height in pixels. ``modes``: terminal modes by opcode (RFC 4254, section 8).
     """
 
     user: str | None = None
     command: str | None = None
-    forward_agent: ForwardAgent = "no"
+    forward_agent: ForwardAgent | None = None
     terminal: str | None = None
     size: tuple[int, int, int, int] = (80, 24, 0, 0)
     modes: dict[int, int] = msgspec.field(default_factory=dict)

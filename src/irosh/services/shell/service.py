@@ -20,6 +20,7 @@ from irosh.node.link_events import link_events
 from irosh.node.node import Node, Reached
 from irosh.node.operations import path_summary
 from irosh.node.services import IncomingStream
+from irosh.services.shell.machine_names import with_gateways
 from irosh.services.shell.messages import ConnectRequest, ProxyRequest, ShellRequest, WayRequest, goes_through
 from irosh.services.shell.port import serve_port_request
 from irosh.services.shell.ssh_library import load_ssh_library
@@ -29,6 +30,7 @@ from irosh.transport.tasks import task_group
 
 if TYPE_CHECKING:
     from irosh.services.shell.client import SSHClients
+    from irosh.services.shell.persistent.service import SessionService
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +45,10 @@ class ShellService:
     name = "shell"
     request_type = ShellRequest
 
-    def __init__(self, identity: Identity, subsystems: Subsystems) -> None:
+    def __init__(self, identity: Identity, subsystems: Subsystems, kept: SessionService) -> None:
         self._identity = identity
         self._subsystems = subsystems
+        self._kept = kept
         self._programs = ProgramLimit(MAX_PROGRAMS)
         self._clients: SSHClients | None = None
         self._node: Node | None = None
@@ -63,7 +66,7 @@ class ShellService:
         from irosh.services.shell.serving import SSHHost, serve_ssh
 
         assert self._node is not None
-        host = SSHHost(self._node, self._identity, self._subsystems, self._programs, _ENTRY)
+        host = SSHHost(self._node, self._identity, self._subsystems, self._programs, _ENTRY, self._kept.adoptables)
         await serve_ssh(host, incoming)
 
     def operations(self, node: Node) -> dict[str, Operation]:
@@ -82,7 +85,8 @@ class ShellService:
 
     def find_way(self, channel: Channel, request: dict[str, Any]) -> AbstractAsyncContextManager[ForwardWay] | None:
         """See :data:`irosh.node.forward_way.FindWay`."""
-        asked = parsed_request(request, WayRequest)
+        assert self._node is not None
+        asked = with_gateways(self._node.trust, parsed_request(request, WayRequest))
         return self._way(channel, asked) if goes_through(asked) else None
 
     @contextlib.asynccontextmanager
@@ -100,7 +104,7 @@ class ShellService:
             await self._clients.aclose()
 
     async def _connect(self, node: Node, channel: Channel, request: dict[str, Any]) -> None:
-        session = parsed_request(request, ConnectRequest)
+        session = with_gateways(node.trust, parsed_request(request, ConnectRequest))
         if goes_through(session):
             await load_ssh_library()
             from irosh.services.shell.through import connect_through
@@ -112,19 +116,31 @@ class ShellService:
             group.create_task(load_ssh_library())
             reached = await channel.while_connected(node.reach(session, ChannelExchange(channel)))
         from irosh.services.shell.client import SSHClients, run_session
-        from irosh.services.shell.offering import own_link
+        from irosh.services.shell.offering import as_set_for, own_link
 
+        session = await as_set_for(reached.peer, session)
         if self._clients is None:
             self._clients = SSHClients(self._identity)
         try:
             async with contextlib.AsyncExitStack() as stack:
                 if session.forward_agent == "no":
-                    ssh = await self._clients.get(reached.connection, session.user)
+                    ssh = await stack.enter_async_context(self._clients.use(reached.connection, session.user))
                 else:
                     ssh = await stack.enter_async_context(own_link(self._identity, reached, session, channel))
-                await channel.event("connected", **_reached(reached), node=os.getpid())
+                movable = None
+                # One that offers an agent may not be shared: its guests could use the keys.
+                if session.terminal is not None and session.forward_agent == "no":
+                    movable = await stack.enter_async_context(self._kept.movable.made(reached.connection))
+                handle = {} if movable is None else {"handle": movable.handle}
+                await channel.event("connected", **_reached(reached), **handle, node=os.getpid())
                 await stack.enter_async_context(link_events(reached.connection.session, channel))
-                end = await run_session(ssh, session, channel)
+                end = await run_session(ssh, session, channel, movable)
+                if end is None:
+                    assert movable is not None and movable.opened is not None
+                    from irosh.services.shell.persistent.client import carry_terminal
+
+                    await carry_terminal(movable.opened, channel, terminal=True)
+                    return
         except IroshError as error:
             link = reached.connection.session
             if error.code is ErrorCode.CONNECTION_LOST and link.is_closed:
@@ -134,7 +150,7 @@ class ShellService:
 
     async def _proxy(self, node: Node, channel: Channel, request: dict[str, Any]) -> None:
         """Operation ``proxy``: after one answer the control connection carries the bytes of the stream itself."""
-        asked = parsed_request(request, ProxyRequest)
+        asked = with_gateways(node.trust, parsed_request(request, ProxyRequest))
         if goes_through(asked):
             await load_ssh_library()
             from irosh.services.shell.through import proxy_through

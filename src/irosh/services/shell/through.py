@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.hops import PeerStop, SshStop, Stop, parse_hops, parse_stop
+from irosh.core.hops import PeerStop, Stop, as_user, parse_stop, parse_way
 from irosh.core.identity import Identity
 from irosh.node.control import Channel
 from irosh.node.exchange import ChannelExchange
@@ -21,8 +21,8 @@ from irosh.node.questions import Questions
 from irosh.services.shell.client import run_session
 from irosh.services.shell.journey import Goal, Journey
 from irosh.services.shell.login import SSHLink
-from irosh.services.shell.messages import ConnectRequest, ProxyRequest, ThroughRequest, WayRequest, gateway_name
-from irosh.services.shell.offering import offered_agent
+from irosh.services.shell.messages import ConnectRequest, ProxyRequest, ThroughRequest, WayRequest
+from irosh.services.shell.offering import as_set_for, offered_agent
 from irosh.services.shell.plain_login import Person
 from irosh.services.shell.ssh_way import SSHWay
 from irosh.transport.joining import join
@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 
 async def connect_through(node: Node, identity: Identity, channel: Channel, request: ConnectRequest) -> None:
     """A session at the end of the way."""
-    target = _target(request.target, request.user)
+    *hops, target = _way(request, request.user)
+    request = await as_set_for(node.trust.find(target.target) if isinstance(target, PeerStop) else None, request)
     person = _person(request, channel)
     async with (
         offered_agent(request, str(target), person.questions) as serve_agent,
@@ -41,7 +42,7 @@ async def connect_through(node: Node, identity: Identity, channel: Channel, requ
     ):
 
         async def arrive() -> tuple[Goal, SSHLink]:
-            goal = await journey.travel(request, _hops(request, target), target, ChannelExchange(channel))
+            goal = await journey.travel(request, hops, target, ChannelExchange(channel))
             return goal, await journey.log_in(goal, serve_agent)
 
         goal, link = await channel.while_connected(arrive())
@@ -63,11 +64,11 @@ async def way_through(
     node: Node, identity: Identity, channel: Channel, request: WayRequest
 ) -> AsyncIterator[ForwardWay]:
     """The SSH connection at the end of the way, for forwards."""
-    target = _target(request.target, request.user)
+    *hops, target = _way(request, request.user)
     async with Journey(node, identity, _person(request, channel)) as journey:
 
         async def arrive() -> tuple[Goal, SSHLink]:
-            goal = await journey.travel(request, _hops(request, target), target, ChannelExchange(channel))
+            goal = await journey.travel(request, hops, target, ChannelExchange(channel))
             return goal, await journey.log_in(goal)
 
         goal, link = await channel.while_connected(arrive())
@@ -77,11 +78,11 @@ async def way_through(
 
 async def proxy_through(node: Node, identity: Identity, channel: Channel, request: ProxyRequest) -> None:
     """The SSH server at the end of the way, for the program that the control connection's bytes come from."""
-    target = _target(request.target, None)
+    *hops, target = _way(request, None)
     async with Journey(node, identity, _person(request, channel)) as journey:
 
         async def arrive() -> tuple[Goal, Any]:
-            goal = await journey.travel(request, _hops(request, target), target, ChannelExchange(channel))
+            goal = await journey.travel(request, hops, target, ChannelExchange(channel))
             return goal, await journey.open(goal)
 
         goal, stream = await channel.while_connected(arrive())
@@ -90,18 +91,9 @@ async def proxy_through(node: Node, identity: Identity, channel: Channel, reques
         await stream.close()
 
 
-def _target(text: str, user: str | None) -> Stop:
-    stop = parse_stop(text)
-    if user is None:
-        return stop
-    return PeerStop(stop.target, user) if isinstance(stop, PeerStop) else SshStop(stop.host, stop.port, user)
-
-
-def _hops(request: ThroughRequest, target: Stop) -> tuple[Stop, ...]:
-    hops = parse_hops(request.jump, target) if request.jump else ()
-    if isinstance(target, PeerStop) and (named := gateway_name(target.target)) is not None:
-        return (*hops, PeerStop(named[0]))
-    return hops
+def _way(request: ThroughRequest, user: str | None) -> tuple[Stop, ...]:
+    """The stations; the target is the last."""
+    return parse_way(request.jump, as_user(parse_stop(request.target), user))
 
 
 def _person(request: ThroughRequest, channel: Channel) -> Person:

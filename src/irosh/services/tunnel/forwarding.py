@@ -108,7 +108,8 @@ class Forwarding:
             await _cancel(_required(asked.forward), sets)
         await channel.answer(
             {
-                "connected": bool(peer_id and self._node.links.connections(peer_id)),
+                "connected": peer_id is not None
+                and any(not each.retirement.begun for each in self._node.links.connections(peer_id)),
                 "forwards": [state for forwards in sets for state in forwards.states()],
             }
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from irosh.core.errors import IroshError
 from irosh.core.prompt_line import PromptLine, parse_prompt_line
+from irosh.core.state import StateDirectory
 from irosh.faces.cli.prompt.commands import Candidate, complete, run_command
 from irosh.faces.cli.prompt.context import PromptContext
 from irosh.faces.cli.prompt.load import HostLoad
@@ -25,7 +26,7 @@ MAX_LINES = 200  # kept until somebody looks
 
 
 class Console:
-    """One for each session: it keeps the history, and what there is to tell, from one ``~C`` to the next."""
+    """One for each session: it keeps what there is to tell, from one ``~C`` to the next."""
 
     def __init__(self, terminal: LocalTerminal, load: HostLoad) -> None:
         self._terminal = terminal
@@ -129,12 +130,15 @@ class Console:
 
     def _opened(self) -> LineEditor:
         from irosh.faces.cli.prompt.editor import LineEditor
+        from irosh.faces.cli.prompt.history import HistoryFile
 
         if self._screen is None:
             self._screen = Path(os.ttyname(self._terminal.descriptor)).open("w")  # noqa: SIM115 - until `close`
         if self._editor is None:
+            assert self._context is not None
+            history = HistoryFile(StateDirectory(self._context.settings.state_path).prompt_history_path)
             self._editor = LineEditor(
-                self._terminal, self._screen, self._complete, above=self._progress, beside=self._busy
+                self._terminal, self._screen, self._complete, history, above=self._progress, beside=self._busy
             )
         self._editor.again()
         if self._leaving:

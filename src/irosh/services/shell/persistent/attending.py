@@ -45,6 +45,7 @@ async def attend(
             participant.may_type,
             (session.size.columns, session.size.rows),
             len(session.participants),
+            participant.owner,
         )
         await line.send([(FrameKind.WELCOME, encode(welcome))])
         await first_to_end(_show(session, participant, line), _listen(session, participant, line, manage))
@@ -80,7 +81,11 @@ async def _heard(
             session.resize(participant, decode(payload, Size))
             if not participant.owner:
                 await asyncio.sleep(RESIZE_PAUSE)
+    elif kind is FrameKind.BREAK:
+        session.interrupt(participant)
     elif kind is FrameKind.DETACH:
+        if participant.owner:
+            session.stay()
         participant.end(End(reason="detached", name=session.terms.name))
     elif kind is FrameKind.MANAGE:
         participant.answer(answer_of(_managed(session, decode(payload, Manage), manage)))

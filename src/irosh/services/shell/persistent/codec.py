@@ -23,6 +23,7 @@ class FrameKind(IntEnum):
     RESIZE = 2  # :class:`Size`
     DETACH = 3  # nothing
     MANAGE = 4  # :class:`Manage`
+    BREAK = 5  # nothing
     WELCOME = 16  # :class:`Welcome`, the first
     OUTPUT = 17  # bytes for the terminal
     NOTICE = 18  # :class:`Notice`
@@ -99,11 +100,17 @@ class Size(msgspec.Struct):
 
 
 class Manage(msgspec.Struct, omit_defaults=True):
-    """A command about the session, or with ``name`` about another one: see :mod:`.managing`."""
+    """A command about the session, or with ``name`` about another one: see :mod:`.managing`.
+
+    ``read_only``, ``users`` and ``lifetime`` (of the ticket, in seconds) are for ``share``.
+    """
 
     command: str
     name: str | None = None
     guest: str | None = None
+    read_only: bool = False
+    users: int = 1
+    lifetime: float | None = None
 
 
 class Answer(msgspec.Struct, omit_defaults=True):
@@ -122,6 +129,7 @@ class Welcome(msgspec.Struct):
     may_type: bool
     size: tuple[int, int]
     participants: int
+    owner: bool = True
 
 
 class Notice(msgspec.Struct, omit_defaults=True):
