@@ -411,10 +411,11 @@ def test_a_node_that_runs_already_carries_it(place: Place) -> None:
             finally:
                 place.client_link.change_address("10.2.0.2")
                 place.client_link.change_address("fd00:2::2")
-        with unchanged(place.client), place.pair.client.start("vpn", PEER, "--all") as process:
-            process.wait_event("ready")
-            node.kill()
-            assert process.wait_failure()["code"] == "connection-lost"
+        with unchanged(place.client, place.host):
+            with place.vpn("--all") as process:
+                node.kill()
+                assert process.wait_failure()["code"] == "connection-lost"
+            place.pair.client.run("connect", PEER, "true")
 
 
 def test_another_command_shares_the_session_of_a_vpn(place: Place) -> None:
