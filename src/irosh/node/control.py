@@ -40,6 +40,7 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 REQUEST_DEADLINE = 10.0
 _BACKLOG = 128
+_RECEIVE = 64 * 1024  # bytes of several frames, as of keys that were typed at once
 MAX_PASTED = 4  # blocks that wait to be taken
 MAX_DESCRIPTORS = 1  # with one frame; what is more the system closes
 
@@ -52,7 +53,7 @@ class Channel:
     """The node's end of one client connection."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.socket = sock
+        self._socket = sock
         self._loop = asyncio.get_running_loop()
         self._writing = asyncio.Lock()
         self._received = bytearray()  # of a frame that is not complete, or whose reader was cancelled
@@ -155,10 +156,10 @@ class Channel:
 
     async def _receive_some(self, limit: int) -> bytes:
         if self._descriptors is None:
-            return await self._loop.sock_recv(self.socket, limit)
+            return await self._loop.sock_recv(self._socket, limit)
         while True:
             try:
-                data, descriptors, _, _ = socket.recv_fds(self.socket, limit, MAX_DESCRIPTORS)
+                data, descriptors, _, _ = socket.recv_fds(self._socket, limit, MAX_DESCRIPTORS)
             except BlockingIOError:
                 await self._readable()
                 continue
@@ -168,16 +169,23 @@ class Channel:
 
     async def _readable(self) -> None:
         ready = self._loop.create_future()
-        self._loop.add_reader(self.socket, _set, ready)
+        self._loop.add_reader(self._socket, _set, ready)
         try:
             await ready
         finally:
-            self._loop.remove_reader(self.socket)
+            self._loop.remove_reader(self._socket)
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket, for plain bytes from now on. The client sends none before it has the answer that says so."""
+        if self._received:
+            raise IroshError(ErrorCode.PROTOCOL, "the client did not wait for the answer")
+        return self._socket
 
     async def _have(self, size: int) -> None:
         while len(self._received) < size:
             try:
-                chunk = await self._receive_some(size - len(self._received))
+                chunk = await self._receive_some(max(_RECEIVE, size - len(self._received)))
             except OSError:
                 raise Gone from None
             if not chunk:
@@ -187,7 +195,7 @@ class Channel:
     async def _send_all(self, frame: bytes) -> None:
         async with self._writing:
             try:
-                await self._loop.sock_sendall(self.socket, frame)
+                await self._loop.sock_sendall(self._socket, frame)
             except OSError:
                 raise Gone from None
 
