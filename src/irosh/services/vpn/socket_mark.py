@@ -35,10 +35,26 @@ _MARK_OFFSET = 16  # in struct bpf_sock
 @contextmanager
 def marked_sockets(pid: int, mark: int) -> Iterator[None]:
     """Every IP socket of process ``pid`` has ``mark``: new ones while the context lasts. ``OSError``."""
-    with contextlib.ExitStack() as stack:
-        stack.callback(os.close, _attach(_program(pid, mark), pid))
+    _check_process_ids(mark)
+    with _new_marked(pid, mark):
         _mark_present(pid, mark)
         yield
+
+
+@contextmanager
+def _new_marked(pid: int, mark: int) -> Iterator[None]:
+    holder = _attach(_program(pid, mark), pid)
+    try:
+        yield
+    finally:
+        os.close(holder)
+
+
+def _check_process_ids(mark: int) -> None:
+    """The kernel goes by the machine's process ids; in a container they may be others. ``OSError``."""
+    with _new_marked(os.getpid(), mark), socket.socket() as sock:
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) != mark:
+            raise OSError(0, "in this container process ids are not the machine's")
 
 
 def _program(pid: int, mark: int) -> bytes:
