@@ -15,7 +15,7 @@ from irosh.services.vpn.carrying import carry_packets
 from irosh.services.vpn.host_network import INTERFACES, HostNetwork
 from irosh.services.vpn.interface import configure_interface, fitting_mtu, follow_mtu, set_mtu
 from irosh.services.vpn.messages import VpnRequest, VpnWelcome
-from irosh.services.vpn.name_service import DNS_PORT, name_service
+from irosh.services.vpn.name_service import DNS_PORT
 from irosh.services.vpn.pool import Lease, Pool
 from irosh.services.vpn.system import has_global_ipv6
 from irosh.services.vpn.tun import Tun, make_tun
@@ -63,9 +63,8 @@ class _Client:
         tun = Tun(descriptor)
         try:
             await configure_interface(device, mtu, pairs)
-            async with name_service([own for own, _ in pairs]):
-                following = follow_mtu(self._connection, mtu, partial(set_mtu, device))
-                await first_to_end(self._carry(tun, pool, lease, pairs), following)
+            following = follow_mtu(self._connection, mtu, partial(set_mtu, device))
+            await first_to_end(self._carry(tun, pool, lease, pairs), following)
         finally:
             tun.close()
 
