@@ -69,19 +69,19 @@ def _show(settings: Settings, message: dict[str, Any]) -> None:
 
 
 def _table(found: HostTelemetry) -> str:
-    link = found.link
+    host, link = found.host, found.link
     rtt = "-" if link.rtt_ms is None else f"{link.rtt_ms:.0f} ms"
     return fields(
         [
             ("peer", found.peer),
-            ("processor", f"{percent(found.cpu)} of {found.cores}, load {found.load:.2f}"),
-            ("memory", _used(found.memory_used, found.memory_total)),
+            ("processor", f"{percent(host.cpu)} of {host.cores}, load {host.load:.2f}"),
+            ("memory", _used(host.memory_used, host.memory_total)),
             (
                 "disk",
-                f"{_used(found.disk_used, found.disk_total)}, read {rate(found.disk_read)}, "
-                f"written {rate(found.disk_written)}",
+                f"{_used(host.disk_used, host.disk_total)}, read {rate(host.disk_read)}, "
+                f"written {rate(host.disk_written)}",
             ),
-            ("network", f"received {rate(found.net_received)}, sent {rate(found.net_sent)}"),
+            ("network", f"received {rate(host.net_received)}, sent {rate(host.net_sent)}"),
             ("link", "down" if link.down else f"{link.path}, round trip {rtt}, loss {percent(link.loss)}"),
         ]
     )

@@ -116,7 +116,7 @@ class Console:
             self._print("")
             for told in self.untold():
                 self._print(told)
-            while (text := editor.read()) is not None:
+            while (text := self._read(editor)) is not None:
                 line = parse_prompt_line(text)
                 if not line.command:
                     break
@@ -127,6 +127,11 @@ class Console:
         finally:
             self._load.end()
             self._end.send(b".")
+
+    def _read(self, editor: LineEditor) -> str | None:
+        # Not once the line has been read: from then on Ctrl-C is for its command.
+        self._interrupted.clear()
+        return editor.read()
 
     def _opened(self) -> LineEditor:
         from irosh.faces.cli.prompt.editor import LineEditor
@@ -147,7 +152,6 @@ class Console:
 
     def _execute(self, line: PromptLine) -> None:
         """Run a command in a thread, so that Ctrl-C can leave it to itself when the network makes it wait."""
-        self._interrupted.clear()
         done = threading.Thread(target=self._run_command, args=(line,), name=f"prompt {line.command}", daemon=True)
         done.start()
         while done.is_alive() and not self._leaving and not self._interrupted.wait(0.02):
