@@ -287,7 +287,7 @@ def test_the_client_is_killed(place: Place, options: Sequence[str]) -> None:
 
 
 def test_either_side_is_away_for_long(place: Place, tmp_path: Path) -> None:
-    """The host forgets the client, and is killed: each time the client takes up the same addresses. It is killed too."""
+    """The host forgets the client, and is killed; the client has its addresses again each time. Then it is killed."""
     with ExitStack() as stack:
         before = state(place.host)
         stack.enter_context(unchanged(place.client))
