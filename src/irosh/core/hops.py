@@ -23,6 +23,11 @@ class PeerStop:
     target: str
     user: str | None = None
 
+    @property
+    def text(self) -> str:
+        """As :func:`parse_stop` takes it; a ticket may be long."""
+        return self.target if self.user is None else f"{self.user}@{self.target}"
+
     def __str__(self) -> str:
         shown = self.target if len(self.target) <= 64 else f"{self.target[:16]}…"
         return shown if self.user is None else f"{self.user}@{shown}"
@@ -40,6 +45,11 @@ class SshStop:
         port = "" if self.port is None else f":{self.port}"
         user = "" if self.user is None else f"{self.user}@"
         return f"{_SCHEME}{user}{bracketed(self.host)}{port}"
+
+    @property
+    def text(self) -> str:
+        """As :func:`parse_stop` takes it."""
+        return str(self)
 
 
 Stop = PeerStop | SshStop

@@ -7,6 +7,7 @@ import contextlib
 
 from irosh.core.errors import IroshError
 from irosh.node.control import Channel, Gone
+from irosh.node.questions import Questions
 from irosh.rendezvous.interfaces import BlockKind
 
 
@@ -15,6 +16,10 @@ class ChannelExchange:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+
+    def questions(self) -> Questions:
+        """To ask whoever runs the command other things; one at a time."""
+        return Questions(self._channel)
 
     async def show(self, kind: BlockKind, block: str) -> None:
         await self._channel.event("block", kind=kind, block=block)

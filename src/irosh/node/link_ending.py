@@ -7,7 +7,8 @@ from typing import Any
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.node import Node
-from irosh.node.targets import TargetRequest, resolve_target
+from irosh.node.target_request import TargetRequest
+from irosh.node.targets import resolve_target
 
 
 class EndRequest(TargetRequest, kw_only=True):

@@ -22,9 +22,11 @@ from irosh.node.metrics.collector import Collector
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.redialling import FINAL, Redial, backoff
 from irosh.node.resumption import claimed_session, joinable, new_credentials, peer_uses
+from irosh.node.ways import Passage, Through, Way
 from irosh.rendezvous.interfaces import Contact, Exchange, Meeting, Rendezvous
 from irosh.rendezvous.modes import Modes
 from irosh.transport.interfaces import Connection, ConnectionLost, StreamReset
+from irosh.transport.joining import ClosableStream
 from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.kinds import new_session
 from irosh.transport.session.lifetime import Credentials, LinkEvent, Report, SessionLifetime
@@ -52,6 +54,8 @@ class Destination:
     exchange: Exchange | None = None
     paths: Paths | None = None
     """How to use several networks; None: as there is a session already, or as the configuration says."""
+    way: Way | None = None
+    """Through which machines; None: directly, or as there is a session already."""
 
     @property
     def peer_id(self) -> str | None:
@@ -62,15 +66,25 @@ class Destination:
 class Links:
     """All connections of a node. Their tasks belong to the group given to :meth:`attach`."""
 
-    def __init__(self, modes: Modes, doorway: Doorway, trust: TrustStore, collector: Collector, secret: bytes) -> None:
+    def __init__(
+        self,
+        modes: Modes,
+        through: Through,
+        doorway: Doorway,
+        trust: TrustStore,
+        collector: Collector,
+        secret: bytes,
+    ) -> None:
         self._modes = modes
+        self._through = through
         self._doorway = doorway
         self._trust = trust
         self._collector = collector
         self._secret = secret
         self._group: asyncio.TaskGroup | None = None
         self._connections: dict[PeerConnection, None] = {}
-        self._dialling: dict[str, asyncio.Lock] = {}
+        self._dialling: dict[tuple[str, Way | None], asyncio.Lock] = {}
+        self._places = asyncio.Semaphore(MAX_STRANGERS)
 
     def attach(self, group: asyncio.TaskGroup) -> None:
         """The task group that owns the connections from now on."""
@@ -82,24 +96,34 @@ class Links:
 
     async def accept_all(self) -> None:
         """Admit and serve whoever dials this node in any of the modes it hosts, until they are closed."""
-        places = asyncio.Semaphore(MAX_STRANGERS)
         async with asyncio.TaskGroup() as group:
             for rendezvous in self._modes.hosting():
-                group.create_task(self._accept(rendezvous, places))
+                group.create_task(self._accept(rendezvous))
+
+    async def serve_guest(self, stream: ClosableStream, through: str) -> None:
+        """Admit and serve whoever the peer named ``through`` brings on ``stream``, until nothing comes by it any more.
+
+        ``IroshError`` when nobody has proven an identity.
+        """
+        assert self._group is not None
+        carried = await self._through.accept(stream, through)
+        await self._places.acquire()
+        self._group.create_task(self._admit_and_serve(carried.connection, through))
+        await carried.wait_over()
 
     async def get(self, destination: Destination) -> PeerConnection:
         """A session with the peer: the one there is, or a new one."""
         if destination.peer_id is None:
             return await self._dial(destination)
-        lock = self._dialling.setdefault(destination.peer_id, asyncio.Lock())
+        lock = self._dialling.setdefault((destination.peer_id, destination.way), asyncio.Lock())
         async with lock:
             live = [
                 c
                 for c in self.connections(destination.peer_id)
-                if destination.paths in (None, c.session.uses) and not c.retired
+                if destination.paths in (None, c.session.uses) and not c.retired and _goes_by(c, destination.way)
             ]
             if live:
-                return live[-1]
+                return next((c for c in reversed(live) if c.way is None), live[-1])
             return await self._dial(destination)
 
     @asynccontextmanager
@@ -128,7 +152,7 @@ class Links:
 
     async def _dial(self, destination: Destination) -> PeerConnection:
         assert self._group is not None
-        meeting = await self._meet(destination)
+        meeting, passage = await self._meet(destination)
         connection = meeting.connection
         uses = destination.paths or self._doorway.settings.paths
         try:
@@ -143,15 +167,25 @@ class Links:
 
         carrier = Carrier(connection, control, self._doorway.settings, greeting)
         session = new_session(carrier, self._doorway.settings, dialed=True, uses=uses)
-        peer = PeerConnection(self._doorway, session, dialed=True)
+        names = () if passage is None else passage.names
+        peer = PeerConnection(self._doorway, session, dialed=True, way=destination.way, via=names)
         found = replace(destination, contact=replace(destination.contact, endpoint_id=peer.peer_id, invite=None))
         self._group.create_task(self._serve_dialed(peer, found))
         self._connections[peer] = None  # before the task begins, so that who asks next does not dial again
+        if passage is not None:
+            try:
+                await asyncio.shield(peer.welcome)
+            except IroshError as error:
+                raise passage.blame(error) from None
         return peer
 
-    async def _meet(self, destination: Destination) -> Meeting:
+    async def _meet(self, destination: Destination) -> tuple[Meeting, Passage | None]:
+        if destination.way is not None:
+            assert destination.peer_id is not None
+            carried, passage = await self._through.dial(destination.way, destination.peer_id)
+            return Meeting(carried.connection), passage
         rendezvous = await self._modes.get(destination.mode, destination.network)
-        return await rendezvous.dial(destination.contact, destination.exchange)
+        return await rendezvous.dial(destination.contact, destination.exchange), None
 
     async def _serve_dialed(self, peer: PeerConnection, destination: Destination) -> None:
         helpers = [asyncio.create_task(self._carry_on(peer, destination))]
@@ -195,7 +229,7 @@ class Links:
                 partial(self._redial, destination, watch),
                 partial(self._go_on, session),
                 partial(_tell_retry, session),
-                overlapping=destination.mode is Mode.IROH_DEFAULT,
+                overlapping=destination.mode is Mode.IROH_DEFAULT and destination.way is None,
             )
             try:
                 await first_to_end(redial.run(), watch.well(redial.is_greeting))
@@ -208,16 +242,18 @@ class Links:
             found = clock()
 
     async def _redial(self, destination: Destination, watch: LinkWatch) -> Connection:
-        if destination.mode is Mode.IROH_DEFAULT:
+        if destination.way is not None:
+            destination = replace(destination, way=replace(destination.way, exchange=None))
+        elif destination.mode is Mode.IROH_DEFAULT:
             addresses = dict.fromkeys([*watch.remotes, *destination.contact.addresses])
             destination = replace(destination, contact=replace(destination.contact, addresses=tuple(addresses)))
         if destination.mode is Mode.CUSTOM:
 
             async def dial(exchange: Exchange | None) -> Meeting:
-                return await self._meet(replace(destination, exchange=exchange))
+                return (await self._meet(replace(destination, exchange=exchange)))[0]
 
             return (await exchange_again(dial, destination.exchange)).connection
-        return (await self._meet(destination)).connection
+        return (await self._meet(destination))[0].connection
 
     async def _go_on(self, session: SessionLifetime, connection: Connection) -> None:
         """Have the peer carry on with the session over ``connection``."""
@@ -254,16 +290,17 @@ class Links:
 
     # -- accepting
 
-    async def _accept(self, rendezvous: Rendezvous, places: asyncio.Semaphore) -> None:
+    async def _accept(self, rendezvous: Rendezvous) -> None:
         assert self._group is not None
         while (connection := await rendezvous.accept()) is not None:
-            await places.acquire()
-            self._group.create_task(self._admit_and_serve(connection, places))
+            await self._places.acquire()
+            self._group.create_task(self._admit_and_serve(connection))
             del connection  # the engine keeps the port of an ended session as long as there is any object of it
 
-    async def _admit_and_serve(self, connection: Connection, places: asyncio.Semaphore) -> None:
+    async def _admit_and_serve(self, connection: Connection, through: str | None = None) -> None:
+        """Takes one of the places until it is known whose the connection is. ``through``: who brings it, if anybody."""
         try:
-            peer = await self._admitted(connection, places)
+            peer = await self._admitted(connection, through)
             if peer is not None:
                 log.info("%s: connected", peer.peer_id[:10])
                 await self._serve(peer)
@@ -272,10 +309,10 @@ class Links:
             log.exception("%s: connection failed", connection.peer_id[:10])
             connection.close(IroshError(ErrorCode.INTERNAL, "the host failed to serve this connection"))
 
-    async def _admitted(self, connection: Connection, places: asyncio.Semaphore) -> PeerConnection | None:
+    async def _admitted(self, connection: Connection, through: str | None) -> PeerConnection | None:
         """The peer with its new session; None when it was turned away, or goes on with a session it has."""
         try:
-            greeted = await hear_hello(self._doorway, connection)
+            greeted = await hear_hello(self._doorway, connection, through)
             if greeted.hello.resume is not None:
                 await self._take_up(greeted, greeted.hello.resume)
                 return None
@@ -292,7 +329,7 @@ class Links:
                 connection.close(error if isinstance(error, IroshError) else None)
             return None
         finally:
-            places.release()
+            self._places.release()
 
     def _new_session(self, greeted: Greeted, credentials: Credentials) -> PeerConnection:
         settings = self._doorway.settings
@@ -302,7 +339,7 @@ class Links:
         for other in self.connections(session.peer_id):
             session.share_memory(other.session)
         session.established(credentials, resume_for=settings.resume_for, replay_buffer=hello.replay_buffer)
-        peer = PeerConnection(self._doorway, session, dialed=False, instance=hello.instance)
+        peer = PeerConnection(self._doorway, session, dialed=False, instance=hello.instance, through=greeted.through)
         peer.verification.certificate = greeted.certificate
         return peer
 
@@ -359,6 +396,13 @@ class Links:
             self._trust.touch(peer.peer_id)
         except IroshError as error:
             log.warning("cannot note when %s was last seen: %s", peer.peer_id[:10], error)
+
+
+def _goes_by(connection: PeerConnection, way: Way | None) -> bool:
+    """Whether it does for who asked for ``way``; who asked for none takes one that is there now."""
+    if way is None:
+        return connection.way is None or not connection.session.is_down
+    return connection.way == way
 
 
 def _tell_retry(session: SessionLifetime, error: IroshError) -> None:

@@ -89,7 +89,7 @@ def forwarded_session(
         if background is not None:
             background.stand()
         # It is pinned by now, and in the manual modes nobody shall be asked again.
-        known = {} if forwarding.goes_through else {"target": forwarding.peer_id, "name": None}
+        known = {} if forwarding.is_plain else {"target": forwarding.peer_id, "name": None}
         yield Begun(second, {**known, "mode": None}, forwarding)
         wait_for_connections(forwarding, settings.output)
 

@@ -17,7 +17,8 @@ from irosh.node.forward_way import FindWay, ForwardWay
 from irosh.node.kept_link import KeptLink
 from irosh.node.node import Node, Reached
 from irosh.node.operations import path_summary
-from irosh.node.targets import TargetRequest, resolve_target
+from irosh.node.target_request import TargetRequest
+from irosh.node.targets import resolve_target
 from irosh.services.tunnel.forward import Forward, LinkContext, Report, WayContext
 from irosh.services.tunnel.forward_set import ForwardSet, kept
 from irosh.services.tunnel.messages import ForwardCommand, ForwardText, HoldRequest, StdioRequest, TunnelRequest
