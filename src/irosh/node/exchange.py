@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import cached_property
 
 from irosh.core.errors import IroshError
 from irosh.node.control import Channel, Gone
@@ -17,8 +18,9 @@ class ChannelExchange:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
+    @cached_property
     def questions(self) -> Questions:
-        """To ask whoever runs the command other things; one at a time."""
+        """To ask whoever runs the command other things. A channel has one only, which gets the answers."""
         return Questions(self._channel)
 
     async def show(self, kind: BlockKind, block: str) -> None:

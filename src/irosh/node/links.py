@@ -94,6 +94,12 @@ class Links:
         """Those whose sessions live, of one peer or of all; newest last."""
         return [c for c in self._connections if peer_id in (None, c.peer_id) and not c.session.is_closed]
 
+    def there(self, destination: Destination) -> list[PeerConnection]:
+        """Those that are to ``destination``, by its way if it says one."""
+        if destination.peer_id is None:
+            return []
+        return [c for c in self.connections(destination.peer_id) if destination.way in (None, c.way)]
+
     async def accept_all(self) -> None:
         """Admit and serve whoever dials this node in any of the modes it hosts, until they are closed."""
         async with asyncio.TaskGroup() as group:

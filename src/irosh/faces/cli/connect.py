@@ -26,7 +26,7 @@ from irosh.faces.cli.ssh_options import SSHOptions, environment, ssh_options
 from irosh.faces.cli.status_bar import status_bar_option, with_status_bar
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.terminal import LocalTerminal
-from irosh.faces.cli.through_flags import check_direct, through_flags
+from irosh.faces.cli.through_flags import check_link, through_flags
 
 # As ssh_config(5) SendEnv on Debian, and what says how many colours there are.
 SENT_ENVIRONMENT = ("LANG", "LC_", "COLORTERM")
@@ -100,8 +100,9 @@ def connect(
     When the network is lost, the session waits for it, for ten minutes unless the configuration says otherwise.
     """
     user, target = _split_user(target)
-    excluded = {"-O": forwards.control is not None, "--session": session is not None, "--name": name is not None}
-    check_direct(through, target, excluded)
+    check_link(
+        target, {"-O": forwards.control is not None, "--session": session is not None, "--name": name is not None}
+    )
     reach: dict[str, Any] = {
         **network.request(),
         **through,

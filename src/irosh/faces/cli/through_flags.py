@@ -34,10 +34,10 @@ def through_flags(function: F) -> F:
     return wrapped  # type: ignore[return-value]
 
 
-def check_direct(through: Mapping[str, Any], target: str, given: Mapping[str, bool]) -> None:
-    """``click.UsageError`` when one of the options ``given`` needs a link of this machine's own to TARGET."""
-    if not through["jump"] and not is_ssh_url(target):
+def check_link(target: str, given: Mapping[str, bool]) -> None:
+    """``click.UsageError`` when TARGET is an ordinary SSH server and one of the options ``given`` needs a node there."""
+    if not is_ssh_url(target):
         return
     for options, is_given in given.items():
         if is_given:
-            raise click.UsageError(f"{options} cannot go through other machines; use `ssh` with `irosh proxy -J`")
+            raise click.UsageError(f"{options} needs irosh at the target; an ssh:// URL names an ordinary SSH server")

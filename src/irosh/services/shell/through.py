@@ -123,7 +123,7 @@ def _target(text: str, user: str | None) -> Stop:
 
 
 def _person(request: TargetRequest, exchange: Exchange | None) -> Person:
-    questions = exchange.questions() if request.answers and isinstance(exchange, ChannelExchange) else None
+    questions = exchange.questions if request.answers and isinstance(exchange, ChannelExchange) else None
     return Person(request.agent_socket, questions, request.accept_new)
 
 
