@@ -249,8 +249,8 @@ class Links:
 
     async def _redial(self, destination: Destination, watch: LinkWatch) -> Connection:
         if destination.way is not None:
-            destination = replace(destination, way=replace(destination.way, exchange=None))
-        elif destination.mode is Mode.IROH_DEFAULT:
+            return await self._meet_again(destination, destination.way)
+        if destination.mode is Mode.IROH_DEFAULT:
             addresses = dict.fromkeys([*watch.remotes, *destination.contact.addresses])
             destination = replace(destination, contact=replace(destination.contact, addresses=tuple(addresses)))
         if destination.mode is Mode.CUSTOM:
@@ -260,6 +260,14 @@ class Links:
 
             return (await exchange_again(dial, destination.exchange)).connection
         return (await self._meet(destination))[0].connection
+
+    async def _meet_again(self, destination: Destination, way: Way) -> Connection:
+        """By the way, with nobody to ask. What is final between this node and a hop is not so for the target."""
+        try:
+            meeting, _ = await self._meet(replace(destination, way=replace(way, exchange=None)))
+        except IroshError as error:
+            raise IroshError(ErrorCode.UNREACHABLE, error.message, error.hint) from None
+        return meeting.connection
 
     async def _go_on(self, session: SessionLifetime, connection: Connection) -> None:
         """Have the peer carry on with the session over ``connection``."""

@@ -133,6 +133,7 @@ def _connection_status(node: Node, connection: PeerConnection, shown: int) -> di
         "peer": peer.petname if peer else None,
         "id": connection.peer_id,
         "direction": "outgoing" if connection.dialed else "incoming",
+        "via": list(connection.via) or ([] if connection.through is None else [connection.through]),
         "since": connection.since,
         "streams": connection.serving,
         "uses_paths": str(connection.session.uses),

@@ -26,7 +26,7 @@ from irosh.faces.cli.ssh_options import SSHOptions, environment, ssh_options
 from irosh.faces.cli.status_bar import status_bar_option, with_status_bar
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.terminal import LocalTerminal
-from irosh.faces.cli.through_flags import check_link, through_flags
+from irosh.faces.cli.through_flags import check_link
 
 # As ssh_config(5) SendEnv on Debian, and what says how many colours there are.
 SENT_ENVIRONMENT = ("LANG", "LC_", "COLORTERM")
@@ -62,7 +62,6 @@ class ConnectCommand(MeetingCommand):
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND...]")
 @click.option("-t", "force_tty", is_flag=True, help="Use a terminal, also for a command.")
 @click.option("-T", "no_tty", is_flag=True, help="Use no terminal, also for a shell.")
-@through_flags
 @agent_flags
 @click.option("--name", metavar="NAME", help="Petname to remember the peer by (default: its host name).")
 @ssh_options
@@ -78,7 +77,6 @@ def connect(
     command: tuple[str, ...],
     force_tty: bool,
     no_tty: bool,
-    through: dict[str, Any],
     agent: dict[str, Any],
     escapes: EscapeFlags,
     status_bar: bool,
@@ -105,7 +103,6 @@ def connect(
     )
     reach: dict[str, Any] = {
         **network.request(),
-        **through,
         **agent,
         "target": read_target(target, network.modes),
         "user": user or ssh.value("User"),

@@ -18,7 +18,6 @@ from irosh.faces.cli.link_notices import LinkNotices, tell_connected
 from irosh.faces.cli.network_flags import NetworkFlags
 from irosh.faces.cli.options import Settings
 from irosh.faces.cli.output import Output
-from irosh.faces.cli.questions import Questions
 from irosh.faces.cli.running import control_client, running_node
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.stdio import carry_stdio
@@ -40,8 +39,7 @@ def without_session(
         blocks = Blocks(settings.output, network.files(), stdin=False, stdout=False)
         request = {**reach, "source": flags.stdio_source()}
         with ended_as_interrupted(), control_client(settings, settings.output) as client:
-            handle = Questions(settings.output, client.message).before(blocks.handle)
-            client.switch("tunnel.stdio", request, handle, lambda: blocks.wait(client))
+            client.switch("tunnel.stdio", request, blocks.handle, lambda: blocks.wait(client))
             carry_stdio(client.socket)
         return 0
     if not flags.no_command:
@@ -102,12 +100,11 @@ def _forwards(
 
     ``client`` is used up. What happens to the forwards is told meanwhile.
     """
-    handle = Questions(output, client.message).before(blocks.handle)
     client.request("forward.open", request)
     for message in client.messages(lambda: blocks.wait(client)):
         if message.get("event") == "connected":
             break
-        handle(message)
+        blocks.handle(message)
     tell_connected(output, message, event=flags.no_command)
     notices = LinkNotices(output, on_terminal=False) if flags.no_command else None
     forwarding = Forwarding.over(
