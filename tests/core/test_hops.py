@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.gateway_list import parse_list
-from irosh.core.hops import PeerStop, SshStop, parse_hops, parse_stop
+from irosh.core.hops import NamedStop, PeerStop, SshStop, parse_stop, parse_way
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,7 @@ from irosh.core.hops import PeerStop, SshStop, parse_hops, parse_stop
         ("SSH://me@host:2222", SshStop("host", 2222, "me")),
         ("ssh://[::1]:22", SshStop("::1", 22)),
         ("ssh://me@10.0.0.1/", SshStop("10.0.0.1", None, "me")),
+        ("me@gw/printer", NamedStop("gw", "printer", "me")),
     ],
 )
 def test_stations(text: str, stop: object) -> None:
@@ -59,11 +60,22 @@ def test_any_text_is_a_station_or_an_error(text: str) -> None:
 
 
 def test_ways_in_circles_and_long_ways() -> None:
-    assert parse_hops(["a,b", "ssh://c"], PeerStop("d")) == (PeerStop("a"), PeerStop("b"), SshStop("c"))
+    a, b, c, d = PeerStop("a"), PeerStop("b"), SshStop("c"), PeerStop("d")
+    assert parse_way(["a,b", "ssh://c"], d) == (a, b, c, d)
     for hops, target in ((["a,b,A"], "c"), (["a"], "a"), (["ssh://a,ssh://a:22"], "c"), ([",".join("abcdefghi")], "z")):
         with pytest.raises(IroshError) as failure:
-            parse_hops(hops, PeerStop(target))
+            parse_way(hops, PeerStop(target))
         assert failure.value.code is ErrorCode.USAGE
+
+
+def test_the_way_to_a_name_leads_through_its_gateway() -> None:
+    gateway, printer, end = PeerStop("gw"), NamedStop("gw", "printer"), PeerStop("end")
+    assert parse_way([], printer) == (gateway, printer)
+    assert parse_way(["gw"], printer) == (gateway, printer)
+    assert parse_way(["gw/printer"], end) == (gateway, printer, end)
+    assert parse_way(["a,gw/printer"], end) == (PeerStop("a"), gateway, printer, end)
+    with pytest.raises(IroshError):
+        parse_way(["gw/printer"], NamedStop("gw", "switch"))
 
 
 def test_a_list_of_machines() -> None:

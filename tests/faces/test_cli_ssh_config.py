@@ -161,7 +161,8 @@ class TestFile:
         irosh.call("peer", "add", ALICE, "--name", "alice")
         answer = wrote(irosh, tmp_path, "--write")
         file = tmp_path / ".ssh" / "config"
-        assert answer == {"ok": True, "file": str(file), "changed": True, "backup": None, "peers": ["alice"]}
+        about = {"peers": ["alice"], "machines": []}
+        assert answer == {"ok": True, "file": str(file), "changed": True, "backup": None, **about}
         assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
         assert irosh.call("ssh-config")["ssh_config"] in file.read_text()
 

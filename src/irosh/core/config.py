@@ -38,44 +38,26 @@
 
 from __future__ import annotations
 
-import os
-import re
-import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
 
-from irosh.core.addresses import parse_ip
-from irosh.core.capability import DEFAULT_INVITE_CAPABILITIES, parse_capabilities
-from irosh.core.durations import format_duration, parse_duration
-from irosh.core.endpoint_address import check_relay_url
+from irosh.core import config_values as values
+from irosh.core.capability import DEFAULT_INVITE_CAPABILITIES
+from irosh.core.config_file import parse_toml, read_config_file
+from irosh.core.config_table import Table
+from irosh.core.durations import format_duration
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.listen_address import format_listen_address
 from irosh.core.network_options import (
-    MAX_SERVERS,
     NetworkOptions,
     parse_nostr_relay,
     parse_stun_server,
     parse_turn_server,
 )
-from irosh.core.paths import Paths, parse_paths
-from irosh.core.second_factor import parse_factors
 from irosh.core.session_settings import SessionSettings
-from irosh.core.sizes import format_size, parse_size
-from irosh.core.socket_spec import Fault, bracketed, parse_port, split_host_port
-from irosh.core.wording import did_you_mean, escape, quoted
-
-MAX_SIZE = 1024 * 1024
-"""Bytes of the largest file that is read."""
-
-_LEAST_REPLAY, _MOST_REPLAY = 64 * 1024, 1024**3
-
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-
-T = TypeVar("T")
+from irosh.core.sizes import format_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +132,11 @@ def load_config(path: Path) -> Config:
     Raises ``IroshError(INVALID_CONFIG)`` with the file, the key and what was expected. A file that holds
     relay tokens and is accessible to anyone but its owner is refused.
     """
-    found = _read(path)
+    found = read_config_file(path)
     if found is None:
         return Config()
     text, mode = found
-    config = _config(_Table(path, "", _parse_toml(path, text)))
+    config = _config(Table(path, "", parse_toml(path, text)))
     secrets = "relay tokens" if config.relay_tokens else "TURN passwords" if config.network.turn_servers else ""
     if secrets and mode & 0o077:
         raise IroshError(
@@ -202,56 +184,10 @@ def config_to_dict(config: Config) -> dict[str, object]:
     }
 
 
-class _Table:
-    """One table of the file. Keys are taken out one by one; what is left over at the end is unknown."""
-
-    def __init__(self, path: Path, name: str, values: dict[str, object]) -> None:
-        self._path = path
-        self._name = name
-        self._values = dict(values)
-        self._known: list[str] = []
-
-    def take(self, key: str, read: Callable[[object], T], default: T) -> T:
-        """The value of ``key`` as ``read`` makes it of what the file says, or the default."""
-        self._known.append(key)
-        return self._convert(key, read, self._values.pop(key)) if key in self._values else default
-
-    def take_all(self, read_key: Callable[[object], str], read: Callable[[object], T]) -> dict[str, T]:
-        """All keys and values, of a table whose keys are data."""
-        return {
-            self._convert(key, read_key, key): self._convert(key, read, value) for key, value in self._values.items()
-        }
-
-    def table(self, name: str) -> _Table:
-        """The table ``name`` in this one; empty if it is missing."""
-        none: dict[str, object] = {}
-        values = self.take(name, lambda value: _of_type(value, dict, f"a table, [{name}]"), none)
-        return _Table(self._path, self._full(name), values)
-
-    def end(self) -> None:
-        """Raise ``IroshError(INVALID_CONFIG)`` if a key is left."""
-        for key in self._values:
-            raise self.invalid(key, "there is no such key", did_you_mean(key, self._known))
-
-    def _convert(self, key: str, read: Callable[[object], T], value: object) -> T:
-        try:
-            return read(value)
-        except (Fault, IroshError) as error:
-            raise self.invalid(key, error.message, error.hint) from None
-
-    def _full(self, key: str) -> str:
-        shown = key if _BARE_KEY.fullmatch(key) else f'"{escape(key, 80)}"'
-        return f"{self._name}.{shown}" if self._name else shown
-
-    def invalid(self, key: str, message: str, hint: str) -> IroshError:
-        """What is wrong with the value of ``key``."""
-        return IroshError(ErrorCode.INVALID_CONFIG, f"{self._path}: {self._full(key)}: {message}", hint)
-
-
-def _config(root: _Table) -> Config:
+def _config(root: Table) -> Config:
     config = Config(
         network=_network(root.table("network")),
-        relay_tokens=MappingProxyType(root.table("relay_tokens").take_all(_relay_url, _token)),
+        relay_tokens=MappingProxyType(root.table("relay_tokens").take_all(values.relay_url, values.token)),
         host=_host(root.table("host")),
         tunnel=_tunnel(root.table("tunnel")),
         vpn=_vpn(root.table("vpn")),
@@ -262,32 +198,32 @@ def _config(root: _Table) -> Config:
     return config
 
 
-def _network(table: _Table) -> NetworkOptions:
+def _network(table: Table) -> NetworkOptions:
     default = NetworkOptions()
     network = NetworkOptions(
-        relays=table.take("relays", _relays, default.relays),
-        bind=table.take("bind", _bind, default.bind),
-        stun_servers=table.take("stun_servers", _each(parse_stun_server), default.stun_servers),
-        turn_servers=table.take("turn_servers", _each(parse_turn_server), default.turn_servers),
-        nostr_relays=table.take("nostr_relays", _each(parse_nostr_relay), default.nostr_relays),
-        nsec_file=table.take("nsec_file", _path, default.nsec_file),
-        max_sessions=table.take("max_sessions", _limit, default.max_sessions),
-        mdns=table.take("mdns", _flag, default.mdns),
+        relays=table.take("relays", values.relays, default.relays),
+        bind=table.take("bind", values.bind, default.bind),
+        stun_servers=table.take("stun_servers", values.each(parse_stun_server), default.stun_servers),
+        turn_servers=table.take("turn_servers", values.each(parse_turn_server), default.turn_servers),
+        nostr_relays=table.take("nostr_relays", values.each(parse_nostr_relay), default.nostr_relays),
+        nsec_file=table.take("nsec_file", values.path, default.nsec_file),
+        max_sessions=table.take("max_sessions", values.limit, default.max_sessions),
+        mdns=table.take("mdns", values.flag, default.mdns),
     )
     table.end()
     return network
 
 
-def _host(table: _Table) -> HostConfig:
+def _host(table: Table) -> HostConfig:
     default = HostConfig()
     host = HostConfig(
-        allow=table.take("allow", _capabilities, default.allow),
-        invite_uses=table.take("invite_uses", _count, default.invite_uses),
-        invite_expires=table.take("invite_expires", _duration, default.invite_expires),
-        authorized_keys=table.take("authorized_keys", _path, default.authorized_keys),
-        require=table.take("require", _factors, default.require),
-        factor_attempts=table.take("factor_attempts", _count, default.factor_attempts),
-        factor_lifetime=table.take("factor_lifetime", _duration_or_none, default.factor_lifetime),
+        allow=table.take("allow", values.capabilities, default.allow),
+        invite_uses=table.take("invite_uses", values.count, default.invite_uses),
+        invite_expires=table.take("invite_expires", values.duration, default.invite_expires),
+        authorized_keys=table.take("authorized_keys", values.path, default.authorized_keys),
+        require=table.take("require", values.factors, default.require),
+        factor_attempts=table.take("factor_attempts", values.count, default.factor_attempts),
+        factor_lifetime=table.take("factor_lifetime", values.duration_or_none, default.factor_lifetime),
     )
     table.end()
     return host
@@ -297,48 +233,26 @@ def _text_or_none(value: object | None) -> str | None:
     return None if value is None else str(value)
 
 
-def _vpn(table: _Table) -> VpnConfig:
-    vpn = VpnConfig(pool=table.take("pool", _pool4, None), pool6=table.take("pool6", _pool6, None))
+def _vpn(table: Table) -> VpnConfig:
+    vpn = VpnConfig(pool=table.take("pool", values.pool4, None), pool6=table.take("pool6", values.pool6, None))
     table.end()
     return vpn
 
 
-def _pool4(value: object) -> IPv4Network:
-    text = _of_type(value, str, "a network")
-    try:
-        network = IPv4Network(text)
-    except ValueError as error:
-        raise Fault(f"{quoted(text)} is no IPv4 network: {error}", "write it like 100.64.7.0/24") from None
-    if not 16 <= network.prefixlen <= 30 or network.is_multicast or network.is_loopback or network.is_link_local:
-        raise Fault(f"{quoted(text)} is no network for clients", "take a private one between /16 and /30")
-    return network
-
-
-def _pool6(value: object) -> IPv6Network:
-    text = _of_type(value, str, "a network")
-    try:
-        network = IPv6Network(text)
-    except ValueError as error:
-        raise Fault(f"{quoted(text)} is no IPv6 network: {error}", "write it like fd00:7::/64") from None
-    if not 48 <= network.prefixlen <= 112 or network.is_multicast or network.is_link_local:
-        raise Fault(f"{quoted(text)} is no network for clients", "take a private one between /48 and /112")
-    return network
-
-
-def _tunnel(table: _Table) -> TunnelConfig:
-    tunnel = TunnelConfig(udp_idle=table.take("udp_idle", _duration, TunnelConfig().udp_idle))
+def _tunnel(table: Table) -> TunnelConfig:
+    tunnel = TunnelConfig(udp_idle=table.take("udp_idle", values.duration, TunnelConfig().udp_idle))
     table.end()
     return tunnel
 
 
-def _session(table: _Table) -> SessionSettings:
+def _session(table: Table) -> SessionSettings:
     default = SessionSettings()
     session = SessionSettings(
-        keepalive=table.take("keepalive", _duration, default.keepalive),
-        dead_after=table.take("dead_after", _duration, default.dead_after),
-        resume_for=table.take("resume", _duration_or_none, default.resume_for),
-        replay_buffer=table.take("replay_buffer", _size, default.replay_buffer),
-        paths=table.take("paths", _paths, default.paths),
+        keepalive=table.take("keepalive", values.duration, default.keepalive),
+        dead_after=table.take("dead_after", values.duration, default.dead_after),
+        resume_for=table.take("resume", values.duration_or_none, default.resume_for),
+        replay_buffer=table.take("replay_buffer", values.size, default.replay_buffer),
+        paths=table.take("paths", values.paths, default.paths),
     )
     table.end()
     if session.dead_after <= session.keepalive:
@@ -348,166 +262,11 @@ def _session(table: _Table) -> SessionSettings:
     return session
 
 
-def _metrics(table: _Table) -> MetricsConfig:
-    metrics = MetricsConfig(listen=table.take("listen", _listen, MetricsConfig().listen))
+def _metrics(table: Table) -> MetricsConfig:
+    metrics = MetricsConfig(listen=table.take("listen", values.listen, MetricsConfig().listen))
     table.end()
     return metrics
 
 
-# Readers: from what TOML has to what the configuration holds. They raise Fault or IroshError.
-
-
-def _relays(value: object) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_relay_url(item) for item in _of_type(value, list, "a list of URLs")))
-
-
-def _paths(value: object) -> Paths:
-    return parse_paths(_of_type(value, str, "a way to use paths, as text"))
-
-
-def _relay_url(value: object) -> str:
-    try:
-        return check_relay_url(_of_type(value, str, "a URL as text"))
-    except ValueError as error:
-        raise Fault(str(error), "write it like https://relay.example") from None
-
-
-def _token(value: object) -> str:
-    token = _of_type(value, str, "a token as text")
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        # It goes into an HTTP header. The message must not show it.
-        raise Fault("the token is not made of printable ASCII characters without spaces")
-    return token
-
-
-def _bind(value: object) -> str:
-    host, port = split_host_port(_of_type(value, str, 'an address as text, like "0.0.0.0:0"'))
-    address = parse_ip(host[1:-1] if host.startswith("[") else host)
-    if address is None:
-        raise Fault(f"{quoted(host)} is not an IP address", "write 0.0.0.0:PORT or [::]:PORT for every interface")
-    return f"{bracketed(str(address))}:{0 if port == '0' else parse_port(port)}"
-
-
-def _listen(value: object) -> str:
-    return format_listen_address(_of_type(value, str, 'an address as text, like "127.0.0.1:9464"'))
-
-
-def _capabilities(value: object) -> tuple[str, ...]:
-    texts = [_of_type(item, str, "text") for item in _of_type(value, list, "a list of capabilities")]
-    return tuple(str(capability) for capability in parse_capabilities(texts))
-
-
-def _factors(value: object) -> tuple[str, ...]:
-    items = _of_type(value, list, "a list of second factors")
-    return parse_factors(_of_type(item, str, "text") for item in items)
-
-
-def _count(value: object) -> int:
-    number = _of_type(value, int, "a whole number")
-    if number < 1:
-        raise Fault(f"{number} is too small", "at least 1")
-    return number
-
-
-def _each(parse: Callable[[str], T]) -> Callable[[object], tuple[T, ...]]:
-    def read(value: object) -> tuple[T, ...]:
-        items = _of_type(value, list, "a list of texts")
-        if len(items) > MAX_SERVERS:
-            raise Fault(f"more than {MAX_SERVERS} are of no use")
-        return tuple(dict.fromkeys(parse(_of_type(item, str, "text")) for item in items))
-
-    return read
-
-
-def _path(value: object) -> Path:
-    return Path(_of_type(value, str, "a path as text")).expanduser()
-
-
-def _limit(value: object) -> int:
-    number = _of_type(value, int, "a whole number")
-    if number < 0:
-        raise Fault(f"{number} is too small", "0 is no limit")
-    return number
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise Fault("expected true or false")
-    return value
-
-
-def _size(value: object) -> int:
-    size = parse_size(_of_type(value, str, 'a size as text, like "16MiB"'))
-    if not _LEAST_REPLAY <= size <= _MOST_REPLAY:
-        raise Fault("a replay buffer is from 64KiB to 1GiB")
-    return size
-
-
-def _duration_or_none(value: object) -> float:
-    return 0.0 if value in ("0", "0s") else _duration(value)
-
-
-def _duration(value: object) -> float:
-    return parse_duration(_of_type(value, str, 'a duration as text, like "90s" or "1h"'))
-
-
-def _of_type(value: object, kind: type[T], expected: str) -> T:
-    if isinstance(value, kind) and not isinstance(value, bool):
-        return value
-    raise Fault(f"expected {expected}, found {_TYPE_NAMES.get(type(value), 'a date or time')}")
-
-
-_TYPE_NAMES: dict[type, str] = {
-    bool: "true or false",
-    int: "a number",
-    float: "a number",
-    str: "text",
-    list: "a list",
-    dict: "a table",
-}
-
-
 def _comparable(url: str) -> str:
     return url.lower().rstrip("/")
-
-
-def _read(path: Path) -> tuple[bytes, int] | None:
-    """The file's content and permission bits; None if there is no file."""
-    try:
-        # Not to wait for ever if someone put a FIFO there.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise IroshError(ErrorCode.INVALID_CONFIG, f"{path} is not a regular file")
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                content = file.read(MAX_SIZE + 1)
-        finally:
-            os.close(descriptor)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise IroshError(
-            ErrorCode.INVALID_CONFIG,
-            f"cannot read {path}: {error.strerror}",
-            "check who owns it and its mode",
-        ) from None
-    if len(content) > MAX_SIZE:
-        raise IroshError(ErrorCode.INVALID_CONFIG, f"{path} is larger than {MAX_SIZE} bytes")
-    return content, stat.S_IMODE(status.st_mode)
-
-
-def _parse_toml(path: Path, content: bytes) -> dict[str, object]:
-    import tomllib  # here, as most commands find no file
-
-    try:
-        return tomllib.loads(content.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise IroshError(ErrorCode.INVALID_CONFIG, f"{path}, line {line}: not UTF-8 text") from None
-    except (ValueError, RecursionError) as error:
-        raise IroshError(
-            ErrorCode.INVALID_CONFIG,
-            f"{path}: not valid TOML: {escape(str(error), 200)}",
-            "see https://toml.io",
-        ) from None

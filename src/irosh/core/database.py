@@ -141,6 +141,21 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (authority, kind, value)
         ) WITHOUT ROWID""",
     ),
+    # What gateways showed: machines that have an ordinary SSH server only. Forgotten with the gateway.
+    (
+        """CREATE TABLE gateways (
+            peer TEXT PRIMARY KEY REFERENCES peers(id) ON DELETE CASCADE,
+            digest BLOB NOT NULL,
+            shown_at REAL NOT NULL
+        ) WITHOUT ROWID""",
+        """CREATE TABLE machines (
+            gateway TEXT NOT NULL REFERENCES gateways(peer) ON DELETE CASCADE,
+            name TEXT NOT NULL COLLATE NOCASE,
+            url TEXT NOT NULL,
+            PRIMARY KEY (name, gateway)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX machines_by_gateway ON machines(gateway)",
+    ),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 from irosh.core.errors import ErrorCode, IroshError
@@ -11,8 +12,6 @@ from irosh.core.socket_spec import SocketSpec
 from irosh.core.wording import quoted
 
 MAX_ENTRIES = 4096
-SEPARATOR = "/"
-"""Between a gateway and a name it serves, as a target: ``gw/printer``. No petname has it."""
 
 
 def parse_list(text: str) -> dict[str, str]:
@@ -53,12 +52,18 @@ def address_of(stop: SshStop) -> SocketSpec:
 
 
 def checked_entries(entries: Mapping[str, str]) -> dict[str, str]:
-    """Of what another machine says it serves, what makes sense."""
+    """Of what another machine says it serves, what makes sense, in its plain form."""
     good = {}
     for name, url in list(entries.items())[:MAX_ENTRIES]:
         try:
-            check_entry(name, url)
+            good[name] = str(check_entry(name, url))
         except IroshError:
             continue
-        good[name] = url
     return good
+
+
+def list_digest(entries: Mapping[str, str]) -> bytes:
+    """Tells whether two lists are the same; empty for one without entries."""
+    if not entries:
+        return b""
+    return hashlib.sha256("".join(f"{name} {url}\n" for name, url in sorted(entries.items())).encode()).digest()[:16]

@@ -7,6 +7,9 @@ import re
 LONGEST = 63
 """Characters, as in a label of a host name: a petname can then be used as one, in ``ssh_config`` say."""
 
+DOMAIN = ".irosh"
+"""Behind a petname where others expect the name of a host; no name of the internet ends so."""
+
 _PETNAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST - 1}}}", re.ASCII)
 # What would be read as something else where a petname is expected: the beginning of an endpoint id or all of
 # it (hex or base32), or a ticket.

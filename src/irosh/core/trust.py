@@ -15,6 +15,7 @@ from irosh.core.database import Database, Value
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.factor_store import FactorStore
 from irosh.core.invites import InviteInfo, Invites
+from irosh.core.machine_store import MachineStore
 from irosh.core.metrics_history import MetricsHistory
 from irosh.core.mode import Mode
 from irosh.core.peer import Peer, Standing, Status, capabilities_to_text, is_endpoint_id
@@ -57,6 +58,8 @@ class TrustStore:
         """What is required of peers beyond their identity."""
         self.authorities = AuthorityStore(self._database, clock)
         """Whose certificates let identities in that are no peers yet."""
+        self.machines = MachineStore(self._database, clock)
+        """What gateways among the peers lead to."""
         self.metrics_history = MetricsHistory(self._database)
         """Not trust, but in the same file and by the same connection."""
 

@@ -64,7 +64,8 @@ class Welcome(msgspec.Struct, omit_defaults=True):
     """What the accepting side tells an admitted peer about itself: a name to suggest, the Unix user it runs as.
 
     ``session`` and ``token`` let the peer go on with this session for up to ``resume_for`` seconds after a loss, and
-    join further connections to it; ``addresses`` are where it may find the node then.
+    join further connections to it; ``addresses`` are where it may find the node then. ``machines``: the digest of the
+    list of those that the node shows to this peer as its gateway; empty for none.
     """
 
     version: int
@@ -75,6 +76,7 @@ class Welcome(msgspec.Struct, omit_defaults=True):
     resume_for: float = 0.0
     replay_buffer: int = 0
     addresses: list[str] = []
+    machines: bytes = b""
 
     def __repr__(self) -> str:
         return f"Welcome(version={self.version}, hostname={self.hostname!r}, session={self.session.hex()})"

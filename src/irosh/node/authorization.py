@@ -7,7 +7,7 @@ import hmac
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -135,12 +135,16 @@ class Authorizer:
     def _packet_refused(self, peer_id: str, destination: str) -> None:
         self._auditor.record("use", peer_id, "refused", f"vpn:{destination}: this peer may not send packets there")
 
-    def may_reach(self, peer_id: str, kind: SocketKind, spec: SocketSpec) -> bool:
-        """Whether some capability is about ``spec``; for addresses, whether it permits them. Nothing is looked up."""
+    def reaching(self, peer_id: str, kind: SocketKind) -> Callable[[SocketSpec], bool]:
+        """Whether some capability is about a socket; for addresses, whether it permits them. Nothing is looked up."""
         capabilities = self._at_rest(peer_id)
-        if parse_ip(spec.host) is None:
-            return may_permit(capabilities, kind, spec)
-        return bool(permitted_addresses(capabilities, kind, spec, ()))
+
+        def may_reach(spec: SocketSpec) -> bool:
+            if parse_ip(spec.host) is None:
+                return may_permit(capabilities, kind, spec)
+            return bool(permitted_addresses(capabilities, kind, spec, ()))
+
+        return may_reach
 
     def permits(self, peer_id: str, action: Immediate) -> bool:
         """Whether :meth:`authorize_now` would grant it, but for second factors and the peer's address.

@@ -17,6 +17,7 @@ from irosh.node.audit import Auditor
 from irosh.node.authorization import Authorizer
 from irosh.node.presented import Presented
 from irosh.node.services import Registry
+from irosh.node.shown_machines import ShownMachines
 from irosh.node.warrants import Warrants
 from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import CarrierStream, Connection, StreamReset
@@ -42,6 +43,7 @@ class Doorway:
     instance: bytes
     warrants: Warrants
     presented: Presented
+    machines: ShownMachines
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ async def say_welcome(doorway: Doorway, greeted: Greeted, credentials: Credentia
         settings.resume_for,
         settings.replay_buffer,
         list(addresses[:MAX_TOLD_ADDRESSES]),
+        doorway.machines.digest(greeted.connection.peer_id),
     )
     try:
         async with asyncio.timeout(HELLO_DEADLINE):

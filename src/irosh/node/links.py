@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.mode import Mode
 from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
 from irosh.core.paths import Paths
 from irosh.core.trust import TrustStore
-from irosh.core.wire import Resume
+from irosh.core.wire import Resume, Welcome
 from irosh.node.exchanging_again import exchange_again
 from irosh.node.greeting import Doorway, Greeted, hear_hello, hear_welcome, say_hello, say_welcome
 from irosh.node.link_watch import LinkWatch
@@ -42,6 +43,8 @@ ENDS = FINAL - {ErrorCode.SESSION_UNKNOWN} | {ErrorCode.IDENTITY_MISMATCH, Error
 # Modes in which a peer that has gone silent is dialled anew while its connection may yet answer. In the others somebody
 # would be asked for a paste.
 BY_ITSELF = frozenset({Mode.IROH_DEFAULT, Mode.NOSTR})
+
+OnWelcome = Callable[[PeerConnection, Welcome], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ class Links:
         self._connections: dict[PeerConnection, None] = {}
         self._dialling: dict[tuple[str, Way | None], asyncio.Lock] = {}
         self._places = asyncio.Semaphore(MAX_STRANGERS)
+        self.on_welcome: list[OnWelcome] = []
+        """Awaited beside everything else when a peer that was dialled has greeted back."""
 
     def attach(self, group: asyncio.TaskGroup) -> None:
         """The task group that owns the connections from now on."""
@@ -194,7 +199,10 @@ class Links:
         return await rendezvous.dial(destination.contact, destination.exchange), None
 
     async def _serve_dialed(self, peer: PeerConnection, destination: Destination) -> None:
-        helpers = [asyncio.create_task(self._carry_on(peer, destination))]
+        helpers = [
+            asyncio.create_task(self._carry_on(peer, destination)),
+            asyncio.create_task(self._after_welcome(peer)),
+        ]
         if peer.session.uses is not Paths.FASTEST:
             helpers.append(asyncio.create_task(self._extra_paths(peer, destination)))
         try:
@@ -207,6 +215,16 @@ class Links:
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
+
+    async def _after_welcome(self, peer: PeerConnection) -> None:
+        welcome = await asyncio.shield(peer.welcome)
+        for hook in self.on_welcome:
+            try:
+                await hook(peer, welcome)
+            except (IroshError, StreamReset) as error:
+                log.info("%s: %s", peer.peer_id[:10], error)
+            except Exception:
+                log.exception("%s: what follows the welcome failed", peer.peer_id[:10])
 
     async def _extra_paths(self, peer: PeerConnection, destination: Destination) -> None:
         from irosh.node.extra_paths import ExtraPaths  # imported late: most sessions have one path

@@ -34,6 +34,7 @@ from irosh.node.metrics.prometheus import Snapshot
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.presented import Presented
 from irosh.node.services import Registry, Service
+from irosh.node.shown_machines import ShownMachines
 from irosh.node.target_request import TargetRequest
 from irosh.node.targets import resolve_target
 from irosh.node.verification import FactorGate, FactorSettings
@@ -114,6 +115,7 @@ class Node:
             self.warrants.check_file()
         self.presented = Presented(state.certificate_path)
         self.authorizer = Authorizer(trust, self.auditor, gate, self.warrants)
+        self.machines = ShownMachines(self.authorizer)
         doorway = Doorway(
             trust,
             self.auditor,
@@ -125,6 +127,7 @@ class Node:
             secrets.token_bytes(8),
             self.warrants,
             self.presented,
+            self.machines,
         )
         self.metrics_url: str | None = None
         self.guests = Guests(trust, self.auditor)

@@ -84,11 +84,16 @@ class PeerAdmin:
             raise IroshError(ErrorCode.PROTOCOL, f"malformed peer command {command!r}: {error}") from None
 
     def list(self) -> dict[str, Any]:
-        """All peers."""
-        return {"peers": [peer.to_dict() for peer in self._trust.peers()]}
+        """All peers, and the machines to which gateways among them lead."""
+        return {
+            "peers": [peer.to_dict() for peer in self._trust.peers()],
+            "machines": [machine.to_dict() for machine in self._trust.machines.all()],
+        }
 
     def show(self, name: str) -> dict[str, Any]:
-        """One peer, with what is required of it."""
+        """One peer, with what is required of it; or a machine to which one leads."""
+        if self._trust.find(name) is None and (machine := self._trust.machines.meant(name)) is not None:
+            return {"machine": machine.to_dict()}
         peer = self._find(name)
         return {"peer": peer.to_dict(), "factors": self._factors(peer.id)}
 

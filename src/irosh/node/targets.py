@@ -102,6 +102,12 @@ def _unknown(trust: TrustStore, text: str, mode: Mode | None) -> IroshError:
             f"{shown!r} is neither a ticket, an endpoint id nor the name of a peer",
             "`irosh host` on the other machine prints a ticket",
         )
+    if machines := trust.machines.named(text):
+        return IroshError(
+            ErrorCode.UNKNOWN_TARGET,
+            f"{shown} has no irosh, only an SSH server behind {machines[0].gateway}",
+            "irosh connect, irosh proxy and forwards reach it; for scp and sftp: irosh ssh-config",
+        )
     names = [peer.petname for peer in trust.peers()]
     close = difflib.get_close_matches(text, names, n=1)
     if close:

@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.hops import PeerStop, Stop, check_loops, parse_hops
+from irosh.core.hops import PeerStop, Stop, check_loops, parse_way
 from irosh.core.ticket import parse_target
 from irosh.core.trust import TrustStore
+from irosh.node.machine_names import hops_with_gateways
 from irosh.node.target_request import TargetRequest
 from irosh.rendezvous.carried import Carriage, Carried, CarriedConnections
 from irosh.rendezvous.interfaces import Exchange
@@ -90,9 +91,8 @@ def resolve_way(trust: TrustStore, own_id: str, asked: TargetRequest, exchange: 
     """The way that is asked for, if one is. ``IroshError``: usage (it makes no sense), unknown-target."""
     if not asked.jump:
         return None
-    target = PeerStop(asked.target)
-    hops = parse_hops(asked.jump, target)
-    return Way(places_of(trust, own_id, (*hops, target))[:-1], hops, asked, exchange)
+    way = parse_way(hops_with_gateways(trust, asked), PeerStop(asked.target))
+    return Way(places_of(trust, own_id, way)[:-1], way[:-1], asked, exchange)
 
 
 def places_of(trust: TrustStore, own_id: str, stops: Sequence[Stop]) -> tuple[Stop, ...]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.gateway_list import SEPARATOR, parse_list
+from irosh.core.gateway_list import parse_list
+from irosh.core.hops import GATEWAY_SEPARATOR
 from irosh.faces.cli.blocks import Blocks
 from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
@@ -59,7 +60,7 @@ def list_names(settings: Settings, target: str, network: NetworkFlags) -> None:
             if not blocks.handle(message):
                 answer = message
     names: dict[str, str] = answer["names"]
-    rows = [(f"{answer['gateway']}{SEPARATOR}{name}", url) for name, url in sorted(names.items())]
+    rows = [(f"{answer['gateway']}{GATEWAY_SEPARATOR}{name}", url) for name, url in sorted(names.items())]
     nobody = f"{answer['gateway']} shows no machines to this one."
     fields = {"gateway": answer["gateway"], "names": names}
     settings.output.result(fields, table(("TARGET", "ADDRESS"), rows) if rows else nobody)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import click
@@ -12,6 +14,9 @@ from irosh.faces.cli.administration import administer
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.peer_factors import require, require_option, unlock
 from irosh.faces.cli.table import age, clock_time, fields, printable, table
+
+MOST_MACHINES = 50
+"""Shown of one gateway."""
 
 
 @click.group()
@@ -29,7 +34,7 @@ peer.add_command(unlock)
 @peer.command("list")
 @common_options
 def list_peers(settings: Settings) -> None:
-    """Show all known peers."""
+    """Show all known peers, and the machines to which gateways among them lead: those with STATUS legacy."""
     answer = administer(settings, "list")
     rows = [
         (
@@ -40,7 +45,7 @@ def list_peers(settings: Settings) -> None:
             (_standing(known) == "active" and " ".join(known["capabilities"])) or "-",
         )
         for known in answer["peers"]
-    ]
+    ] + _machine_rows(answer["machines"])
     nobody = "No peers yet: `irosh host` makes a ticket for one."
     settings.output.result(answer, table(("PEER", "ID", "STATUS", "SEEN", "MAY USE"), rows) if rows else nobody)
 
@@ -49,9 +54,11 @@ def list_peers(settings: Settings) -> None:
 @click.argument("name")
 @common_options
 def show(settings: Settings, name: str) -> None:
-    """Show all that is known of a peer."""
+    """Show all that is known of a peer, or of a machine to which one leads."""
     answer = administer(settings, "show", name=name)
-    settings.output.result(answer, _description(answer["peer"], answer["factors"]))
+    machine = answer.get("machine")
+    text = _machine_description(machine) if machine else _description(answer["peer"], answer["factors"])
+    settings.output.result(answer, text)
 
 
 @peer.command()
@@ -162,6 +169,19 @@ def remove(settings: Settings, name: str) -> None:
     settings.output.result(answer, f"{answer['removed']} is forgotten{_closed(answer)}")
 
 
+def _machine_rows(machines: list[dict[str, Any]]) -> list[tuple[str, str, str, str, str]]:
+    """A gateway may show many: all of them are in ``--json``, and what `irosh gateway list` shows."""
+    rows = []
+    for gateway, group in groupby(sorted(machines, key=itemgetter("gateway")), key=itemgetter("gateway")):
+        found = list(group)
+        rows += [
+            (each["target"], f"by {gateway}", "legacy", age(each["shown_at"]), "-") for each in found[:MOST_MACHINES]
+        ]
+        if (left := len(found) - MOST_MACHINES) > 0:
+            rows.append((f"{left} more", f"by {gateway}", "legacy", age(found[0]["shown_at"]), "-"))
+    return rows
+
+
 def _named(answer: dict[str, Any]) -> str:
     return printable(answer["peer"]["petname"])
 
@@ -182,6 +202,19 @@ def _standing(known: dict[str, Any]) -> str:
     expires_at = known["expires_at"]
     expired = known["status"] == "active" and expires_at is not None and expires_at <= time.time()
     return "expired" if expired else str(known["status"])
+
+
+def _machine_description(machine: dict[str, Any]) -> str:
+    return fields(
+        [
+            ("name", machine["name"]),
+            ("reached as", machine["target"]),
+            ("status", "legacy"),
+            ("shown by", machine["gateway"]),
+            ("address", machine["url"]),
+            ("last shown", clock_time(machine["shown_at"])),
+        ]
+    )
 
 
 def _description(known: dict[str, Any], factors: dict[str, Any]) -> str:

@@ -6,15 +6,25 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from irosh.core.capability import is_user_name
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.gateway_list import check_entry
+from irosh.core.hops import DEFAULT_PORT
+from irosh.core.machine_store import Machine
 from irosh.core.peer import Peer
+from irosh.core.petname import DOMAIN
 from irosh.core.state import ENVIRONMENT_VARIABLE, StateDirectory
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.program import own_command
+
+if TYPE_CHECKING:
+    from irosh.core.trust import TrustStore
+
+_NOBODY: dict[str, list[str]] = {"peers": [], "machines": []}
 
 
 @click.command("ssh-config")
@@ -26,6 +36,8 @@ from irosh.faces.cli.program import own_command
 def ssh_config(settings: Settings, names: tuple[str, ...], write: bool, remove: bool, file: Path | None) -> None:
     """Print ssh_config(5) for reaching peers (all, or those named) with OpenSSH, or have it in ~/.ssh/config.
 
+    Machines behind gateways are NAME.GATEWAY.irosh, and those named here also NAME.
+
     \b
     irosh ssh-config --write                  then:  ssh PEER, git, rsync, scp -O, …
     ssh -F <(irosh ssh-config) PEER           without changing a file
@@ -34,28 +46,50 @@ def ssh_config(settings: Settings, names: tuple[str, ...], write: bool, remove: 
         raise click.UsageError("--write and --remove exclude each other")
     if (remove and names) or (file is not None and not (write or remove)):
         raise click.UsageError("--remove takes no names" if names else "--file is about --write and --remove")
-    state, peers, text = _configuration(settings, names)
+    state, known, text = _configuration(settings, names)
     if write or remove:
         from irosh.faces.cli.ssh_config_file import change_file
 
         changed = change_file(file, _state_option(settings, state), text if write else None)
-        settings.output.result({**changed.fields(), "peers": [known.petname for known in peers] * write}, str(changed))
+        settings.output.result({**changed.fields(), **(known if write else _NOBODY)}, str(changed))
         return
     nobody = "# No peers yet: connect to one with a ticket first."
-    settings.output.result({"ssh_config": text, "peers": [known.petname for known in peers]}, text or nobody)
+    settings.output.result({"ssh_config": text, **known}, text or nobody)
 
 
-def _configuration(settings: Settings, names: tuple[str, ...]) -> tuple[StateDirectory, list[Peer], str]:
+def _configuration(settings: Settings, names: tuple[str, ...]) -> tuple[StateDirectory, dict[str, list[str]], str]:
+    """The state directory, whom the configuration is about, and the configuration."""
     from irosh.core.trust import TrustStore
 
     state = StateDirectory(settings.state_path).ensure()
     with TrustStore(state.database_path) as trust:
-        peers = [named_peer(trust.find(name), name) for name in names] or [
-            known for known in trust.peers() if known.status != "blocked"
-        ]
+        if names:
+            peers = [known for name in names if (known := trust.find(name)) is not None]
+            machines = [machine for name in names if (machine := _machine(trust, name)) is not None]
+        else:
+            peers = [known for known in trust.peers() if known.status != "blocked"]
+            machines = trust.machines.all()
     chosen = _state_option(settings, state)
     program = own_command() + (["--state", chosen] if chosen is not None else [])
-    return state, peers, "\n\n".join(host_block(known, program) for known in peers)
+    blocks = [
+        *(host_block(known, program) for known in peers),
+        *(machine_block(machine, program, by_name=bool(names)) for machine in machines),
+    ]
+    about = {
+        "peers": [known.petname for known in peers],
+        "machines": [machine.full_name for machine in machines],
+    }
+    return state, about, "\n\n".join(blocks)
+
+
+def _machine(trust: TrustStore, name: str) -> Machine | None:
+    """The machine behind a gateway that ``name`` means, unless it is a peer. ``IroshError`` (unknown-target)."""
+    if trust.find(name) is not None:
+        return None
+    machine = trust.machines.meant(name)
+    if machine is None:
+        named_peer(None, name)
+    return machine
 
 
 def _state_option(settings: Settings, state: StateDirectory) -> str | None:
@@ -85,6 +119,25 @@ def host_block(known: Peer, program: Sequence[str]) -> str:
         "    UserKnownHostsFile none",
         "    GlobalKnownHostsFile none",
         "    StrictHostKeyChecking yes",
+    ]
+    return "\n".join(lines)
+
+
+def machine_block(machine: Machine, program: Sequence[str], *, by_name: bool) -> str:
+    """What ssh_config(5) must say of a machine behind a gateway; its key is looked up as ever, in known_hosts.
+
+    The gateway chose the name, so that it gets a form that means no other machine. ``by_name``: it may have its own as
+    well, which a person gave it.
+    """
+    stop = check_entry(machine.name, machine.url)
+    hosts = [f"{machine.name}.{machine.gateway}{DOMAIN}", *([machine.name] if by_name and machine.unique else [])]
+    lines = [f"Host {' '.join(dict.fromkeys(form for host in hosts for form in (host, host.lower())))}"]
+    if stop.user is not None and is_user_name(stop.user):
+        lines.append(f"    User {stop.user}")
+    lines += [
+        f"    HostName {stop.host.replace('%', '%%')}",
+        f"    Port {stop.port or DEFAULT_PORT}",
+        f"    ProxyCommand {_shell_words([*program, 'proxy', machine.full_name])}",
     ]
     return "\n".join(lines)
 

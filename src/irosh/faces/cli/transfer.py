@@ -40,7 +40,10 @@ def transfer_options(function: F) -> F:
     @click.option("-r", "--recursive", is_flag=True, help="Folders too, with all below them.")
     @click.option("-p", "--preserve/--no-preserve", default=True, help="Keep permissions and times (default).")
     @click.option("--links", is_flag=True, help="Keep symbolic links as links; else what they lead to is copied.")
-    @click.option("--resume", is_flag=True, help="Go on with what an earlier transfer left, leave what has arrived.")
+    @click.option(
+        "--resume", is_flag=True, help="Go on with what was left, and leave out what hashes show to be there."
+    )
+    @click.option("--quick", is_flag=True, help="As --resume, but what has the same size and time is left out unread.")
     @click.option("--limit", metavar="RATE", help="At most so many bytes a second: 500k, 2.5M.")
     @click.option("--no-sync", is_flag=True, help="Do not wait until the files are on the disk.")
     @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
@@ -56,7 +59,8 @@ def transfer_options(function: F) -> F:
             recursive=given.pop("recursive"),
             preserve=given.pop("preserve"),
             links=given.pop("links"),
-            resume=given.pop("resume"),
+            resume=given.pop("resume") or given["quick"],
+            quick=given.pop("quick"),
             sync=not given.pop("no_sync"),
             limit=None if limit is None else parse_rate(limit),
             request={**network.request(), "name": given.pop("name")},

@@ -20,6 +20,7 @@ from irosh.services.files.transfer.frames import (
     Pack,
     Problem,
     Result,
+    Same,
     Source,
     Sources,
     Totals,
@@ -113,6 +114,8 @@ class _Relay:
             self._observer.moved(begin.offset)
         elif kind is Kind.END:
             self._observer.moved(0, 1)
+        elif kind is Kind.SAME:
+            self._observer.moved(decode(payload, Same).size, 1)
         elif kind is Kind.TOTALS:
             totals = decode(payload, Totals)
             self._observer.totals(totals.files, totals.size, complete=totals.complete)

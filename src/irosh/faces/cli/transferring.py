@@ -36,6 +36,7 @@ class TransferOptions:
     preserve: bool = True
     links: bool = False
     resume: bool = False
+    quick: bool = False
     sync: bool = True
     limit: float | None = None
     user: str | None = None
@@ -55,6 +56,7 @@ class TransferOptions:
             preserve=self.preserve,
             links=self.links,
             resume=self.resume,
+            quick=self.quick,
             sync=self.sync,
         )
 

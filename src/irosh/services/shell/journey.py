@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from irosh.core.errors import ErrorCode, IroshError, system_message
 from irosh.core.gateway_list import check_entry
-from irosh.core.hops import PeerStop, SshStop, Stop
+from irosh.core.hops import NamedStop, PeerStop, SshStop, Stop, as_user
 from irosh.core.identity import Identity
 from irosh.core.socket_spec import SocketSpec
 from irosh.core.ssh_settings import SshSettings
@@ -35,7 +35,7 @@ from irosh.services.shell.channel_opening import opened
 from irosh.services.shell.channel_stream import ChannelStream
 from irosh.services.shell.gateway_service import named_server
 from irosh.services.shell.login import ServeAgent, SSHLink
-from irosh.services.shell.messages import JumpRequest, gateway_name
+from irosh.services.shell.messages import JumpRequest
 from irosh.services.shell.plain_login import Person, log_in_plainly, ssh_settings
 from irosh.transport.interfaces import ConnectionLost, StreamReset
 from irosh.transport.joining import ClosableStream
@@ -219,12 +219,8 @@ class Journey:
         return Passage(Carriage(stream, shown_way(self.via), broken, self.aclose), tuple(self.via), blame)
 
     async def find(self, target: Stop) -> Goal:
-        """The SSH server at the end of the way: ``target`` is one, or ``GATEWAY/NAME`` at the gateway we are at."""
-        if isinstance(target, SshStop):
-            return await self._step(str(target), self._goal(target))
-        named = gateway_name(target.target)
-        assert named is not None
-        return await self._step(str(target), self._named_goal(named[1], target.user))
+        """The SSH server ``target`` at the end of the way. ``IroshError`` that names the failing hop."""
+        return await self._step(str(target), self._goal(target))
 
     async def log_in(self, goal: Goal, serve_agent: ServeAgent | None = None) -> SSHLink:
         """Log in at the end of the way. ``IroshError`` that names the failing hop."""
@@ -255,19 +251,22 @@ class Journey:
         self._stations.append(AtPeer(self.reached.peer.petname, self.reached.connection))
 
     async def _go_to(self, stop: Stop) -> None:
-        assert isinstance(stop, SshStop)
         goal = await self._goal(stop)
         self._stations.append(BySSH(goal.name, await self._logged_in(goal, None)))
 
-    async def _named_goal(self, name: str, user: str | None) -> Goal:
-        """A machine that the gateway we are at shows by name."""
+    async def _meant(self, named: NamedStop) -> SshStop:
+        """The machine that the gateway we are at shows by this name."""
         station = self._stations[-1]
-        assert isinstance(station, AtPeer)
-        stop = check_entry(name, await named_server(station.connection, station.name, name))
-        return await self._goal(stop if user is None else SshStop(stop.host, stop.port, user))
+        if not isinstance(station, AtPeer):
+            raise IroshError(ErrorCode.USAGE, "the gateway itself has to be the station before its names")
+        url = await named_server(self.node.trust, station.connection, station.name, named.name)
+        return as_user(check_entry(named.name, url), named.user)
 
-    async def _goal(self, stop: SshStop) -> Goal:
+    async def _goal(self, stop: Stop) -> Goal:
         station = self._stations[-1]
+        if isinstance(stop, NamedStop):
+            stop = await self._meant(stop)
+        assert isinstance(stop, SshStop)
         settings = await ssh_settings(stop)
 
         async def open_to_server() -> ClosableStream:

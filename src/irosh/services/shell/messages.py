@@ -6,8 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from irosh.core.gateway_list import SEPARATOR
-from irosh.core.hops import is_ssh_url
+from irosh.core.hops import gateway_name, is_ssh_url
 from irosh.node.target_request import TargetRequest
 
 MAX_LOGIN_KEYS = 256
@@ -59,12 +58,6 @@ ForwardAgent = Literal["no", "yes", "confirm"]
 def is_plain(request: TargetRequest) -> bool:
     """Whether the target is an ordinary SSH server, to which there can be no link: by its URL, or a gateway's name."""
     return is_ssh_url(request.target) or gateway_name(request.target) is not None
-
-
-def gateway_name(target: str) -> tuple[str, str] | None:
-    """The gateway and the name it has for a machine, of ``GATEWAY/NAME``; None for any other target."""
-    gateway, separator, name = target.strip().rpartition(SEPARATOR)
-    return (gateway, name) if separator and gateway and name and not is_ssh_url(target) else None
 
 
 class ConnectRequest(TargetRequest, kw_only=True):

@@ -28,8 +28,6 @@ DEADLINE = 45.0  # seconds to reach the next station
 GREETING_DEADLINE = 15.0  # seconds for an SSH server to say what it is
 MAX_GREETING = 8 * 1024
 PATIENCE = 60.0  # seconds without the link to the next station before what goes through it is given up
-PEER_DOMAIN = ".irosh"
-"""Behind a peer's name or id, where SSH has a host's name: ``ssh -J hop box.irosh``. No host on the internet has it."""
 HOP_LOST = 4
 """The code of the reset by which a hop says that its way on broke off."""
 

@@ -10,6 +10,7 @@ import asyncssh
 
 from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.petname import DOMAIN
 from irosh.core.second_factor import Factor
 from irosh.core.socket_spec import SocketSpec
 from irosh.node.accounts import Account, find_account, is_own_account
@@ -17,7 +18,7 @@ from irosh.node.actions import AsUser, Reach, Use
 from irosh.services.shell.agent_forwarding import forward_agent
 from irosh.services.shell.channel_stream import ChannelStream
 from irosh.services.shell.listening import Listeners
-from irosh.services.shell.onward import PEER_DOMAIN, Way, way_to_server
+from irosh.services.shell.onward import Way, way_to_server
 from irosh.services.shell.server_session import ServerSession
 from irosh.services.shell.ssh_context import SSHContext
 from irosh.services.shell.ssh_factors import Challenge, SSHFactors, hold_back_success
@@ -119,8 +120,8 @@ class IroshSSHServer(asyncssh.SSHServer):
     async def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
         """``ssh -L``, ``-W`` and ``-J`` of any client, under the same capabilities as a tunnel, a jump, a gateway."""
         assert self._connection is not None
-        if dest_host.lower().endswith(PEER_DOMAIN):
-            return await self._lead_on(dest_host[: -len(PEER_DOMAIN)])
+        if dest_host.lower().endswith(DOMAIN):
+            return await self._lead_on(dest_host[: -len(DOMAIN)])
         spec = SocketSpec("tcp", host=dest_host, port=dest_port)
         try:
             addresses = await self._granted(spec, checked_by=parse_source)

@@ -17,6 +17,7 @@ from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
 from irosh.node.forward_way import ForwardWay
 from irosh.node.link_events import link_events
+from irosh.node.machine_names import with_gateways
 from irosh.node.node import Node, Reached
 from irosh.node.operations import path_summary
 from irosh.node.services import IncomingStream
@@ -83,7 +84,8 @@ class ShellService:
 
     def find_way(self, channel: Channel, request: dict[str, Any]) -> AbstractAsyncContextManager[ForwardWay] | None:
         """See :data:`irosh.node.forward_way.FindWay`."""
-        asked = parsed_request(request, WayRequest)
+        assert self._node is not None
+        asked = with_gateways(self._node.trust, parsed_request(request, WayRequest))
         return self._way(channel, asked) if is_plain(asked) else None
 
     @contextlib.asynccontextmanager
@@ -109,7 +111,7 @@ class ShellService:
             await self._clients.aclose()
 
     async def _connect(self, node: Node, channel: Channel, request: dict[str, Any]) -> None:
-        session = parsed_request(request, ConnectRequest)
+        session = with_gateways(node.trust, parsed_request(request, ConnectRequest))
         if is_plain(session):
             await load_ssh_library()
             from irosh.services.shell.through import connect_through
@@ -143,7 +145,7 @@ class ShellService:
 
     async def _proxy(self, node: Node, channel: Channel, request: dict[str, Any]) -> None:
         """Operation ``proxy``: after one answer the control connection carries the bytes of the stream itself."""
-        asked = parsed_request(request, ProxyRequest)
+        asked = with_gateways(node.trust, parsed_request(request, ProxyRequest))
         if is_plain(asked):
             await load_ssh_library()
             from irosh.services.shell.through import proxy_through

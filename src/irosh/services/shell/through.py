@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.hops import PeerStop, SshStop, Stop, parse_hops, parse_stop
+from irosh.core.hops import as_user, parse_stop, parse_way
 from irosh.core.identity import Identity
 from irosh.node.control import Channel
 from irosh.node.exchange import ChannelExchange
@@ -23,7 +23,7 @@ from irosh.rendezvous.interfaces import Exchange
 from irosh.services.shell.client import run_session
 from irosh.services.shell.journey import Goal, Journey
 from irosh.services.shell.login import SSHLink
-from irosh.services.shell.messages import ConnectRequest, ProxyRequest, WayRequest, gateway_name
+from irosh.services.shell.messages import ConnectRequest, ProxyRequest, WayRequest
 from irosh.services.shell.offering import offered_agent
 from irosh.services.shell.plain_login import Person
 from irosh.services.shell.ssh_way import SSHWay
@@ -106,20 +106,11 @@ async def proxy_through(node: Node, identity: Identity, channel: Channel, reques
 async def _arrive(
     node: Node, journey: Journey, request: TargetRequest, user: str | None, exchange: ChannelExchange
 ) -> Goal:
-    target = _target(request.target, user)
-    hops = parse_hops(request.jump, target) if request.jump else ()
-    if isinstance(target, PeerStop) and (named := gateway_name(target.target)) is not None:
-        hops = (*hops, PeerStop(named[0]))
-    places_of(node.trust, node.identity.id, (*hops, target))
+    way = parse_way(request.jump, as_user(parse_stop(request.target), user))
+    places_of(node.trust, node.identity.id, way)
+    *hops, target = way
     await journey.travel(request, hops, exchange)
     return await journey.find(target)
-
-
-def _target(text: str, user: str | None) -> Stop:
-    stop = parse_stop(text)
-    if user is None:
-        return stop
-    return PeerStop(stop.target, user) if isinstance(stop, PeerStop) else SshStop(stop.host, stop.port, user)
 
 
 def _person(request: TargetRequest, exchange: Exchange | None) -> Person:

@@ -378,6 +378,46 @@ class TestResume:
         assert sending.files == len(files)
         assert sending.size == sum(path.stat().st_size for path in files)
 
+    @pytest.mark.parametrize("size", [100, 200_000])
+    def test_another_content_of_the_same_size_and_time_is_noticed(self, tmp_path: Path, size: int) -> None:
+        (tmp_path / "file").write_bytes(content := os.urandom(size))
+        (tmp_path / "copy").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        os.utime(tmp_path / "copy", ns=(1, (tmp_path / "file").stat().st_mtime_ns))
+        result = transfer(order(tmp_path / "file", resume=True, quick=True), tmp_path / "copy")
+        assert (result.files, result.unchanged) == (0, 1)
+        result = transfer(order(tmp_path / "file", resume=True), tmp_path / "copy")
+        assert (result.files, result.unchanged) == (1, 0)
+        assert (tmp_path / "copy").read_bytes() == content
+
+    @pytest.mark.parametrize("size", [100, 200_000])
+    @pytest.mark.parametrize("preserve", [False, True])
+    def test_the_same_content_of_another_time_is_not_sent_again(
+        self, tmp_path: Path, size: int, preserve: bool
+    ) -> None:
+        (tmp_path / "file").write_bytes(os.urandom(size))
+        (tmp_path / "file").chmod(0o640)
+        (tmp_path / "copy").write_bytes((tmp_path / "file").read_bytes())
+        os.utime(tmp_path / "copy", ns=(1, 2_000_000_003))
+        (tmp_path / "copy").chmod(0o604)
+        before = (tmp_path / "copy").stat()
+        result = transfer(order(tmp_path / "file", resume=True, preserve=preserve), tmp_path / "copy")
+        assert (result.files, result.unchanged) == (0, 1)
+        now, wanted = (tmp_path / "copy").stat(), (tmp_path / "file").stat() if preserve else before
+        assert (now.st_ino, now.st_mtime_ns, now.st_mode) == (before.st_ino, wanted.st_mtime_ns, wanted.st_mode)
+
+    def test_a_part_of_another_version_with_the_size_of_what_is_there(self, tmp_path: Path) -> None:
+        """What goes on is the part that arrived, not the old file."""
+        content = os.urandom(3 * MEBIBYTE)
+        (tmp_path / "large").write_bytes(content)
+        (tmp_path / "copy").write_bytes(bytes(len(content)))
+        self.leave(tmp_path, content[:MEBIBYTE])
+        sent: list[int] = []
+        watched = Watched()
+        watched.on_moved = sent.append
+        transfer(order(tmp_path / "large", resume=True), tmp_path / "copy", sending=watched)
+        assert sent[0] == MEBIBYTE
+        assert (tmp_path / "copy").read_bytes() == content
+
     def leave(self, folder: Path, content: bytes) -> Path:
         status = (folder / "large").stat()
         left = folder / os.fsdecode(partial_name(b"copy", status.st_size, status.st_mtime_ns))

@@ -2,8 +2,9 @@
 
 The *initiator* (the command) opens with :class:`Order`. From then on the *sender* of the files tells, in this order:
 :class:`Sources`; for each folder, link and file what it is and what is in it; :data:`Kind.FINISH`. The *receiver*
-answers :class:`Offers` by :class:`Answers`, reports each :class:`Failure` and ends with :class:`Result`. Nobody waits
-for the other but who asked for an answer. All names are bytes, as file systems have them.
+answers :class:`Offers` by :class:`Answers`, which say what is there already, reports each :class:`Failure` and ends
+with :class:`Result`. Nobody waits for the other but who asked for an answer. All names are bytes, as file systems have
+them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from msgspec import Meta
 
 from irosh.core.errors import ErrorCode, IroshError
 
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct(">BI")
 HOLE = struct.Struct(">Q")
 BLOCK = 256 * 1024
@@ -49,6 +50,7 @@ class Kind(IntEnum):
     PROBLEM = 12
     TOTALS = 13
     FINISH = 14
+    SAME = 15
     # from the receiver
     ANSWERS = 32
     FAILURE = 33
@@ -77,6 +79,8 @@ class Order(msgspec.Struct, omit_defaults=True):
     preserve: bool = True
     links: bool = False
     resume: bool = False
+    quick: bool = False
+    """With ``resume``: a file of the same size and time is taken to be the same, unread."""
     sync: bool = True
 
 
@@ -146,18 +150,32 @@ class Offers(msgspec.Struct, array_like=True):
 
 
 class Answer(msgspec.Struct, array_like=True):
-    """``have`` bytes of an offered file are there, hashed to ``digest``. ``complete``: it need not be sent at all."""
+    """``have`` bytes of an offered file are there, hashed to ``digest``. ``complete``: it need not be sent at all.
+
+    ``in_place``: they are a whole file of that name, and it is :class:`Same` or has to be sent from its beginning.
+    """
 
     number: Number
     complete: bool = False
     have: Count = 0
     digest: Annotated[bytes, Meta(max_length=DIGEST_SIZE)] = b""
+    in_place: bool = False
 
 
 class Answers(msgspec.Struct, array_like=True):
     """The answers to one :class:`Offers`."""
 
     answers: Annotated[list[Answer], Meta(max_length=PACK_FILES)]
+
+
+class Same(msgspec.Struct, array_like=True):
+    """What is in place of a file hashes to what the source does."""
+
+    source: Number
+    parts: Parts
+    size: Count
+    mode: Mode
+    mtime: Time
 
 
 class Begin(msgspec.Struct, array_like=True):

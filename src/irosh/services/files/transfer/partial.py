@@ -22,6 +22,7 @@ from irosh.services.files.transfer.access import FolderHandle
 
 PREFIX = b".irosh-part."
 _KEY = struct.Struct(">Qq")
+_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE_OUT_EVERY = 8 * 1024 * 1024
 _SYNC_FILE_RANGE_WRITE = 2
@@ -57,6 +58,13 @@ class Partial:
         """Keep what there is, for another time."""
         os.close(self.descriptor)
 
+    def leave(self) -> None:
+        """Keep what there is, if there is anything."""
+        if os.fstat(self.descriptor).st_size:
+            self.close()
+        else:
+            self.discard()
+
     def discard(self) -> None:
         """Remove it."""
         os.close(self.descriptor)
@@ -73,7 +81,8 @@ def open_partial(folder: FolderHandle, name: bytes, size: int, mtime: int, *, mo
         if (partial := find_partial(folder, name, size, mtime)) is not None:
             return partial
     else:
-        if _lock(descriptor):
+        # Who removes what is left may have come between.
+        if _lock(descriptor) and os.fstat(descriptor).st_nlink == 1:
             return Partial(folder, name, hidden, descriptor)
         os.close(descriptor)
     # Another transfer is at it, or it is not ours: a name that nobody else has.
@@ -89,38 +98,38 @@ def find_partial(folder: FolderHandle, name: bytes, size: int, mtime: int, *, un
     ``until``: so long, on the monotonic clock, another transfer that is at it is given to end.
     """
     hidden = partial_name(name, size, mtime)
-    return _open_left(folder, name, hidden, until)
-
-
-def _open_left(folder: FolderHandle, name: bytes, hidden: bytes, until: float = 0.0) -> Partial | None:
     try:
         descriptor = os.open(hidden, _OPEN, dir_fd=folder.descriptor)
     except OSError:
         return None
-    status = os.fstat(descriptor)
-    # In a folder that others may write to, somebody may have put it there and hold it open.
-    ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1
-    if ours and _lock(descriptor, until):
-        status = os.fstat(descriptor)
-        return Partial(folder, name, hidden, descriptor, status.st_size)
+    if _taken(descriptor, folder, hidden, until):
+        return Partial(folder, name, hidden, descriptor, os.fstat(descriptor).st_size)
     os.close(descriptor)
     return None
 
 
-def remove_stale(folder: FolderHandle, name: bytes, hidden: bytes, left: set[bytes]) -> None:
-    """Remove what is ``left`` in the folder of other versions of ``name``, unless somebody writes to it."""
-    own = tag(name)
-    for other in [each for each in left if each.startswith(own) and each != hidden]:
-        left.discard(other)
-        if (partial := _open_left(folder, name, other)) is not None:
-            partial.discard()
-
-
-def partials_in(folder: FolderHandle) -> set[bytes]:
-    """The hidden names in a folder."""
+def remove_left(folder: FolderHandle, hidden: bytes) -> None:
+    """Remove a partial file that an earlier transfer has left, unless it is not ours, or a transfer is at it."""
     with contextlib.suppress(OSError):
-        return {name for each in os.scandir(folder.descriptor) if (name := os.fsencode(each.name)).startswith(PREFIX)}
-    return set()
+        descriptor = os.open(hidden, _LOOK, dir_fd=folder.descriptor)
+        try:
+            if _taken(descriptor, folder, hidden):
+                os.unlink(hidden, dir_fd=folder.descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _taken(descriptor: int, folder: FolderHandle, hidden: bytes, until: float = 0.0) -> bool:
+    """Lock what is called ``hidden``. False when somebody else has it, or another account may."""
+    status = os.fstat(descriptor)
+    # In a folder that others may write to, somebody may have put it there and hold it open.
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or not _lock(descriptor, until):
+        return False
+    try:
+        now = os.stat(hidden, dir_fd=folder.descriptor, follow_symlinks=False)
+    except FileNotFoundError:
+        return False  # who had it has ended, and it is in place
+    return now.st_nlink == 1 and (now.st_dev, now.st_ino) == (status.st_dev, status.st_ino)
 
 
 def _lock(descriptor: int, until: float = 0.0) -> bool:

@@ -35,6 +35,7 @@ from irosh.services.files.transfer.frames import (
     Pack,
     Problem,
     Result,
+    Same,
     SmallFile,
     Source,
     Sources,
@@ -42,6 +43,7 @@ from irosh.services.files.transfer.frames import (
     decode,
     encode,
 )
+from irosh.services.files.transfer.hashing import hash_file, hash_zeros
 from irosh.services.files.transfer.observing import Observer, shown_name
 from irosh.services.files.transfer.scanning import Found, Scanner, Start, What, reason
 from irosh.services.files.transfer.wire import FrameSocket
@@ -50,7 +52,6 @@ _OFFERED = 4096  # files that may wait for an answer
 _TOTALS_EVERY = 0.25
 _LAST_WORDS = 5.0
 _PERMISSIONS = 0o7777
-_ZEROS = bytes(BLOCK)
 
 
 class Sender:
@@ -238,6 +239,8 @@ class Sender:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 self._problem(found, "no longer a file")
+            elif answer is not None and answer.in_place:
+                self._compare(found, number, descriptor, status, answer)
             elif status.st_size > SMALL_FILE or (answer is not None and answer.have):
                 self._send_large(found, number, descriptor, status, answer)
             else:
@@ -246,6 +249,21 @@ class Sender:
             self._problem(found, reason(error))
         finally:
             os.close(descriptor)
+
+    def _compare(
+        self, found: Found, number: int | None, descriptor: int, status: os.stat_result, answer: Answer
+    ) -> None:
+        """Leave out a file that hashes to what is in its place."""
+        hasher = blake3()
+        same = answer.have == status.st_size == hash_file(descriptor, status.st_size, hasher, self._check)
+        if same and hasher.digest() == answer.digest:
+            mode = status.st_mode & _PERMISSIONS
+            self._wire.send(Kind.SAME, Same(found.source, found.parts, status.st_size, mode, status.st_mtime_ns))
+            self._observer.moved(status.st_size, 1)
+        elif status.st_size > SMALL_FILE:
+            self._send_large(found, number, descriptor, status, None)
+        else:
+            self._send_small(found, number, descriptor, status)
 
     def _send_small(self, found: Found, number: int | None, descriptor: int, status: os.stat_result) -> None:
         data = os.read(descriptor, SMALL_FILE + 1)
@@ -279,7 +297,8 @@ class Sender:
         hasher = blake3()
         offset = 0
         if answer is not None and 0 < answer.have <= status.st_size:
-            if self._hash_prefix(descriptor, answer.have, hasher) and hasher.digest() == answer.digest:
+            there = hash_file(descriptor, answer.have, hasher, self._check)
+            if there == answer.have and hasher.digest() == answer.digest:
                 offset = answer.have
             else:
                 hasher = blake3()
@@ -311,18 +330,6 @@ class Sender:
     def _abort(self, found: Found, message: str) -> None:
         self._wire.send(Kind.ABORT, Abort(message))
         self._problem(found, message)
-
-    def _hash_prefix(self, descriptor: int, size: int, hasher: blake3) -> bool:
-        """Hash the first ``size`` bytes; False when there are fewer."""
-        offset = 0
-        while offset < size:
-            self._check()
-            count = os.preadv(descriptor, [self._buffer[: min(BLOCK, size - offset)]], offset)
-            if not count:
-                return False
-            hasher.update(self._buffer[:count])
-            offset += count
-        return True
 
     def _send_content(self, number: int, descriptor: int, offset: int, size: int, sparse: bool, hasher: blake3) -> int:
         """Send from ``offset`` to ``size``; how far it came, which is less when the file is, or is not wanted."""
@@ -357,14 +364,6 @@ class Sender:
 def _room_for_name(parts: list[bytes]) -> int:
     """About how many bytes all but the content of a small file takes in a frame, or an offer."""
     return 100 + sum(map(len, parts)) + 3 * len(parts)
-
-
-def hash_zeros(hasher: blake3, size: int) -> None:
-    """Hash ``size`` bytes of zero."""
-    while size:
-        count = min(size, BLOCK)
-        hasher.update(_ZEROS if count == BLOCK else _ZEROS[:count])
-        size -= count
 
 
 def _data_from(descriptor: int, offset: int, size: int) -> tuple[int, int]:
