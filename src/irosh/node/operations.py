@@ -133,7 +133,6 @@ def _connection_status(node: Node, connection: PeerConnection, shown: int) -> di
         "peer": peer.petname if peer else None,
         "id": connection.peer_id,
         "direction": "outgoing" if connection.dialed else "incoming",
-        "via": list(connection.via) or ([] if connection.through is None else [connection.through]),
         "since": connection.since,
         "streams": connection.serving,
         "uses_paths": str(connection.session.uses),
@@ -151,8 +150,9 @@ def _carrier_status(carrier: Carrier) -> dict[str, Any]:
 
 
 def path_summary(connection: PeerConnection) -> dict[str, Any]:
-    """``path`` (direct, relayed or none), ``rtt_ms`` of the path in use, and all ``paths``."""
-    return _paths_status(connection.session.paths())
+    """``path`` (direct, relayed or none), ``rtt_ms`` of the path in use, all ``paths``; ``via``: names of hops."""
+    via = connection.via if connection.through is None else (connection.through,)
+    return {**_paths_status(connection.session.paths()), "via": list(via)}
 
 
 def _paths_status(paths: list[Path]) -> dict[str, Any]:

@@ -165,6 +165,5 @@ def _reached(reached: Reached) -> dict[str, Any]:
         "peer": reached.peer.petname,
         "id": reached.peer.id,
         "new": reached.newly_pinned,
-        "via": list(reached.connection.via),
         **path_summary(reached.connection),
     }

@@ -121,4 +121,4 @@ def _person(request: TargetRequest, exchange: Exchange | None) -> Person:
 def _arrived(journey: Journey, goal: Goal) -> dict[str, Any]:
     reached = journey.reached
     path = {"path": "none", "rtt_ms": None, "paths": []} if reached is None else path_summary(reached.connection)
-    return {"peer": goal.name, "id": None, "new": False, "via": journey.via, **path}
+    return {"peer": goal.name, "id": None, "new": False, **path, "via": journey.via}
