@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import signal
 import sys
@@ -14,6 +15,7 @@ from types import FrameType
 
 from bench.machine import Neighbours, busy_warning, facts
 from bench.measuring import BenchError, Effort, Skipped, progress_done
+from bench.programs import REPOSITORY
 from bench.results import Report
 
 BENCHMARKS = (
@@ -47,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("Medians (least..most) of rounds in which the contenders take turns; ratios: medians of rounds' ratios.\n")
     print("\n".join(f"- {name}: {value}" for name, value in machine.items()), end="\n\n", flush=True)
     _warn_before()
+    # As an installation does it: else commands of a checkout where Python may not write compile what they import anew.
+    compileall.compile_dir(REPOSITORY / "src", quiet=1)
     effort = Effort(options.repeat or (1 if options.quick else 5), options.quick)
     reports = []
     for name in options.names or BENCHMARKS:

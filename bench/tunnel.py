@@ -6,12 +6,12 @@ import contextlib
 import tempfile
 from pathlib import Path
 
-from bench.measuring import Effort, interleaved
+from bench.measuring import Effort
 from bench.nodes import client_state, irosh_host, irosh_tunnel
 from bench.openssh import openssh
 from bench.places import Place, two_namespaces
 from bench.results import SUBJECT, Aim, Measurement
-from bench.ways import ECHO_PORT, IPERF_PORT, Way, far_servers, traffic
+from bench.ways import ECHO_PORT, IPERF_PORT, Way, compared, far_servers
 
 TITLE = "TCP through a tunnel on a veth pair (MTU 1500), against raw TCP and ssh -L"
 RAW, SSH = "raw TCP", "ssh -L"
@@ -31,16 +31,7 @@ def run(effort: Effort) -> list[Measurement]:
             SSH: _ssh_forward(stack, near, far, directory),
             SUBJECT: _irosh_tunnel(stack, near, far, directory),
         }
-        results = interleaved({name: traffic(near, way, effort) for name, way in ways.items()}, effort.repeats)
-    return [
-        Measurement("throughput up", "MB/s", "more", results["up"], aim=Aim(0.5, SSH)),
-        Measurement("throughput down", "MB/s", "more", results["down"], aim=Aim(0.5, SSH)),
-        Measurement("round trip of one byte, median", "ms", "less", results["median"], aim=Aim(1.0)),
-        Measurement("round trip of one byte, p99", "ms", "less", results["p99"]),
-        Measurement("CPU up, both ends", "s/GB", "less", results["cpu up"]),
-        Measurement("CPU down, both ends", "s/GB", "less", results["cpu down"]),
-        Measurement("CPU of a round trip, both ends", "µs", "less", results["cpu trip"]),
-    ]
+        return compared(near, ways, effort, up=Aim(0.5, SSH), down=Aim(0.5, SSH), median=Aim(1.0))
 
 
 def _ssh_forward(stack: contextlib.ExitStack, near: Place, far: Place, directory: Path) -> Way:

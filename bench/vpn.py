@@ -7,14 +7,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench.measuring import Effort, Skipped, interleaved
+from bench.measuring import Effort, Skipped
 from bench.nodes import PETNAME, client_state, irosh_host_with, pin, wait_event
 from bench.openssh import openssh
 from bench.places import Place, two_namespaces
 from bench.programs import IROSH, Program
 from bench.programs import run as run_program
-from bench.results import SUBJECT, Measurement
-from bench.ways import ECHO_PORT, IPERF_PORT, Way, far_servers, traffic
+from bench.results import SUBJECT, Aim, Measurement
+from bench.ways import ECHO_PORT, IPERF_PORT, Way, compared, far_servers
 
 TITLE = "TCP in IP packets through a VPN on a veth pair (MTU 1500), against raw TCP and ssh -w"
 RAW, SSH = "raw TCP", "ssh -w"
@@ -36,16 +36,7 @@ def run(effort: Effort) -> list[Measurement]:
             SSH: _ssh(stack, near, far, directory),
             SUBJECT: _irosh(stack, near, far, directory),
         }
-        results = interleaved({name: traffic(near, way, effort) for name, way in ways.items()}, effort.repeats)
-    return [
-        Measurement("throughput up", "MB/s", "more", results["up"]),
-        Measurement("throughput down", "MB/s", "more", results["down"]),
-        Measurement("round trip of one byte, median", "ms", "less", results["median"]),
-        Measurement("round trip of one byte, p99", "ms", "less", results["p99"]),
-        Measurement("CPU up, both ends", "s/GB", "less", results["cpu up"]),
-        Measurement("CPU down, both ends", "s/GB", "less", results["cpu down"]),
-        Measurement("CPU of a round trip, both ends", "µs", "less", results["cpu trip"]),
-    ]
+        return compared(near, ways, effort, up=Aim(1.0, SSH), down=Aim(1.0, SSH))
 
 
 def _ssh(stack: contextlib.ExitStack, near: Place, far: Place, directory: Path) -> Way:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from bench.iperf import iperf_server, throughput
-from bench.measuring import Contender, Effort, Figures
+from bench.measuring import Contender, Effort, Figures, interleaved
 from bench.places import Place
+from bench.results import Aim, Measurement
 from bench.round_trip import echo_server, round_trips
 from bench.usage import cpu_seconds
 
@@ -54,3 +56,18 @@ def traffic(near: Place, way: Way, effort: Effort) -> Contender:
         return figures | {name: seconds * 1000 for name, seconds in trips.items()}
 
     return measure
+
+
+def compared(near: Place, ways: Mapping[str, Way], effort: Effort, **aims: Aim) -> list[Measurement]:
+    """All ways measured in turn; ``aims`` by the names of the figures, as in :func:`traffic`."""
+    results = interleaved({name: traffic(near, way, effort) for name, way in ways.items()}, effort.repeats)
+    shown: Sequence[tuple[str, str, str, Literal["more", "less"]]] = (
+        ("up", "throughput up", "MB/s", "more"),
+        ("down", "throughput down", "MB/s", "more"),
+        ("median", "round trip of one byte, median", "ms", "less"),
+        ("p99", "round trip of one byte, p99", "ms", "less"),
+        ("cpu up", "CPU up, both ends", "s/GB", "less"),
+        ("cpu down", "CPU down, both ends", "s/GB", "less"),
+        ("cpu trip", "CPU of a round trip, both ends", "µs", "less"),
+    )
+    return [Measurement(title, unit, better, results[name], aim=aims.get(name)) for name, title, unit, better in shown]

@@ -70,9 +70,9 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         identity = load_or_create_identity(state.identity_path)
         trust = stack.enter_context(TrustStore(state.database_path))
         modes, fallback = _modes(identity, options.network.applied_to(config.network_options()))
-        shell = ShellService(identity, FileSubsystems())
-        tunnel = TunnelService(shell.find_way, udp_idle=config.tunnel.udp_idle)
         sessions = SessionService()
+        shell = ShellService(identity, FileSubsystems(), sessions)
+        tunnel = TunnelService(shell.find_way, udp_idle=config.tunnel.udp_idle)
         try:
             node = Node(
                 state=state,

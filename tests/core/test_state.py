@@ -20,15 +20,9 @@ import pytest
 
 from irosh.core import state as state_module
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.state import (
-    NodeLock,
-    StateDirectory,
-    control_socket_path,
-    create_private_file,
-    default_state_directory,
-    holder,
-    write_private_file,
-)
+from irosh.core.node_lock import NodeLock, holder
+from irosh.core.private_file import create_private_file, write_private_file
+from irosh.core.state import StateDirectory, control_socket_path, default_state_directory
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount or to change owners")
@@ -298,7 +292,8 @@ WRITE_TOO_MUCH = """
 import os, resource, sys
 from pathlib import Path
 from irosh.core.errors import IroshError
-from irosh.core.state import StateDirectory, create_private_file, write_private_file
+from irosh.core.private_file import create_private_file, write_private_file
+from irosh.core.state import StateDirectory
 place = Path(sys.argv[1])
 write_private_file(place / "file", b"old")
 if len(sys.argv) > 2:
@@ -361,7 +356,7 @@ def test_the_lock_excludes_and_names_the_holder(tmp_path: Path) -> None:
 
 def start_node(lock: Path) -> subprocess.Popen[str]:
     code = (
-        "import sys; from pathlib import Path; from irosh.core.state import NodeLock\n"
+        "import sys; from pathlib import Path; from irosh.core.node_lock import NodeLock\n"
         "NodeLock(Path(sys.argv[1])).acquire(); print('locked', flush=True); sys.stdin.read()\n"
     )
     process = subprocess.Popen(

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from irosh.core.identity import Identity
-from irosh.core.state import StateDirectory, write_private_file
+from irosh.core.private_file import write_private_file
+from irosh.core.state import StateDirectory
 from tests.docs.clipboard import Clipboard, Screen
 from tests.docs.transcript import ASK_STATUS, Step, shown_beginning, shows_all, shows_beginning
 from tests.lab.machine import end_group

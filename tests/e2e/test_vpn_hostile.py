@@ -78,26 +78,35 @@ async def _flood(tmp_path: Path) -> None:
                 packet4(own, IPv4Address("127.0.0.1"), dice.randbytes(20)),
                 packet4(own, IPv4Address(dice.randrange(2**32)), dice.randbytes(20), protocol=dice.randrange(256)),
             )[number % 4]
-            connection.send_datagram(encode_datagram(FLOW, packet))
+            segment = dice.choice((0, 1, 2, 8, 1348, 65_535)).to_bytes(2)
+            connection.send_datagram(encode_datagram(FLOW, segment + packet))
             if number % 50 == 0:
-                await stream.write(pack_packet(packet) + pack_packet(b""))
+                large = packet4(own, IPv4Address("10.7.7.7"), _segment_of_tcp(dice), protocol=6)
+                await stream.write(b"".join(map(pack_packet, (packet, b"", segment, segment + large))))
                 await asyncio.sleep(0)
         # A ping to an address that is permitted comes back: the host still carries packets.
         echo = bytes([8, 0, 0xF7, 0xFF, 0, 0, 0, 0])
         ping = packet4(own, IPv4Address("10.7.7.7"), echo, protocol=1)
         while True:
-            connection.send_datagram(encode_datagram(FLOW, _with_checksum(ping)))
+            connection.send_datagram(encode_datagram(FLOW, bytes(2) + _with_checksum(ping)))
             try:
                 async with asyncio.timeout(1):
                     answer = await connection.receive_datagram()
             except TimeoutError:
                 continue
-            if answer[4:][9:10] == b"\1" and answer[4:][20:21] == b"\0":
+            if answer[6:][9:10] == b"\1" and answer[6:][20:21] == b"\0":
                 break
         refused = [entry for entry in host.trust.audit_log(limit=200) if entry.outcome == "refused"]
         assert len(refused) <= 110, "a flood of refusals does not fill the audit"
         await second.abort()
         await stream.abort()
+
+
+def _segment_of_tcp(dice: random.Random) -> bytes:
+    """As if it were to be cut into many, with nonsense for a header."""
+    header = bytearray(dice.randbytes(20))
+    header[12] = dice.choice((0x50, 0x80, 0xF0, 0x00, 0x10))
+    return bytes(header) + dice.randbytes(dice.randrange(9000))
 
 
 def _with_checksum(packet: bytes) -> bytes:

@@ -15,6 +15,7 @@
 ``listen:tcp://127.0.0.1:*``              listen on the host; the same forms
 ``jump``                                  use the host as a hop: go on to its peers, or come here through one
 ``gateway:ssh://10.0.0.0/8:22``           go on from the host to SSH servers at these addresses and ports
+``share``                                 share one's own terminal sessions on the host with others, by tickets
 ``telemetry``                             see how busy the host is: processor, memory, disk, network
 ``vpn:10.0.0.0/8``, ``vpn:fd00::/8``      send IP packets through the host to these addresses
 ``vpn:*``                                 to any address but those that :mod:`irosh.core.policy` keeps back
@@ -66,7 +67,20 @@ __all__ = [
 
 SocketKind = Literal["forward", "listen", "gateway"]
 Kind = Literal[
-    "shell", "exec", "files", "agent", "jump", "user", "forward", "listen", "gateway", "telemetry", "vpn", "all", "join"
+    "shell",
+    "exec",
+    "files",
+    "agent",
+    "jump",
+    "user",
+    "forward",
+    "listen",
+    "gateway",
+    "share",
+    "telemetry",
+    "vpn",
+    "all",
+    "join",
 ]
 KINDS: tuple[Kind, ...] = (
     "shell",
@@ -78,6 +92,7 @@ KINDS: tuple[Kind, ...] = (
     "forward",
     "listen",
     "gateway",
+    "share",
     "telemetry",
     "vpn",
     "all",

@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Mapping
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.hops import DEFAULT_PORT, SshStop, is_ssh_url, parse_stop
+from irosh.core.hops import DEFAULT_PORT, SshStop, parse_stop
 from irosh.core.petname import valid_petname
 from irosh.core.socket_spec import SocketSpec
+from irosh.core.ssh_url import is_ssh_url
 from irosh.core.wording import quoted
 
 MAX_ENTRIES = 4096

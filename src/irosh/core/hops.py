@@ -9,13 +9,13 @@ from typing import TypeVar
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import Fault, bracketed, parse_host, parse_port
+from irosh.core.ssh_url import SCHEME, is_ssh_url
 from irosh.core.wording import quoted
 
 MAX_HOPS = 8
 DEFAULT_PORT = 22
 GATEWAY_SEPARATOR = "/"
 """Between a gateway and the name of a machine it shows: ``gw/printer``. No petname has it."""
-_SCHEME = "ssh://"
 _USER = re.compile(r"[^\s@/:,\x00-\x1f\x7f-]{1,64}[^\s@/:,\x00-\x1f\x7f]{0,63}|[^\s@/:,\x00-\x1f\x7f-]")
 
 
@@ -45,7 +45,7 @@ class SshStop:
 
     def __str__(self) -> str:
         port = "" if self.port is None else f":{self.port}"
-        return f"{_SCHEME}{_at(self.user)}{bracketed(self.host)}{port}"
+        return f"{SCHEME}{_at(self.user)}{bracketed(self.host)}{port}"
 
     @property
     def text(self) -> str:
@@ -83,11 +83,6 @@ def _shortened(target: str) -> str:
     return target if len(target) <= 64 else f"{target[:16]}…"
 
 
-def is_ssh_url(text: str) -> bool:
-    """Whether ``text`` means an ordinary SSH server."""
-    return text.strip().lower().startswith(_SCHEME)
-
-
 def gateway_name(target: str) -> tuple[str, str] | None:
     """The gateway and the name it has for a machine, of ``GATEWAY/NAME``; None for any other target."""
     gateway, separator, name = target.strip().rpartition(GATEWAY_SEPARATOR)
@@ -107,7 +102,7 @@ def parse_stop(text: str) -> Stop:
     text = text.strip()
     if is_ssh_url(text):
         try:
-            return _parse_url(text[len(_SCHEME) :])
+            return _parse_url(text[len(SCHEME) :])
         except Fault as fault:
             raise IroshError(ErrorCode.INVALID_ADDRESS, f"{quoted(text)}: {fault.message}", fault.hint) from None
     user, at, target = text.rpartition("@")

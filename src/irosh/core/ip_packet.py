@@ -48,7 +48,7 @@ class Upper(NamedTuple):
 
 def upper_of(packet: bytes) -> Upper | None:
     """Of a packet that :func:`addresses_of` takes. None for fragments, and for what is cut short before the ports."""
-    found = _upper_v4(packet) if packet[0] >> 4 == 4 else _upper_v6(packet)
+    found = upper_at(packet)
     if found is None:
         return None
     protocol, at = found
@@ -57,6 +57,11 @@ def upper_of(packet: bytes) -> Upper | None:
     if len(packet) < at + 4:
         return None
     return Upper(protocol, packet[at] << 8 | packet[at + 1], packet[at + 2] << 8 | packet[at + 3])
+
+
+def upper_at(packet: bytes) -> tuple[int, int] | None:
+    """The protocol that a packet of :func:`addresses_of` carries, and where it begins. None as in :func:`upper_of`."""
+    return _upper_v4(packet) if packet[0] >> 4 == 4 else _upper_v6(packet)
 
 
 def _upper_v4(packet: bytes) -> tuple[int, int] | None:

@@ -49,6 +49,7 @@ PlainCapability = Literal[
     "agent",
     "jump",
     "gateway",
+    "share",
     "telemetry",
     "vpn",
     "join",

@@ -17,21 +17,12 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.node_lock import NodeLock, holder
-from irosh.core.private_file import create_private_file, file_error, write_private_file
 
-__all__ = [
-    "NodeLock",
-    "StateDirectory",
-    "control_socket_path",
-    "create_private_file",
-    "default_state_directory",
-    "file_error",
-    "holder",
-    "write_private_file",
-]
+if TYPE_CHECKING:
+    from irosh.core.node_lock import NodeLock
 
 ENVIRONMENT_VARIABLE = "IROSH_STATE"
 
@@ -85,10 +76,14 @@ class StateDirectory:
 
     def lock(self) -> NodeLock:
         """The lock that its node holds, not yet acquired."""
+        from irosh.core.node_lock import NodeLock
+
         return NodeLock(self.lock_path)
 
     def holder(self) -> int | None:
         """The process id of this directory's live node, or None: see :func:`irosh.core.node_lock.holder`."""
+        from irosh.core.node_lock import holder
+
         return holder(self.lock_path)
 
     def ensure(self) -> StateDirectory:
@@ -104,6 +99,8 @@ class StateDirectory:
             _make_directories(self.path)
             status = self.path.stat()
         except OSError as error:
+            from irosh.core.private_file import file_error
+
             raise file_error("use the state directory", self.path, error) from error
         problem = _directory_problem(self.path, status)
         if problem is not None:
@@ -168,6 +165,8 @@ def _short_socket_directory() -> Path:
             directory.mkdir(_DIRECTORY_MODE)
         status = directory.lstat()  # not stat: a symbolic link is somebody's trick
     except OSError as error:
+        from irosh.core.private_file import file_error
+
         failure = file_error("make a place for the control socket at", directory, error)
         raise IroshError(failure.code, failure.message, hint) from error
     private = stat.S_ISDIR(status.st_mode) and status.st_uid == user and not status.st_mode & 0o077

@@ -28,6 +28,10 @@ class Use:
         return "|".join(self.names)
 
 
+MAY_SHARE = Use(("share",))
+"""Let others take part in one's own sessions on the host."""
+
+
 @dataclass(frozen=True)
 class Enter:
     """Begin what asks for second factors itself, such as SSH's authentication: any one of these is enough."""

@@ -9,13 +9,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.packet_framing import LENGTH_SIZE, MAX_PACKET, pack_packet, packet_length
+from irosh.core.packet_framing import MAX_PACKET, PacketParser, pack_packet
 from irosh.node.peer_connection import PeerConnection
 from irosh.transport.interfaces import Stream
 from irosh.transport.tasks import first_to_end
 
-# Packets waiting for the stream; further ones are dropped, as a full socket buffer would.
-MAX_QUEUED = 256
+# Packets waiting for the stream, and their bytes; further ones are dropped, as a full socket buffer would.
+MAX_QUEUED, MAX_QUEUED_BYTES = 256, 1024 * 1024
+_AT_ONCE = 256 * 1024  # bytes read from the stream, or written to it, at once
 
 
 class DatagramFlow:
@@ -37,18 +38,23 @@ class DatagramFlow:
         self._idle = idle
         self._established = False
         self._queue: deque[bytes] = deque()
+        self._queued = 0  # bytes
         self._wake = asyncio.Event()
         self._last = time.monotonic()
 
-    def send(self, packet: bytes) -> None:
-        """Send one packet of at most ``MAX_PACKET`` bytes; dropped when the stream is congested."""
+    def send(self, packet: bytes, *, ordered: bool = False) -> None:
+        """Send one packet of at most ``MAX_PACKET`` bytes; dropped when the stream is congested.
+
+        ``ordered``: by the stream, behind those that went there before.
+        """
         self._last = time.monotonic()
         # Before the peer's answer it may not know the flow yet, and a first packet is worth most: use the stream.
-        if self._established and self._connection.send_flow(self._flow, packet):
+        if not ordered and self._established and self._connection.send_flow(self._flow, packet):
             return
-        if len(self._queue) >= MAX_QUEUED or len(packet) > MAX_PACKET:
+        if len(self._queue) >= MAX_QUEUED or self._queued >= MAX_QUEUED_BYTES or len(packet) > MAX_PACKET:
             return
         self._queue.append(packet)
+        self._queued += len(packet)
         self._wake.set()
 
     async def run(self, ready: Coroutine[Any, Any, None] | None = None) -> None:
@@ -73,21 +79,29 @@ class DatagramFlow:
             await self._wake.wait()
             self._wake.clear()
             while self._queue:
-                await self._stream.write(pack_packet(self._queue.popleft()))
+                await self._stream.write(self._taken())
+
+    def _taken(self) -> bytes:
+        """The packets that wait, as many as go at once."""
+        parts: list[bytes] = []
+        size = 0
+        while self._queue and (not parts or size + len(self._queue[0]) <= _AT_ONCE):
+            packet = self._queue.popleft()
+            size += len(packet)
+            parts.append(pack_packet(packet))
+        self._queued -= size
+        return b"".join(parts)
 
     async def _read_stream(self, ready: Coroutine[Any, Any, None] | None) -> None:
         if ready is not None:
             await ready
         self._established = True
-        while True:
-            try:
-                length = packet_length(await self._stream.read_exactly(LENGTH_SIZE))
-            except EOFError:
-                return
-            try:
-                self._received(await self._stream.read_exactly(length) if length else b"")
-            except EOFError:
-                raise IroshError(ErrorCode.PROTOCOL, "the peer broke off inside a packet") from None
+        parser = PacketParser()
+        while data := await self._stream.read(_AT_ONCE):
+            for packet in parser.feed(data):
+                self._received(packet)
+        if parser.is_inside:
+            raise IroshError(ErrorCode.PROTOCOL, "the peer broke off inside a packet")
 
     async def _watch_idle(self) -> None:
         # A deadline that moves with each packet; an event for each would cost more than a look now and then.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import select
@@ -18,7 +17,6 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.blocks import POLL, Blocks
 from irosh.faces.cli.link_notices import LinkNotices, tell_connected
 from irosh.faces.cli.output import Output
-from irosh.faces.cli.prompt.held import HeldOutput
 from irosh.faces.cli.questions import Questions
 from irosh.faces.cli.session_escapes import SessionEscapes
 from irosh.faces.cli.terminal import LocalTerminal
@@ -29,6 +27,7 @@ from irosh.node.control_wire import FrameParser, Kind, pack, pack_message, parse
 if TYPE_CHECKING:
     from irosh.faces.cli.prompt.console import Console
     from irosh.faces.cli.prompt.context import PromptContext
+    from irosh.faces.cli.prompt.held import HeldOutput
 
 CHUNK = 64 * 1024
 LEAVE_GRACE = 5.0  # seconds for a shell to end by itself once its user has left it to the background
@@ -157,6 +156,8 @@ class _Carrier:
         The session goes on meanwhile; what it prints waits, or is shown above the prompt when it is much. Returns what
         was typed behind the prompt's last line.
         """
+        from irosh.faces.cli.prompt.held import HeldOutput
+
         assert self._terminal is not None
         held = self._held = HeldOutput(write_all)
         try:
@@ -312,4 +313,6 @@ def _as_text(payload: bytes) -> dict[str, str]:
     try:
         return {"data": payload.decode()}
     except UnicodeDecodeError:
+        import base64
+
         return {"base64": base64.b64encode(payload).decode()}

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.hops import is_ssh_url
+from irosh.core.ssh_url import is_ssh_url
 from irosh.faces.cli.agent_flags import agent_flags
 from irosh.faces.cli.blocks import Blocks
 from irosh.faces.cli.carrier import SessionEnd, carry_session
@@ -23,7 +23,7 @@ from irosh.faces.cli.session_escapes import SessionEscapes, begin_foreground
 from irosh.faces.cli.session_flags import finished, session_option, session_request
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.ssh_options import SSHOptions, environment, ssh_options
-from irosh.faces.cli.status_bar import status_bar_option, with_status_bar
+from irosh.faces.cli.status_bar_flag import status_bar_option, with_status_bar
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.terminal import LocalTerminal
 from irosh.faces.cli.through_flags import check_link

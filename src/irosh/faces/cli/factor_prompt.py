@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
@@ -24,6 +23,8 @@ class FactorPrompt:
             return None
         host, factor = printable(str(message["host"])), str(message["factor"])
         if factor == "security-key":
+            import base64
+
             from irosh.faces.cli.security_key import sign_with_security_key
 
             signed = base64.b64decode(str(message["message"]))

@@ -6,14 +6,16 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from irosh.core.errors import IroshError
-from irosh.core.forward_spec import ForwardKind, ForwardSpecError, parse_forward, parse_stdio_target, target_text
-from irosh.faces.cli.forwarding import ForwardOptions, service_port
+from irosh.faces.cli.forward_options import ForwardOptions
 from irosh.faces.cli.ssh_options import SSHOptions
+
+if TYPE_CHECKING:
+    from irosh.core.forward_spec import ForwardKind, ForwardSpecError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,14 +49,14 @@ class ForwardFlags:
             raise click.UsageError("-f needs a command to run in the background, or -N for none")
         if self.control in ("forward", "cancel") and not self.asked:
             raise click.UsageError(f"-O {self.control} takes -L, -R or -D to say which")
-        for kind, spec in self.asked if self.control != "cancel" else ():
-            try:
-                parse_forward(kind, spec, directory=str(Path.cwd()), service_port=service_port)
-            except ForwardSpecError as error:
-                raise pointing(error) from None
+        if self.asked and self.control != "cancel":
+            _check_forwards(self.asked)
 
     def stdio_source(self) -> str:
         """Where ``-W`` leads. ``IroshError`` (invalid-address)."""
+        from irosh.core.forward_spec import ForwardSpecError, parse_stdio_target
+        from irosh.faces.cli.forwarding import service_port
+
         assert self.stdio is not None
         try:
             return str(parse_stdio_target(self.stdio, service_port=service_port))
@@ -138,6 +140,18 @@ def _collect(given: dict[str, Any], ssh: SSHOptions) -> ForwardFlags:
     )
 
 
+def _check_forwards(asked: Sequence[tuple[ForwardKind, str]]) -> None:
+    """``IroshError`` for a malformed one. Only here are they parsed: most commands have none."""
+    from irosh.core.forward_spec import ForwardSpecError, parse_forward
+    from irosh.faces.cli.forwarding import service_port
+
+    for kind, spec in asked:
+        try:
+            parse_forward(kind, spec, directory=str(Path.cwd()), service_port=service_port)
+        except ForwardSpecError as error:
+            raise pointing(error) from None
+
+
 def pointing(error: ForwardSpecError) -> IroshError:
     """``error`` with a caret below the character that it is about."""
     pointed = error.pointed().replace("\n", "\n  ")
@@ -146,6 +160,9 @@ def pointing(error: ForwardSpecError) -> IroshError:
 
 def allocated(kind: ForwardKind, spec: str, listens: Sequence[str]) -> str | None:
     """What to say of a forward whose port was chosen for it, as ssh(1) does; None for others."""
+    from irosh.core.forward_spec import parse_forward, target_text
+    from irosh.faces.cli.forwarding import service_port
+
     forward = parse_forward(kind, spec, directory=str(Path.cwd()), service_port=service_port)
     if forward.listen.path or forward.listen.port:
         return None

@@ -6,22 +6,23 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from irosh.core.errors import IroshError
-from irosh.core.forward_spec import ForwardKind
 from irosh.faces.cli.background import Background
 from irosh.faces.cli.blocks import Blocks
 from irosh.faces.cli.forward_flags import ForwardFlags, allocated
-from irosh.faces.cli.forwarding import Forwarding
 from irosh.faces.cli.link_notices import LinkNotices, tell_connected
 from irosh.faces.cli.network_flags import NetworkFlags
 from irosh.faces.cli.options import Settings
 from irosh.faces.cli.output import Output
 from irosh.faces.cli.running import control_client, running_node
 from irosh.faces.cli.signals import ended_as_interrupted
-from irosh.faces.cli.stdio import carry_stdio
 from irosh.node.control_client import ControlClient
+
+if TYPE_CHECKING:
+    from irosh.core.forward_spec import ForwardKind
+    from irosh.faces.cli.forwarding import Forwarding
 
 
 def without_session(
@@ -36,6 +37,8 @@ def without_session(
 
         return run_control_command(settings, reach, flags)
     if flags.stdio is not None:
+        from irosh.faces.cli.stdio import carry_stdio
+
         blocks = Blocks(settings.output, network.files(), stdin=False, stdout=False)
         request = {**reach, "source": flags.stdio_source()}
         with ended_as_interrupted(), control_client(settings, settings.output) as client:
@@ -100,6 +103,8 @@ def _forwards(
 
     ``client`` is used up. What happens to the forwards is told meanwhile.
     """
+    from irosh.faces.cli.forwarding import Forwarding
+
     client.request("forward.open", request)
     for message in client.messages(lambda: blocks.wait(client)):
         if message.get("event") == "connected":

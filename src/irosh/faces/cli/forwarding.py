@@ -13,6 +13,7 @@ from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.forward_spec import EVERY_INTERFACE, ForwardKind, ListenAt, parse_forward, parse_listen_part
+from irosh.faces.cli.forward_options import DEFAULTS, ForwardOptions
 from irosh.faces.cli.options import Settings
 from irosh.node.control_client import ControlClient
 
@@ -61,14 +62,6 @@ class ForwardState:
         )
 
 
-@dataclass(frozen=True)
-class ForwardOptions:
-    """``gateway_ports``: where no address is said, listen on every interface; ``unlink``: replace Unix sockets."""
-
-    gateway_ports: bool = False
-    unlink: bool = False
-
-
 Texts = list[str]
 States = list[ForwardState]  # inside the class, `list` is the method of that name
 
@@ -85,7 +78,7 @@ class Forwarding:
         settings: Settings,
         peer_id: str,
         *,
-        options: ForwardOptions = ForwardOptions(),
+        options: ForwardOptions = DEFAULTS,
         on_event: OnEvent = lambda _event: None,
     ) -> None:
         from irosh.faces.cli.running import running_node

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +74,8 @@ def _on_terminal(kind: str, text: str) -> str | None:
 
 def _by_program(program: str, kind: str, text: str) -> str | None:
     """By SSH_ASKPASS: for a yes or no its exit status counts, as ssh-agent(1) takes it."""
+    import subprocess
+
     confirms = {"SSH_ASKPASS_PROMPT": "confirm"} if kind == "confirm" else {}
     try:
         done = subprocess.run(

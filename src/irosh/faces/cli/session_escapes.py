@@ -67,6 +67,9 @@ class SessionEscapes:
         self._peer = self._peer_id = ""
         self._here = self._is_plain = False
         self._stays: str | None = None
+        self._handle: str | None = None
+        self._guest = False
+        self._prompting = False
         self._node = 0
         self._beside: Beside | None = None  # made by the first escape that needs it
         self._actions: dict[Escape, Callable[[Escape], None]] = {
@@ -101,6 +104,7 @@ class SessionEscapes:
         self._peer = "this machine" if self._here else printable(str(connected["peer"]))
         self._peer_id = str(connected["id"])
         self._is_plain = connected["id"] is None and not self._here  # an ordinary SSH server
+        self._handle = connected.get("handle")
         self._node = int(connected["node"])
         if self._terminal is not None and self._node_is_here:
             from irosh.faces.cli.verbosity import show_log
@@ -133,6 +137,8 @@ class SessionEscapes:
         if message.get("event") == "session":
             self._filter.may_detach = True
             self._stays = str(message["session"])
+            self._guest = not message["owner"]
+            return self._prompting  # which tells of it itself
         if message.get("event") != "rekeyed":
             return False
         self._say(Escape.REKEY, f"[{'new keys' if message['done'] else 'the peer does not answer'}]")
@@ -221,8 +227,18 @@ class SessionEscapes:
     def _open_prompt(self, typed: bytes) -> bytes:
         assert self._session is not None and self._terminal is not None
         beside = self._besides()
-        beside.context.session, beside.context.here = self._stays, self._here
-        behind = self._session.lend(beside.console(self._terminal), beside.context, typed)
+        context = beside.context
+        context.session, context.here, context.guest, context.handle = (
+            self._stays,
+            self._here,
+            self._guest,
+            self._handle,
+        )
+        self._prompting = True
+        try:
+            behind = self._session.lend(beside.console(self._terminal), context, typed)
+        finally:
+            self._prompting = False
         if self._stays is not None:
             self._session.message({"resize": self._terminal.size()})  # has the screen painted anew
         return behind

@@ -25,6 +25,7 @@ _LEFT = {
     "killed": "session {name} was killed",
     "removed": "you were removed from session {name} by its owner",
     "revoked": "session {name} was ended: access to the host was revoked",
+    "unshared": "session {name} is not shared any more",
     "share-over": "session {name} is over: its owner has left",
     "host-stopped": "session {name} was ended: irosh on the host has stopped",
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -137,9 +136,12 @@ def _nearest(word: str) -> str:
 
 def environment(ssh: SSHOptions, everything: dict[str, str]) -> dict[str, str]:
     """What ``SendEnv`` picks of ``everything``, and what ``SetEnv`` sets. ``click.UsageError``."""
+    picked: dict[str, str] = {}
+    if not ssh.given:
+        return picked
+    import shlex
     from fnmatch import fnmatchcase
 
-    picked: dict[str, str] = {}
     for pattern in " ".join(ssh.all("SendEnv")).split():
         picked |= {name: value for name, value in everything.items() if fnmatchcase(name, pattern)}
     for text in ssh.all("SetEnv"):

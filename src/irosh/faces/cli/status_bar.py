@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
-
-import click
+from collections.abc import Iterator
+from typing import Any
 
 from irosh.faces.cli.options import Settings
 from irosh.faces.cli.reserved_row import ReservedRow
@@ -18,25 +15,9 @@ from irosh.faces.cli.telemetry_line import telemetry_line
 from irosh.faces.cli.terminal import LocalTerminal
 from irosh.faces.cli.writing import write_all
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 LEAST_ROWS = 4
 """Of a terminal that can spare one."""
 PAUSE = 0.5  # seconds between two looks whether there is something new
-
-
-def status_bar_option(function: F) -> F:
-    """Add ``--status-bar``, which the command gets as ``status_bar``."""
-    return click.option(
-        "--status-bar", is_flag=True, help="Show on the last row how busy the host and how good the link is."
-    )(function)
-
-
-def with_status_bar(settings: Settings, terminal: LocalTerminal | None) -> LocalTerminal | None:
-    """The same terminal with a status bar, where the session is shown on it."""
-    if terminal is None or not os.isatty(1):
-        return terminal
-    return TerminalWithBar(terminal.descriptor, settings)
 
 
 class TerminalWithBar(LocalTerminal):

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from irosh.core.hops import is_ssh_url
+from irosh.core.ssh_url import is_ssh_url
 
 AGENT_VARIABLE = "SSH_AUTH_SOCK"
 

@@ -16,8 +16,10 @@ from irosh.node.accounts import DEFAULT_USER
 from irosh.node.control import Channel
 from irosh.node.control_wire import Kind, parse_message
 from irosh.node.peer_connection import PeerConnection
+from irosh.services.shell.adoption import HANDLE
 from irosh.services.shell.login import ServeAgent, SSHLink, log_in
 from irosh.services.shell.messages import ConnectRequest, ShellRequest
+from irosh.services.shell.moving import MovableSession
 from irosh.services.shell.rekeying import rekey
 from irosh.transport.tasks import task_group
 
@@ -91,15 +93,24 @@ async def _log_in(identity: Identity, connection: PeerConnection, user: str) -> 
     return _Shared(await log_in_over(identity, connection, user))
 
 
-async def run_session(ssh: asyncssh.SSHClientConnection, request: ConnectRequest, channel: Channel) -> dict[str, Any]:
-    """Carry one session between ``ssh`` and the attached command; returns ``exit_status`` or ``exit_signal``."""
+async def run_session(
+    ssh: asyncssh.SSHClientConnection,
+    request: ConnectRequest,
+    channel: Channel,
+    movable: MovableSession | None = None,
+) -> dict[str, Any] | None:
+    """Carry one session between ``ssh`` and the attached command; returns ``exit_status`` or ``exit_signal``.
+
+    None: it goes on where ``movable`` has moved.
+    """
     session = _ClientSession()
+    handle = {} if movable is None else {HANDLE: movable.handle}
     try:
         chan, _ = await ssh.create_session(
             lambda: session,
             request.command,
             encoding=None,
-            env=list(request.env.items()),
+            env=list({**request.env, **handle}.items()),
             request_pty="force" if request.terminal else False,
             term_type=request.terminal,
             term_size=request.size,
@@ -119,18 +130,22 @@ async def run_session(ssh: asyncssh.SSHClientConnection, request: ConnectRequest
     typing = asyncio.create_task(_carry_input(ssh, chan, session, channel))
     try:
         printing = asyncio.create_task(_carry_output(session, channel))
+        works = [printing, typing]
+        if movable is not None:
+            works.append(asyncio.create_task(_let_go(movable, session)))
         try:
             await asyncio.wait((printing, typing), return_when=asyncio.FIRST_COMPLETED)
             if typing.done() and not printing.done():
                 await typing  # the attached command has gone: Gone
             await printing
         finally:
-            printing.cancel()
-            await asyncio.gather(printing, return_exceptions=True)
+            for work in works:
+                work.cancel()
+            await asyncio.gather(*works, return_exceptions=True)
     finally:
-        typing.cancel()
-        await asyncio.gather(typing, return_exceptions=True)
         chan.close()
+    if movable is not None and movable.moved.is_set():
+        return None
     if session.error is not None:
         if isinstance(session.error, IroshError):
             raise session.error  # the peer's own reason, such as that our access was revoked
@@ -141,6 +156,12 @@ async def run_session(ssh: asyncssh.SSHClientConnection, request: ConnectRequest
     if status is None:
         raise IroshError(ErrorCode.CONNECTION_LOST, "the connection was lost before the command ended")
     return {"exit_status": status}
+
+
+async def _let_go(movable: MovableSession, session: _ClientSession) -> None:
+    """Once it has moved nothing more comes; what the terminal misses is painted anew."""
+    await movable.moved.wait()
+    session.output.put_nowait(None)
 
 
 async def _carry_input(ssh: asyncssh.SSHClientConnection, chan: Any, session: _ClientSession, channel: Channel) -> None:

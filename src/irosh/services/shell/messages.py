@@ -6,7 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from irosh.core.hops import gateway_name, is_ssh_url
+from irosh.core.hops import gateway_name
+from irosh.core.ssh_url import is_ssh_url
 from irosh.node.target_request import TargetRequest
 
 MAX_LOGIN_KEYS = 256

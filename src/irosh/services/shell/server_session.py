@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import asyncssh
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.terms import Terms
 from irosh.node.accounts import Account, accepted_environment
-from irosh.node.actions import Files, Use
+from irosh.node.actions import MAY_SHARE, Files, Use
+from irosh.services.shell.adoption import HANDLE, Adopted
 from irosh.services.shell.agent_forwarding import SessionAgent, served_agent
 from irosh.services.shell.agent_socket import OpenAgent
 from irosh.services.shell.descriptors import read_descriptor, write_descriptor
@@ -21,6 +25,9 @@ from irosh.services.shell.processes import SessionProcess, Terminal, start_proce
 from irosh.services.shell.ssh_context import SSHContext
 from irosh.services.shell.subsystems import HostProgram
 from irosh.transport.tasks import to_the_end
+
+if TYPE_CHECKING:
+    from irosh.services.shell.followed import FollowedTerminal
 
 MAX_INPUT = 256 * 1024  # bytes of a session's input that may wait for its process
 _CANNOT_START = 127
@@ -31,9 +38,9 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
 
     def __init__(self, context: SSHContext, account: Account) -> None:
         self._context = context
-        self._account = account
+        self.account = account
+        self.command: str | None = None
         self._terminal: Terminal | None = None
-        self._command: str | None = None
         self._terms: Terms | None = None
         self._program: Sequence[str] | None = None
         self._refusal = ""
@@ -44,6 +51,9 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         self._writable.set()
         self._task: asyncio.Task[None] | None = None
         self._agent: SessionAgent | None = None
+        self._followed: FollowedTerminal | None = None
+        self._works: list[asyncio.Task[None]] = []
+        self._given_away: SessionProcess | None = None
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         self._chan = chan
@@ -55,7 +65,7 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
     def agent_requested(self, open_agent: OpenAgent) -> bool:
         """The client offers its agent: once for a session, under a capability of its own."""
         if self._agent is None and self._allowed(Use(("agent",))):
-            self._agent = SessionAgent.make(self._account, open_agent)
+            self._agent = SessionAgent.make(self.account, open_agent)
         return self._agent is not None
 
     def pty_requested(
@@ -74,7 +84,7 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         return self._allowed(Use(("shell",), heeds_terms=True))
 
     def exec_requested(self, command: str) -> bool:
-        self._command = command
+        self.command = command
         use = Use(("exec",), heeds_terms=True)
         if not self._context.permits(use) and self._served_by(self._context.subsystems.standing_in_for(command)):
             return True
@@ -103,7 +113,7 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
             return False
         client_version = str(self._chan.get_extra_info("client_version", ""))
         self._refusal = program.refusal
-        self._program = program.arguments(grant, self._account, client_version)
+        self._program = program.arguments(grant, self.account, client_version)
         return True
 
     def session_started(self) -> None:
@@ -111,6 +121,9 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         self._task = self._context.group.create_task(self._run())
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        if self._given_away is not None:
+            _type_late(self._given_away, data)
+            return
         self._waiting += len(data)
         self._input.put_nowait(data)
         if self._waiting > MAX_INPUT:
@@ -128,7 +141,10 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
         if self._process is not None:
-            self._process.resize((width, height, pixwidth, pixheight))
+            size = (width, height, pixwidth, pixheight)
+            self._process.resize(size)
+            if self._followed is not None:
+                self._followed.resize(size)
 
     def signal_received(self, signal: str) -> None:
         number = _signal_number(signal)
@@ -163,12 +179,13 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
                     self._chan.exit(_CANNOT_START)
                     return
                 self._process = process
-                feeder = asyncio.create_task(self._feed(process))
+                self._works.append(asyncio.create_task(self._feed(process)))
                 try:
-                    await self._serve(process)
+                    with self._offered():
+                        await self._serve(process)
                 finally:
                     # The lost channel and the ending connection both cancel this task, one maybe during the other.
-                    await to_the_end(_end(process, feeder))
+                    await to_the_end(self._end(process))
         finally:
             self._context.sessions.pop(self.end, None)
 
@@ -178,20 +195,44 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         if self._program is not None:
             places.enter_context(self._context.program_place())
             return await start_program(self._program)
-        return await start_process(self._account, self._forced(self._command), self._terminal, self._environment())
+        return await start_process(self.account, self._forced(self.command), self._terminal, self._environment())
+
+    def _offered(self) -> AbstractContextManager[None]:
+        """The client may have a session on a terminal go on as one that stays, so that others can join it."""
+        handle = self._chan.get_environment().get(HANDLE)
+        offer, terminal = self._context.offer, self._terminal
+        if not handle or offer is None or terminal is None or self._program is not None or self._agent is not None:
+            return nullcontext()
+        if not self._context.permits(MAY_SHARE):
+            return nullcontext()
+        from irosh.services.shell.followed import FollowedTerminal
+
+        self._followed = FollowedTerminal(terminal.size, self._context.pace)
+        self._works.append(asyncio.create_task(self._followed.follow()))
+        return offer(handle, self)
+
+    async def give_away(self) -> Adopted:
+        """See :class:`irosh.services.shell.adoption.Adoptable`. The channel is left for the client to close."""
+        process, followed = self._process, self._followed
+        if process is None or followed is None:
+            raise IroshError(ErrorCode.SESSION_UNKNOWN, "that session has ended")
+        if self._waiting:
+            raise IroshError(ErrorCode.BUSY, "the program has not taken yet what was typed before", "try again")
+        self._given_away, self._process = process, None
+        await self._end_works()
+        return Adopted(process, followed)
 
     async def _serve(self, process: SessionProcess) -> None:
         outputs = [asyncio.create_task(self._copy(process.stdout, None))]
         if process.stderr is not None:
             outputs.append(asyncio.create_task(self._copy(process.stderr, asyncssh.EXTENDED_DATA_STDERR)))
-        try:
-            status = await process.wait()
-            # As sshd: a command on pipes ends when all who hold them have; on a terminal with its shell.
-            await asyncio.wait(outputs, timeout=_TERMINAL_DRAIN if process.on_terminal else None)
-        finally:
-            for output in outputs:
-                output.cancel()
-            await asyncio.gather(*outputs, return_exceptions=True)
+        self._works += outputs
+        status = await process.wait()
+        # As sshd: a command on pipes ends when all who hold them have; on a terminal with its shell.
+        await asyncio.wait(outputs, timeout=_TERMINAL_DRAIN if process.on_terminal else None)
+        await self._end_works()
+        if self._given_away is not None:
+            return  # its end is told to whoever is at it now
         if status >= 0:
             self._chan.exit(status)
         else:
@@ -199,6 +240,8 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
 
     async def _copy(self, descriptor: int, datatype: int | None) -> None:
         while data := await read_descriptor(descriptor):
+            if self._followed is not None:
+                self._followed.output(data)
             self._chan.write(data, datatype)
             # The channel's window and the stream's buffer both hold back a process that writes faster.
             await self._writable.wait()
@@ -218,11 +261,21 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
                 self._chan.resume_reading()
         process.close_stdin()
 
+    async def _end_works(self) -> None:
+        for work in self._works:
+            work.cancel()
+        await asyncio.gather(*self._works, return_exceptions=True)
+
+    async def _end(self, process: SessionProcess) -> None:
+        await self._end_works()
+        if self._given_away is None:
+            await process.end()
+
     def _environment(self) -> dict[str, str]:
         accepted = accepted_environment(self._chan.get_environment())
         given = {} if self._terms is None else dict(self._terms.environment)
-        if self._command is not None and self._forced(None) is not None:
-            given["SSH_ORIGINAL_COMMAND"] = self._command
+        if self.command is not None and self._forced(None) is not None:
+            given["SSH_ORIGINAL_COMMAND"] = self.command
         agent = {} if self._agent is None else {"SSH_AUTH_SOCK": self._agent.path}
         return {**accepted, **given, **self._context.environment, **agent}
 
@@ -231,10 +284,11 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         return command if self._terms is None or self._terms.command is None else self._terms.command
 
 
-async def _end(process: SessionProcess, feeder: asyncio.Task[None]) -> None:
-    feeder.cancel()
-    await asyncio.gather(feeder, return_exceptions=True)
-    await process.end()
+def _type_late(process: SessionProcess, data: bytes) -> None:
+    """What was typed before the client knew that the session has moved."""
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            os.write(process.stdin, data)
 
 
 _TERMINAL_DRAIN = 0.5  # seconds for what a shell printed last; background jobs may hold its terminal open for ever

@@ -31,6 +31,7 @@ from irosh.transport.tasks import task_group
 
 if TYPE_CHECKING:
     from irosh.services.shell.client import SSHClients
+    from irosh.services.shell.persistent.service import SessionService
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,10 @@ class ShellService:
     name = "shell"
     request_type = ShellRequest
 
-    def __init__(self, identity: Identity, subsystems: Subsystems) -> None:
+    def __init__(self, identity: Identity, subsystems: Subsystems, kept: SessionService) -> None:
         self._identity = identity
         self._subsystems = subsystems
+        self._kept = kept
         self._programs = ProgramLimit(MAX_PROGRAMS)
         self._clients: SSHClients | None = None
         self._node: Node | None = None
@@ -65,7 +67,7 @@ class ShellService:
         from irosh.services.shell.serving import SSHHost, serve_ssh
 
         assert self._node is not None
-        host = SSHHost(self._node, self._identity, self._subsystems, self._programs, ENTRY)
+        host = SSHHost(self._node, self._identity, self._subsystems, self._programs, ENTRY, self._kept.adoptables)
         await serve_ssh(host, incoming)
 
     def operations(self, node: Node) -> dict[str, Operation]:
@@ -133,9 +135,20 @@ class ShellService:
                     ssh = await self._clients.get(reached.connection, session.user)
                 else:
                     ssh = await stack.enter_async_context(own_link(self._identity, reached, session, channel))
-                await channel.event("connected", **_reached(reached), node=os.getpid())
+                movable = None
+                # One that offers an agent may not be shared: its guests could use the keys.
+                if session.terminal is not None and session.forward_agent == "no":
+                    movable = await stack.enter_async_context(self._kept.movable.made(reached.connection))
+                handle = {} if movable is None else {"handle": movable.handle}
+                await channel.event("connected", **_reached(reached), **handle, node=os.getpid())
                 await stack.enter_async_context(link_events(reached.connection.session, channel))
-                end = await run_session(ssh, session, channel)
+                end = await run_session(ssh, session, channel, movable)
+                if end is None:
+                    assert movable is not None and movable.opened is not None
+                    from irosh.services.shell.persistent.client import carry_terminal
+
+                    await carry_terminal(movable.opened, channel, terminal=True)
+                    return
         except IroshError as error:
             link = reached.connection.session
             if error.code is ErrorCode.CONNECTION_LOST and link.is_closed:

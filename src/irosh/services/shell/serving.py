@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from irosh.node.actions import Use
 from irosh.node.node import Node
 from irosh.node.services import IncomingStream
 from irosh.node.verification import Verification
+from irosh.services.shell.adoption import Adoptables
 from irosh.services.shell.guest_server import GuestSSHServer, refuse, refuse_now
 from irosh.services.shell.login import ASKING_DEADLINE, CIPHERS, LOGIN_DEADLINE, OLD_CIPHERS
 from irosh.services.shell.login_keys import required_key
@@ -42,6 +44,7 @@ class SSHHost:
     subsystems: Subsystems
     programs: ProgramLimit
     entry: tuple[PlainCapability, ...]
+    adoptables: Adoptables
 
 
 async def serve_ssh(host: SSHHost, incoming: IncomingStream) -> None:
@@ -72,6 +75,8 @@ async def serve_ssh(host: SSHHost, incoming: IncomingStream) -> None:
                 program_place=lambda: host.programs.place(peer_id),
                 lead_on=lead_on,
                 terms=incoming.terms,
+                offer=None if request.on_behalf else functools.partial(host.adoptables.offered, peer_id),
+                pace=host.adoptables.pace,
             )
             factors = SSHFactors(incoming.connection.authorizer.gate, peer_id, incoming.verification)
             server: IroshSSHServer

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 
 from irosh.core.terms import Terms
 from irosh.node.actions import Action, Grant, Immediate
+from irosh.services.shell.adoption import Adoptable
 from irosh.services.shell.onward import Way
+from irosh.services.shell.persistent.pace import Pace
 from irosh.services.shell.subsystems import Subsystems
 from irosh.transport.asyncio_transport import StreamTransport
 
@@ -31,5 +33,8 @@ class SSHContext:
     """Finds a way to the peer of that name or id."""
     terms: Callable[[], Terms | None] = lambda: None
     """What the peer has to heed besides its capabilities; raises ``IroshError``."""
+    offer: Callable[[str, Adoptable], AbstractContextManager[None]] | None = None
+    """Lets a session go on as one that stays, if its client asks for that by the name it gave; None: it cannot."""
+    pace: Pace = field(default_factory=Pace)
     sessions: dict[Callable[[], None], None] = field(default_factory=dict)
     """How to end each session that runs."""

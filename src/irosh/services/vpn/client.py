@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -14,7 +13,6 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.ip_packet import addresses_of
 from irosh.core.wording import quoted
 from irosh.node.control import Channel, parsed_request
-from irosh.node.datagram_flow import DatagramFlow
 from irosh.node.exchange import ChannelExchange
 from irosh.node.link_events import link_events
 from irosh.node.links import ENDS
@@ -23,8 +21,9 @@ from irosh.node.operations import path_summary
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.redialling import backoff
 from irosh.services.vpn import underlay
+from irosh.services.vpn.carrying import carry_packets
 from irosh.services.vpn.guard import Guard
-from irosh.services.vpn.interface import configure_interface, discovered_mtu, follow_mtu
+from irosh.services.vpn.interface import configure_interface, discovered_mtu
 from irosh.services.vpn.messages import OpenRequest, VpnRequest, VpnWelcome
 from irosh.services.vpn.pool import conflict
 from irosh.services.vpn.resolver import use_name_servers
@@ -34,7 +33,7 @@ from irosh.services.vpn.tun import Tun
 from irosh.services.vpn.undo import Step
 from irosh.transport.framing import read_frame
 from irosh.transport.interfaces import ConnectionLost, StreamReset
-from irosh.transport.tasks import first_to_end, to_the_end
+from irosh.transport.tasks import to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +104,6 @@ class ClientTunnel:
         self._servers = servers
         self._tun: Tun | None = None
         self._welcome = VpnWelcome("", "")
-        self._flow: DatagramFlow | None = None
 
     @property
     def is_open(self) -> bool:
@@ -132,20 +130,9 @@ class ClientTunnel:
                 await channel.event("restored")
             assert self._tun is not None
             gate = ClientGate(welcome, self._wanted)
-            tun = self._tun
-
-            def from_peer(packet: bytes) -> None:
-                if gate.lets_in(packet):
-                    tun.send(packet)
-
-            flow = DatagramFlow(connection, opened.stream, number, from_peer, idle=math.inf)
-
-            def from_system(packet: bytes) -> None:
-                if gate.lets_out(packet):
-                    flow.send(packet)
-
-            tun.receive(from_system)
-            await first_to_end(flow.run(), follow_mtu(tun.name, connection, mtu))
+            await carry_packets(
+                self._tun, connection, opened.stream, number, mtu, to_peer=gate.lets_out, from_peer=gate.lets_in
+            )
         except StreamReset:
             raise IroshError(ErrorCode.CONNECTION_LOST, "the peer carries no packets any more") from None
         finally:

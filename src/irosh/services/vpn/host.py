@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from irosh.core.errors import IroshError
 from irosh.core.ip_packet import ICMP, ICMPV6, TCP, UDP, addresses_of, upper_of
-from irosh.node.datagram_flow import DatagramFlow
 from irosh.node.packet_filter import PacketFilter
 from irosh.node.services import IncomingStream
+from irosh.services.vpn.carrying import carry_packets
 from irosh.services.vpn.host_network import INTERFACES, HostNetwork
-from irosh.services.vpn.interface import configure_interface, fitting_mtu, follow_mtu
+from irosh.services.vpn.interface import configure_interface, fitting_mtu
 from irosh.services.vpn.messages import VpnRequest, VpnWelcome
 from irosh.services.vpn.name_service import DNS_PORT, name_service
 from irosh.services.vpn.pool import Lease, Pool
 from irosh.services.vpn.system import has_global_ipv6
 from irosh.services.vpn.tun import Tun
 from irosh.transport.framing import write_frame
-from irosh.transport.tasks import first_to_end
 
 
 async def serve_client(incoming: IncomingStream, network: HostNetwork) -> None:
@@ -61,21 +59,11 @@ class _Client:
 
     async def _carry(self, tun: Tun, mtu: int, pool: Pool, lease: Lease, pairs: Sequence[tuple[str, str]]) -> None:
         gate = HostGate(pool, lease, self._connection.authorizer.packet_filter(self._connection.peer_id))
-
-        def from_client(packet: bytes) -> None:
-            if gate.lets_out(packet):
-                tun.send(packet)
-
-        def to_client(packet: bytes) -> None:
-            if gate.lets_in(packet):
-                flow.send(packet)
-
-        flow = DatagramFlow(self._connection, self._incoming.stream, self.request.flow, from_client, idle=math.inf)
+        stream, number = self._incoming.stream, self.request.flow
         await self._incoming.accept()
         self.accepted = True
-        await write_frame(self._incoming.stream, VpnWelcome(*(text for own, other in pairs for text in (other, own))))
-        tun.receive(to_client)
-        await first_to_end(flow.run(), follow_mtu(tun.name, self._connection, mtu))
+        await write_frame(stream, VpnWelcome(*(text for own, other in pairs for text in (other, own))))
+        await carry_packets(tun, self._connection, stream, number, mtu, to_peer=gate.lets_in, from_peer=gate.lets_out)
 
 
 class HostGate:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from irosh.core.wire import FLOW_HEADER_SIZE
 from irosh.node.peer_connection import PeerConnection
 from irosh.services.vpn.messages import LEAST_MTU, MOST_MTU
+from irosh.services.vpn.offload import LARGEST, MOST_SEGMENTS, SEGMENT_SIZE
 from irosh.services.vpn.system import change
 
 FOLLOWING = 5.0  # seconds
@@ -16,7 +17,7 @@ DISCOVERY = 2.0  # seconds that the engine may take to find out how large packet
 
 def fitting_mtu(connection: PeerConnection) -> int:
     """The largest packet that goes as one datagram; or the least MTU, whose packets then go by the stream."""
-    return min(MOST_MTU, max(LEAST_MTU, connection.session.max_datagram_size - FLOW_HEADER_SIZE))
+    return min(MOST_MTU, max(LEAST_MTU, connection.session.max_datagram_size - FLOW_HEADER_SIZE - SEGMENT_SIZE))
 
 
 async def discovered_mtu(connection: PeerConnection) -> int:
@@ -30,7 +31,8 @@ async def discovered_mtu(connection: PeerConnection) -> int:
 
 async def configure_interface(name: str, mtu: int, addresses: Sequence[tuple[str, str]]) -> None:
     """Set the interface up. ``addresses``: ours, and the other end's, to which it then has a route."""
-    await change("ip", "link", "set", name, "mtu", str(mtu), "up")
+    large = ("gso_max_size", str(LARGEST), "gso_max_segs", str(MOST_SEGMENTS))
+    await change("ip", "link", "set", name, "mtu", str(mtu), *large, "up")
     for own, other in addresses:
         nodad = ["nodad"] if ":" in own else []
         await change("ip", "address", "add", own, "peer", other, "dev", name, *nodad)

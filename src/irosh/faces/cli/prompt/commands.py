@@ -62,6 +62,13 @@ COMMANDS: dict[str, PromptCommand] = {
     "lls": PromptCommand("lls [-l] [PATH]", "list files here", "prompt.local:lls", "prompt.local:complete_path"),
     "lcd": PromptCommand("lcd [PATH]", "go to another folder here", "prompt.local:lcd", "prompt.local:complete_folder"),
     "lpwd": PromptCommand("lpwd", "show the folder here", "prompt.local:lpwd"),
+    "share": PromptCommand(
+        "share [--read-only] [--users N] [--expires TIME]",
+        "let others join this session; prints the ticket",
+        "prompt.sharing:share",
+        "prompt.sharing:complete_share",
+    ),
+    "unshare": PromptCommand("unshare", "let nobody join any more; guests leave", "prompt.sharing:unshare"),
     "who": PromptCommand("who", "show who is at this session, and who may type", "prompt.guests:who"),
     "grant": PromptCommand(
         "grant GUEST", "let a guest type; * is all of them", "prompt.guests:about_guest", "prompt.guests:complete_guest"

@@ -31,6 +31,10 @@ class PromptContext:
     transfers: Transfers
     session: str | None = None
     """The name of a session that stays; None for any other."""
+    handle: str | None = None
+    """By what a session that does not stay can become one that does; None if it cannot."""
     here: bool = False
     """It is on this machine."""
+    guest: bool = False
+    """It is somebody else's."""
     directory: Path = field(default_factory=Path.cwd)

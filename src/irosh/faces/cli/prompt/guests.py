@@ -22,7 +22,7 @@ def who(context: PromptContext, line: PromptLine) -> None:
     """Who is here, and who may type."""
     if line.rest:
         raise IroshError(ErrorCode.USAGE, "who takes nothing")
-    context.say(participants_table(_asked(context, "who")["participants"]))
+    context.say(participants_table(manage(context, "who")["participants"]))
 
 
 def about_guest(context: PromptContext, line: PromptLine) -> None:
@@ -32,26 +32,31 @@ def about_guest(context: PromptContext, line: PromptLine) -> None:
         raise IroshError(
             ErrorCode.USAGE, f"{line.command} whom?", f"{line.command} GUEST, or * for all; `who` lists them"
         )
-    answer = _asked(context, line.command, guest)
+    answer = manage(context, line.command, guest=guest)
     names = ", ".join(map(printable, answer.get("changed", answer.get("removed", []))))
     context.say(f"{names} {_OUTCOMES[line.command]}")
 
 
 def complete_guest(context: PromptContext, _line: PromptLine, text: str) -> Iterable[Candidate]:
     """Names of guests."""
-    guests = {str(each["who"]) for each in _asked(context, "who")["participants"] if not each["owner"]}
+    guests = {str(each["who"]) for each in manage(context, "who")["participants"] if not each["owner"]}
     return [Candidate(name, len(text), name) for name in sorted(guests) if name.startswith(text)]
 
 
-def _asked(context: PromptContext, command: str, guest: str | None = None) -> dict[str, Any]:
+def manage(context: PromptContext, command: str, **asked: Any) -> dict[str, Any]:
+    """Do a command about the session that the prompt was opened in. ``IroshError`` when it fails."""
     if context.session is None:
-        raise IroshError(
-            ErrorCode.USAGE,
-            "nobody else can be at this session",
-            "irosh share and irosh connect --session begin others",
-        )
+        raise IroshError(ErrorCode.USAGE, "nobody else is at this session", "`share` lets others join it")
+    if context.guest:
+        raise IroshError(ErrorCode.DENIED, "only the owner of a session may do that")
     target = "" if context.here else context.peer_id
+    return ask_node(
+        context, "session.manage", {"target": target, "command": command, "session": context.session, **asked}
+    )
+
+
+def ask_node(context: PromptContext, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Have the node do an operation."""
     with ControlClient(StateDirectory(context.settings.state_path).control_socket_path) as client:
         client.socket.settimeout(PATIENCE)
-        asked = {"target": target, "command": command, "session": context.session, "guest": guest}
-        return client.call("session.manage", asked)
+        return client.call(operation, arguments)

@@ -45,6 +45,7 @@ async def attend(
             participant.may_type,
             (session.size.columns, session.size.rows),
             len(session.participants),
+            participant.owner,
         )
         await line.send([(FrameKind.WELCOME, encode(welcome))])
         await first_to_end(_show(session, participant, line), _listen(session, participant, line, manage))
@@ -81,6 +82,8 @@ async def _heard(
             if not participant.owner:
                 await asyncio.sleep(RESIZE_PAUSE)
     elif kind is FrameKind.DETACH:
+        if participant.owner:
+            session.stay()
         participant.end(End(reason="detached", name=session.terms.name))
     elif kind is FrameKind.MANAGE:
         participant.answer(answer_of(_managed(session, decode(payload, Manage), manage)))

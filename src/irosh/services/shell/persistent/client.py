@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
@@ -12,10 +13,12 @@ from irosh.node.control import Channel, Gone
 from irosh.node.link_events import link_events
 from irosh.node.node import Reached
 from irosh.node.operations import path_summary
-from irosh.services.shell.persistent.codec import Answer, Frame, FrameKind, Manage, decode, encode
+from irosh.node.peer_connection import OpenedStream
+from irosh.services.shell.persistent.codec import Answer, Frame, FrameKind, decode, encode
 from irosh.services.shell.persistent.lines import ChannelLine, Line, StreamLine, result_of
 from irosh.services.shell.persistent.messages import ManageRequest, SessionRequest
 from irosh.transport.interfaces import StreamReset
+from irosh.transport.session.lifetime import SessionLifetime
 from irosh.transport.tasks import first_to_end
 
 ANSWER_DEADLINE = 30.0
@@ -27,7 +30,7 @@ _FROM_HOST = frozenset({FrameKind.WELCOME, FrameKind.OUTPUT, FrameKind.NOTICE, F
 async def attach_to_peer(reached: Reached, channel: Channel, request: SessionRequest) -> None:
     """Carry the terminal of ``channel`` until the session has ended, or its terminal has left it."""
     session = reached.connection.session
-    try:
+    async with link_errors(session):
         opened = await reached.connection.open("session", request)
         await opened.answer()
         await channel.event(
@@ -38,15 +41,31 @@ async def attach_to_peer(reached: Reached, channel: Channel, request: SessionReq
             node=os.getpid(),
             **path_summary(reached.connection),
         )
-        here, there = ChannelLine(channel, terminal=request.size is not None), StreamLine(opened.stream)
+        async with link_events(session, channel):
+            await carry_terminal(opened, channel, terminal=request.size is not None)
+
+
+async def carry_terminal(opened: OpenedStream, channel: Channel, *, terminal: bool) -> None:
+    """Between the stream of a session and the command that carries the terminal, if it has one."""
+    session = opened.connection.session
+    async with link_errors(session):
+        here, there = ChannelLine(channel, terminal=terminal), StreamLine(opened.stream)
         try:
-            async with link_events(session, channel):
-                await first_to_end(_to_terminal(there, here), _from_terminal(here, there))
+            await first_to_end(_to_terminal(there, here), _from_terminal(here, there))
         finally:
             await opened.stream.abort()
             if not here.answered:
                 with suppress(Gone):
                     await here.leave(in_the_middle=True)
+        if not here.answered:
+            raise _dropped()
+
+
+@asynccontextmanager
+async def link_errors(session: SessionLifetime) -> AsyncIterator[None]:
+    """A stream that ends with its link ends for the link's reason."""
+    try:
+        yield
     except IroshError as error:
         if error.code is ErrorCode.CONNECTION_LOST and session.is_closed:
             error = session.close_reason()
@@ -55,8 +74,6 @@ async def attach_to_peer(reached: Reached, channel: Channel, request: SessionReq
         raise error from None
     except StreamReset:
         raise (session.close_reason() if session.is_closed else _dropped()) from None
-    if not here.answered:
-        raise session.close_reason() if session.is_closed else _dropped()
 
 
 def _dropped() -> IroshError:
@@ -86,7 +103,7 @@ async def manage_at_peer(reached: Reached, asked: ManageRequest) -> dict[str, An
     await opened.answer()
     line = StreamLine(opened.stream)
     try:
-        await line.send([(FrameKind.MANAGE, encode(Manage(asked.command, asked.session, asked.guest)))])
+        await line.send([(FrameKind.MANAGE, encode(asked.manage()))])
         async with asyncio.timeout(ANSWER_DEADLINE):
             frames = await line.receive()
         for kind, payload in frames:

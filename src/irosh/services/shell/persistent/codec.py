@@ -99,11 +99,17 @@ class Size(msgspec.Struct):
 
 
 class Manage(msgspec.Struct, omit_defaults=True):
-    """A command about the session, or with ``name`` about another one: see :mod:`.managing`."""
+    """A command about the session, or with ``name`` about another one: see :mod:`.managing`.
+
+    ``read_only``, ``users`` and ``lifetime`` (of the ticket, in seconds) are for ``share``.
+    """
 
     command: str
     name: str | None = None
     guest: str | None = None
+    read_only: bool = False
+    users: int = 1
+    lifetime: float | None = None
 
 
 class Answer(msgspec.Struct, omit_defaults=True):
@@ -122,6 +128,7 @@ class Welcome(msgspec.Struct):
     may_type: bool
     size: tuple[int, int]
     participants: int
+    owner: bool = True
 
 
 class Notice(msgspec.Struct, omit_defaults=True):

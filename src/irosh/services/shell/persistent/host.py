@@ -6,43 +6,46 @@ import asyncio
 import os
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from irosh.core.capability import Capability
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.accounts import DEFAULT_USER, Account, accepted_environment, find_account
-from irosh.node.actions import AsUser, Join, Use
+from irosh.node.actions import MAY_SHARE, AsUser, Join, Use
 from irosh.node.control import Channel
-from irosh.node.node import InviteTerms, Node
-from irosh.node.operations import make_invite
+from irosh.node.node import Node
 from irosh.node.services import IncomingStream
+from irosh.services.shell.adoption import Adoptables
 from irosh.services.shell.persistent.attending import attend, check_room
-from irosh.services.shell.persistent.codec import End, Frame, FrameKind, Manage, Size, decode, encode
+from irosh.services.shell.persistent.codec import Frame, FrameKind, Manage, Size, decode, encode
 from irosh.services.shell.persistent.lines import ChannelLine, StreamLine, answer_of
 from irosh.services.shell.persistent.managing import Manager
 from irosh.services.shell.persistent.messages import ManageRequest, SessionRequest, ShareRequest, checked_name
+from irosh.services.shell.persistent.pace import Pace
 from irosh.services.shell.persistent.participant import Participant
 from irosh.services.shell.persistent.recording import Recording
 from irosh.services.shell.persistent.registry import SessionRegistry
-from irosh.services.shell.persistent.session import PersistentSession, SessionTerms, Share, within_limits
+from irosh.services.shell.persistent.session import PersistentSession, SessionTerms, within_limits
+from irosh.services.shell.persistent.sharing import Sharing
 from irosh.services.shell.processes import Terminal, start_process
+from irosh.transport.tasks import to_the_end
 
 _DEFAULT_SIZE = (80, 24, 0, 0)
 _DEFAULT_TERMINAL = "xterm-256color"
 Served = Callable[[], Awaitable[None]]
 """Serves a stream once it has been accepted."""
 COMMAND_DEADLINE = 60.0  # seconds for the next command on a stream for them
-MAX_USERS = 32  # guests at once
 
 
 class SessionHost:
     """Serves streams and control operations about the sessions on this machine."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, adoptables: Adoptables, pace: Pace) -> None:
         self._node = node
-        self._registry = SessionRegistry(self._may_keep)
+        self._adoptables = adoptables
+        self._sharing = Sharing(node)
+        self._registry = SessionRegistry(pace, self._over)
 
     async def aclose(self) -> None:
         """End all."""
@@ -54,7 +57,7 @@ class SessionHost:
         """Purpose ``attach``: to the peer's own session."""
         peer_id = incoming.connection.peer_id
         name = checked_name(request.name or "")
-        manager = self._manager(peer_id)
+        manager = self._manager(incoming)
         line = StreamLine(incoming.stream)
         session = self._registry.find(peer_id, name)
         created = session is None
@@ -70,14 +73,39 @@ class SessionHost:
         else:
             raise manager.unknown(name)
         who = Participant(incoming.petname, peer_id, owner=True, may_type=True, size=_size(request))
+        return partial(self._attended, session, who, line, manager, created=created)
 
-        async def serve() -> None:
-            try:
-                await attend(session, who, line, manager.run, created=created)
-            finally:
-                self._registry.check(peer_id)
+    async def adopt(self, incoming: IncomingStream, request: SessionRequest) -> Served:
+        """Purpose ``adopt``: a session that the peer has by SSH goes on as one of these, for as long as it is there."""
+        peer_id = incoming.connection.peer_id
+        name = checked_name(request.name or "")
+        found = self._adoptables.find(peer_id, request.handle)
+        incoming.authorize_now(Use(("exec",) if found.command is not None else ("shell",)))
+        if found.account.switch:
+            incoming.authorize_now(AsUser(found.account.name))
 
-        return serve
+        async def adopted() -> PersistentSession:
+            taken = await found.give_away()
+            size = within_limits(Size(*taken.terminal.size))
+            return self._keep(
+                SessionTerms(name, peer_id, found.account.name, found.command, found.account.switch),
+                partial(PersistentSession, process=taken.process, size=size, model=taken.terminal.model, stays=False),
+            )
+
+        with self._registry.place(peer_id, name):
+            session = await to_the_end(adopted())
+        who = Participant(incoming.petname, peer_id, owner=True, may_type=True, size=session.size, new=False)
+        return partial(
+            self._attended, session, who, StreamLine(incoming.stream), self._manager(incoming), created=False
+        )
+
+    async def _attended(
+        self, session: PersistentSession, owner: Participant, line: StreamLine, manager: Manager, *, created: bool
+    ) -> None:
+        try:
+            await attend(session, owner, line, manager.run, created=created)
+        finally:
+            self._registry.check(owner.peer_id)
 
     def _check_user(self, incoming: IncomingStream, session: PersistentSession, request: SessionRequest) -> None:
         """Whether the peer may have the session that there is, as when it was begun."""
@@ -95,7 +123,7 @@ class SessionHost:
     async def join(self, incoming: IncomingStream, request: SessionRequest) -> Served:
         """Purpose ``join``: as a guest, in the session that the peer was invited to."""
         peer_id = incoming.connection.peer_id
-        session, share = self._invited_to(peer_id, request.name)
+        session, share = self._sharing.invited_to(peer_id, request.name, self._registry.shared())
         incoming.authorize_now(Join(share.id))
         guests = {each.peer_id for each in session.participants if not each.owner}
         if peer_id not in guests and len(guests) >= share.users:
@@ -113,22 +141,9 @@ class SessionHost:
 
         return serve
 
-    def _invited_to(self, peer_id: str, name: str | None) -> tuple[PersistentSession, Share]:
-        for session in reversed(self._registry.shared()):
-            share = session.share
-            if share is None or (name is not None and session.terms.name != name):
-                continue
-            if peer_id not in share.removed and self._node.authorizer.permits(peer_id, Join(share.id)):
-                return session, share
-        raise IroshError(
-            ErrorCode.SESSION_UNKNOWN,
-            "there is no shared session here that you may join",
-            "it has ended, or its owner has removed you",
-        )
-
     async def manage(self, incoming: IncomingStream, _request: SessionRequest) -> Served:
         """Purpose ``manage``: commands and answers, until the peer finishes."""
-        manager = self._manager(incoming.connection.peer_id)
+        manager = self._manager(incoming)
         line = StreamLine(incoming.stream)
 
         async def serve() -> None:
@@ -163,27 +178,22 @@ class SessionHost:
 
     def manage_here(self, asked: ManageRequest) -> dict[str, Any]:
         """A command on this machine about any of its sessions."""
-        return self._manager(None).run(Manage(asked.command, asked.session, asked.guest))
+        return self._manager(None).run(asked.manage())
 
     async def share(self, channel: Channel, asked: ShareRequest) -> None:
         """Operation ``session.share``: a session with guests, which ends when the command that began it leaves."""
-        if not self._node.hosting:
-            raise IroshError(
-                ErrorCode.NOT_RUNNING, "the running node is no host: it lets nobody in", "start one with `irosh host`"
-            )
-        if not 1 <= asked.users <= MAX_USERS:
-            raise IroshError(ErrorCode.USAGE, f"{asked.users} guests are not possible", f"from 1 to {MAX_USERS}")
+        self._sharing.check(asked.users)
         request = asked.session
         name = checked_name(request.name or f"share-{secrets.token_hex(2)}")
-        share = Share(secrets.token_hex(16), asked.read_only, asked.users)
         record = None if asked.record is None else Path(asked.record)
         account = find_account(DEFAULT_USER)
-        session = await self._begin(None, name, request, account, {}, share=share, record=record)
+        session = await self._begin(None, name, request, account, {}, record=record)
         try:
-            terms = InviteTerms((f"join:{share.id}",), asked.users, asked.lifetime)
-            made = make_invite(self._node, terms)
+            made = self._sharing.begin(
+                session, read_only=asked.read_only, users=asked.users, lifetime=asked.lifetime, by=None
+            )
             await self._connected(channel)
-            await channel.event("shared", session=name, read_only=share.read_only, record=asked.record, **made)
+            await channel.event("shared", record=asked.record, **made)
             who = Participant("host", None, owner=True, may_type=True, size=_size(request))
             await attend(
                 session,
@@ -209,12 +219,10 @@ class SessionHost:
         account: Account,
         environment: dict[str, str],
         *,
-        share: Share | None = None,
         record: Path | None = None,
     ) -> PersistentSession:
         """Start a session's program and keep it. ``IroshError`` (busy, name-taken, target-unreachable, usage)."""
-        self._registry.reserve(owner, name)
-        try:
+        with self._registry.place(owner, name):
             size = _size(request) or Size(*_DEFAULT_SIZE)
             terminal = Terminal(
                 (request.terminal or _DEFAULT_TERMINAL)[:64],
@@ -233,62 +241,37 @@ class SessionHost:
                     recording.close()
                 raise
             terms = SessionTerms(name, owner, account.name, request.command, account.switch)
-            session = PersistentSession(terms, process, size, self._registry.pace, share=share, recording=recording)
-            self._registry.keep(session, None if share is None else lambda: self._withdraw(share))
-        finally:
-            self._registry.release(owner, name)
-        self._node.auditor.record("session", owner, "used", f"began {name} as {account.name}")
+            return self._keep(terms, partial(PersistentSession, process=process, size=size, recording=recording))
+
+    def _keep(self, terms: SessionTerms, make: Callable[..., PersistentSession]) -> PersistentSession:
+        session = make(terms, pace=self._registry.pace)
+        self._registry.keep(session, lambda: self._sharing.end(session))
+        self._node.auditor.record("session", terms.owner, "used", f"began {terms.name} as {terms.account}")
         return session
 
-    def _manager(self, owner: str | None) -> Manager:
-        return Manager(self._registry, owner, self._name_of, self._remove_guest, everything=owner is None)
+    def _manager(self, incoming: IncomingStream | None) -> Manager:
+        if incoming is None:
+            return Manager(self._registry, None, self._name_of, self._sharing)
+        may_share = partial(incoming.authorize_now, MAY_SHARE)
+        return Manager(self._registry, incoming.connection.peer_id, self._name_of, self._sharing, may_share=may_share)
 
     def _name_of(self, peer_id: str) -> str:
         peer = self._node.trust.get(peer_id)
         return peer.petname if peer else peer_id[:10]
 
-    def _may_keep(self, session: PersistentSession) -> bool:
-        """Whether the owner still has what the session was begun with."""
+    def _over(self, session: PersistentSession) -> str | None:
+        """Why a session has to end: its owner has no right to it any more, or has left what does not stay."""
+        self._sharing.check_rights(session)
         terms = session.terms
         if terms.owner is None:
-            for each in session.participants:
-                self._check_guest(session, each)
-            return True
+            return None
         permits = self._node.authorizer.permits
         use = Use(("exec",) if terms.command is not None else ("shell",))
-        as_user = not terms.switches_account or permits(terms.owner, AsUser(terms.account))
-        return permits(terms.owner, use) and as_user
-
-    def _check_guest(self, session: PersistentSession, participant: Participant) -> None:
-        share, peer_id = session.share, participant.peer_id
-        if share is None or peer_id is None or participant.owner:
-            return
-        if not self._node.authorizer.permits(peer_id, Join(share.id)):
-            participant.end(End(reason="revoked", name=session.terms.name))
-
-    def _remove_guest(self, session: PersistentSession, peer_id: str) -> None:
-        share = session.share
-        if share is not None:
-            share.removed.add(peer_id)
-            self._forget_joining(peer_id, share)
-            self._node.auditor.record("session", peer_id, "changed", f"removed from {session.terms.name}")
-
-    def _withdraw(self, share: Share) -> None:
-        """The session is over: its ticket and what it granted are worth nothing any more."""
-        granted = f"join:{share.id}"
-        with suppress(IroshError):  # a full disk; what stays grants nothing, as the id is never used again
-            for invite in self._node.trust.invites():
-                if granted in map(str, invite.capabilities):
-                    self._node.trust.cancel_invite(invite.id)
-            for peer in self._node.trust.peers():
-                self._forget_joining(peer.id, share)
-
-    def _forget_joining(self, peer_id: str, share: Share) -> None:
-        peer = self._node.trust.get(peer_id)
-        granted = Capability("join", session=share.id)
-        if peer is None or granted not in peer.capabilities:
-            return
-        self._node.trust.set_capabilities(peer_id, [each for each in peer.capabilities if each != granted])
+        if not permits(terms.owner, use) or (
+            terms.switches_account and not permits(terms.owner, AsUser(terms.account))
+        ):
+            return "revoked"
+        return "share-over" if session.abandoned else None
 
 
 def _managed(manager: Manager, frame: Frame) -> Frame:

@@ -1,4 +1,4 @@
-"""What an owner asks about sessions and does to them: list, kill, detach, who, grant, take, remove."""
+"""What an owner asks about sessions and does to them: list, kill, detach, share, who, grant, take, remove, …"""
 
 from __future__ import annotations
 
@@ -12,27 +12,30 @@ from irosh.services.shell.persistent.codec import End, Manage
 from irosh.services.shell.persistent.participant import Participant
 from irosh.services.shell.persistent.registry import SessionRegistry
 from irosh.services.shell.persistent.session import PersistentSession
+from irosh.services.shell.persistent.sharing import Sharing
 
 ANY = "*"
 
 
 class Manager:
-    """Commands by one who may use ``owner``'s sessions; on the host itself (``everything``) all are one's own."""
+    """Commands by one who may use ``owner``'s sessions. None: by the owner of this machine, who may use all."""
 
     def __init__(
         self,
         registry: SessionRegistry,
         owner: str | None,
         name_of: Callable[[str], str],
-        remove_guest: Callable[[PersistentSession, str], None],
+        sharing: Sharing,
         *,
-        everything: bool = False,
+        may_share: Callable[[], object] | None = None,
     ) -> None:
+        """``may_share`` raises ``IroshError`` when the peer may not share its sessions."""
         self._registry = registry
         self._owner = owner
         self._name_of = name_of
-        self._remove_guest = remove_guest
-        self._everything = everything
+        self._sharing = sharing
+        self._may_share = may_share
+        self._everything = owner is None
 
     def run(self, asked: Manage, current: PersistentSession | None = None) -> dict[str, Any]:
         """Do it. ``current``: the session that is meant when none is named. ``IroshError`` (session-unknown, …)."""
@@ -43,6 +46,8 @@ class Manager:
             "grant": self._grant,
             "take": self._take,
             "remove": self._remove,
+            "share": self._share,
+            "unshare": self._unshare,
         }
         if asked.command == "list":
             return self._list()
@@ -76,7 +81,7 @@ class Manager:
             if current is not None:
                 return current
             mine = self._mine()
-            if asked.command not in ("kill", "detach"):
+            if asked.command not in ("kill", "detach", "share"):
                 mine = [each for each in mine if each.share is not None] or mine
             if len(mine) != 1:
                 raise IroshError(
@@ -104,6 +109,7 @@ class Manager:
 
     def _detach(self, session: PersistentSession, _asked: Manage) -> dict[str, Any]:
         own = [each for each in session.participants if each.owner]
+        session.stay()
         for each in own:
             each.end(End(reason="detached", name=session.terms.name))
         return {"session": session.terms.name, "detached": len(own)}
@@ -114,6 +120,18 @@ class Manager:
             "size": [session.size.columns, session.size.rows],
             "participants": [_participant_fields(each) for each in session.participants],
         }
+
+    def _share(self, session: PersistentSession, asked: Manage) -> dict[str, Any]:
+        if self._may_share is not None:
+            self._may_share()
+        return self._sharing.begin(
+            session, read_only=asked.read_only, users=asked.users, lifetime=asked.lifetime, by=self._owner
+        )
+
+    def _unshare(self, session: PersistentSession, _asked: Manage) -> dict[str, Any]:
+        if session.share is None:
+            raise IroshError(ErrorCode.USAGE, f"session {session.terms.name} is not shared")
+        return {"unshared": session.terms.name, "left": self._sharing.end(session)}
 
     def _grant(self, session: PersistentSession, asked: Manage) -> dict[str, Any]:
         return self._keyboard(session, asked, may_type=True)
@@ -133,7 +151,7 @@ class Manager:
         guests = self._guests(session, asked)
         for each in guests:
             if each.peer_id is not None:
-                self._remove_guest(session, each.peer_id)
+                self._sharing.remove(session, each.peer_id)
             each.end(End(reason="removed", name=session.terms.name))
         return {"session": session.terms.name, "removed": sorted({each.who for each in guests})}
 

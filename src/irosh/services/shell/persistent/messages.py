@@ -9,6 +9,7 @@ import msgspec
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.target_request import TargetRequest
+from irosh.services.shell.persistent.codec import Manage
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 
@@ -17,10 +18,11 @@ class SessionRequest(msgspec.Struct, omit_defaults=True):
     """``attach``: to session ``name``, which is begun if it is missing and ``create`` says so, with what follows.
 
     ``join``: a shared session, the one called ``name`` or the latest that the peer may join. ``manage``: ask about
-    sessions and change them, by frames.
+    sessions and change them, by frames. ``adopt``: make the SSH session that the peer calls ``handle`` a session
+    ``name``, and attach to it.
     """
 
-    purpose: Literal["attach", "join", "manage"]
+    purpose: Literal["attach", "join", "manage", "adopt"]
     name: str | None = None
     create: bool = False
     user: str | None = None
@@ -29,6 +31,7 @@ class SessionRequest(msgspec.Struct, omit_defaults=True):
     size: tuple[int, int, int, int] | None = None
     modes: dict[int, int] = msgspec.field(default_factory=dict)
     env: dict[str, str] = msgspec.field(default_factory=dict)
+    handle: str = ""
 
     @property
     def summary(self) -> str:
@@ -48,6 +51,20 @@ class ManageRequest(TargetRequest, kw_only=True):
     command: str
     session: str | None = None
     guest: str | None = None
+    read_only: bool = False
+    users: int = 1
+    lifetime: float | None = None
+
+    def manage(self) -> Manage:
+        """What is asked of the host."""
+        return Manage(self.command, self.session, self.guest, self.read_only, self.users, self.lifetime)
+
+
+class MoveRequest(msgspec.Struct, kw_only=True):
+    """Operation ``session.move``: make the session of operation ``connect`` that has this ``handle`` one of the host's
+    sessions, without a break."""
+
+    handle: str
 
 
 class ShareRequest(msgspec.Struct, kw_only=True):

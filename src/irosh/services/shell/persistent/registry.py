@@ -6,7 +6,8 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.services.shell.persistent.codec import End
@@ -26,12 +27,12 @@ Key = tuple[str | None, str]
 
 
 class SessionRegistry:
-    """Owns the tasks of its sessions until :meth:`aclose`. ``may_keep``: whether its owner still may have one."""
+    """Owns the tasks of its sessions until :meth:`aclose`. ``over``: why one has to end now, None if it has not."""
 
-    def __init__(self, may_keep: Callable[[PersistentSession], bool]) -> None:
-        self.pace = Pace()
+    def __init__(self, pace: Pace, over: Callable[[PersistentSession], str | None]) -> None:
+        self.pace = pace
         self.began_at = time.time()
-        self._may_keep = may_keep
+        self._over = over
         self._live: dict[Key, PersistentSession] = {}
         self._outcomes: OrderedDict[Key, End] = OrderedDict()
         self._tasks = TaskSet()
@@ -58,8 +59,9 @@ class SessionRegistry:
         """The untold ones of an owner."""
         return [end for (of, _), end in self._outcomes.items() if of == owner]
 
-    def reserve(self, owner: str | None, name: str) -> None:
-        """Before a program is started. ``IroshError`` (busy, name-taken) when there is no place for it."""
+    @contextmanager
+    def place(self, owner: str | None, name: str) -> Iterator[None]:
+        """Keep a place until it is taken, or the context ends. ``IroshError`` (busy, name-taken) if there is none."""
         key = (owner, name)
         if key in self._live or key in self._starting:
             raise IroshError(ErrorCode.NAME_TAKEN, f"there is a session {name} already")
@@ -71,13 +73,13 @@ class SessionRegistry:
                 "end one: irosh session kill",
             )
         self._starting.add(key)
+        try:
+            yield
+        finally:
+            self._starting.discard(key)
 
-    def release(self, owner: str | None, name: str) -> None:
-        """The program could not be started, or the session is kept now."""
-        self._starting.discard((owner, name))
-
-    def keep(self, session: PersistentSession, on_end: Callable[[], None] | None = None) -> None:
-        """Have it run from now on."""
+    def keep(self, session: PersistentSession, on_end: Callable[[], object]) -> None:
+        """Have it run from now on; ``on_end`` is called when it has ended."""
         key = (session.terms.owner, session.terms.name)
         self._live[key] = session
         self._outcomes.pop(key, None)
@@ -90,17 +92,17 @@ class SessionRegistry:
         await self._tasks.close()
 
     def check(self, owner: str | None) -> None:
-        """End the sessions that ``owner`` has no right to any more."""
+        """End the sessions that ``owner`` has no right to any more, and those left that do not stay."""
         for session in self.sessions():
-            if session.terms.owner == owner and not self._may_keep(session):
-                log.info("session %s: its owner may not use it any more", session.terms.name)
-                session.end("revoked")
+            if session.terms.owner == owner and (reason := self._over(session)) is not None:
+                log.info("session %s is ended: %s", session.terms.name, reason)
+                session.end(reason)
 
-    async def _run(self, key: Key, session: PersistentSession, on_end: Callable[[], None] | None) -> None:
+    async def _run(self, key: Key, session: PersistentSession, on_end: Callable[[], object]) -> None:
         try:
             outcome = await session.run()
             told = any(each.owner for each in session.participants)
-            if not told and outcome.reason != "killed":
+            if not told and outcome.reason not in ("killed", "share-over"):
                 outcome.ended_at = time.time()
                 self._outcomes[key] = outcome
                 while len(self._outcomes) > MAX_OUTCOMES:
@@ -108,8 +110,7 @@ class SessionRegistry:
         finally:
             if self._live.get(key) is session:
                 del self._live[key]
-            if on_end is not None:
-                on_end()
+            on_end()
 
     async def _check(self) -> None:
         while self._live:

@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from irosh.core.errors import IroshError
 from irosh.node.accounts import is_own_account
-from irosh.node.actions import Action, AsUser, Use
+from irosh.node.actions import MAY_SHARE, Action, AsUser, Use
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
 from irosh.node.node import Node
 from irosh.node.services import IncomingStream
+from irosh.services.shell.adoption import Adoptables
+from irosh.services.shell.moving import MovableSessions
 from irosh.services.shell.persistent.messages import (
     AttachRequest,
     ManageRequest,
+    MoveRequest,
     SessionRequest,
     ShareRequest,
     checked_name,
 )
+from irosh.services.shell.persistent.pace import Pace
 
 if TYPE_CHECKING:
     from irosh.services.shell.persistent.host import SessionHost
@@ -34,6 +38,9 @@ class SessionService:
     request_type = SessionRequest
 
     def __init__(self) -> None:
+        self.pace = Pace()
+        self.adoptables = Adoptables(self.pace)
+        self.movable = MovableSessions()
         self._node: Node | None = None
         self._host: SessionHost | None = None
 
@@ -44,7 +51,7 @@ class SessionService:
             from irosh.services.shell.persistent.host import SessionHost
 
             assert self._node is not None
-            self._host = SessionHost(self._node)
+            self._host = SessionHost(self._node, self.adoptables, self.pace)
         return self._host
 
     def required(self, request: Any) -> Sequence[Action]:
@@ -53,6 +60,8 @@ class SessionService:
             return (Use(("join",)),)  # a way in: which session is decided when it is known
         if request.purpose == "manage":
             return (Use(("shell", "exec")),)
+        if request.purpose == "adopt":
+            return (MAY_SHARE, Use(("shell", "exec")))
         wanted = Use(("exec",) if request.command is not None else ("shell",)) if request.create else None
         user = request.user
         as_user = () if user is None or is_own_account(user) else (AsUser(user),)
@@ -63,8 +72,9 @@ class SessionService:
         try:
             if request.name is not None:
                 checked_name(request.name)
-            prepare = {"attach": self.host.attach, "join": self.host.join, "manage": self.host.manage}[request.purpose]
-            serve = await prepare(incoming, request)
+            host = self.host
+            prepare = {"attach": host.attach, "adopt": host.adopt, "join": host.join, "manage": host.manage}
+            serve = await prepare[request.purpose](incoming, request)
         except IroshError as error:
             await incoming.refuse(error)
             return
@@ -99,7 +109,11 @@ class SessionService:
         async def share(channel: Channel, request: dict[str, Any]) -> None:
             await self.host.share(channel, parsed_request(request, ShareRequest))
 
-        return {"session.attach": attach, "session.manage": manage, "session.share": share}
+        async def move(channel: Channel, request: dict[str, Any]) -> None:
+            asked = parsed_request(request, MoveRequest)
+            await channel.answer({"session": await channel.while_connected(self.movable.move(asked.handle))})
+
+        return {"session.attach": attach, "session.manage": manage, "session.share": share, "session.move": move}
 
     async def aclose(self) -> None:
         """End all sessions of this node."""

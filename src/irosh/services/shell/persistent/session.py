@@ -32,6 +32,7 @@ FRAME = 1 / 30  # seconds between two pictures for terminals of another size
 UNWATCHED = 256 * 1024  # bytes of output after which a program that nobody watches lets others run
 REST = 0.01  # seconds
 MAX_PARTICIPANTS = 64
+ARRIVAL = 30.0  # seconds for the owner of a session that does not stay to come to it
 _INTERRUPT = 0x03
 
 
@@ -42,7 +43,8 @@ class Share:
     id: str
     read_only: bool
     users: int
-    invite_id: str | None = None
+    by: str | None = None
+    """Who shares it: the endpoint id of a peer, None for the owner of this machine."""
     keyboard: dict[str, bool] = field(default_factory=dict)
     """Whether a guest may type, where the owner said so; by endpoint id."""
     removed: set[str] = field(default_factory=set)
@@ -70,18 +72,21 @@ class PersistentSession:
         size: Size,
         pace: Pace,
         *,
-        share: Share | None = None,
         recording: Recording | None = None,
+        model: TerminalModel | None = None,
+        stays: bool = True,
     ) -> None:
+        """``model``: what the terminal shows already. ``stays``: it goes on when its owner has left it."""
         self.terms = terms
         self.began_at = time.time()
         self.used_at = self.began_at
-        self.share = share
+        self.share: Share | None = None
         self.participants: list[Participant] = []
         self.size = size
-        self.model = TerminalModel(size.columns, size.rows)
+        self.model = model or TerminalModel(size.columns, size.rows)
         self.recording = recording
         self.outcome: End | None = None
+        self._owner_by = None if stays else time.monotonic() + ARRIVAL
         self._process = process
         self._pace = pace
         self._reason = ""
@@ -129,6 +134,17 @@ class PersistentSession:
         self._reason = self._reason or reason
         self._ending.set()
 
+    def stay(self) -> None:
+        """Go on from now on when the owner leaves."""
+        self._owner_by = None
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the owner has left a session that does not stay."""
+        if self._owner_by is None or any(each.owner for each in self.participants):
+            return False
+        return time.monotonic() > self._owner_by
+
     async def _clean_up(self, works: list[asyncio.Task[None]]) -> None:
         for work in works:
             work.cancel()
@@ -152,6 +168,8 @@ class PersistentSession:
     def add(self, participant: Participant) -> None:
         """Somebody comes: the others are told, sizes are reconciled, the screen is painted."""
         self.participants.append(participant)
+        if participant.owner and self._owner_by is not None:
+            self._owner_by = 0.0  # whoever has come may only leave again
         self._elect()
         self._reconcile()
         self._show_whole(participant)
