@@ -26,8 +26,7 @@ from irosh.node.resumption import claimed_session, joinable, new_credentials, pe
 from irosh.node.ways import Passage, Through, Way
 from irosh.rendezvous.interfaces import Contact, Exchange, Meeting, Rendezvous
 from irosh.rendezvous.modes import Modes
-from irosh.transport.interfaces import Connection, ConnectionLost, StreamReset
-from irosh.transport.joining import ClosableStream
+from irosh.transport.interfaces import Connection, ConnectionLost, Stream, StreamReset
 from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.kinds import new_session
 from irosh.transport.session.lifetime import Credentials, LinkEvent, Report, SessionLifetime
@@ -111,7 +110,7 @@ class Links:
             for rendezvous in self._modes.hosting():
                 group.create_task(self._accept(rendezvous))
 
-    async def serve_guest(self, stream: ClosableStream, through: str) -> None:
+    async def serve_guest(self, stream: Stream, through: str) -> None:
         """Admit and serve whoever the peer named ``through`` brings on ``stream``, until nothing comes by it any more.
 
         ``IroshError`` when nobody has proven an identity.

@@ -39,7 +39,7 @@ from irosh.node.target_request import TargetRequest
 from irosh.node.targets import resolve_target
 from irosh.node.verification import FactorGate, FactorSettings
 from irosh.node.warrants import Warrants, WarrantSettings
-from irosh.node.ways import Through, Travel
+from irosh.node.ways import GUEST_DEPTH, Through, Travel
 from irosh.rendezvous.interfaces import Exchange
 from irosh.rendezvous.modes import Modes
 from irosh.transport.tasks import task_group
@@ -181,14 +181,16 @@ class Node:
             self.collector.close()
 
     async def _say_goodbye(self) -> None:
-        """Those behind others first: what they are told goes by the links to these."""
-        connections = sorted(self.links.connections(), key=lambda connection: -len(connection.via))
-        for connection in connections:
-            if connection.via:
-                connection.close(_STOPPED)
-        await self._through.close()
-        for connection in connections:
-            connection.close(_STOPPED)
+        """Those behind others first, as what they are told goes by the links to these."""
+        connections = self.links.connections()
+
+        def end(depth: int) -> None:
+            for connection in connections:
+                if depth == (len(connection.via) if connection.through is None else GUEST_DEPTH):
+                    connection.close(_STOPPED)
+
+        await self._through.close(end)
+        end(0)
 
     def close_peer(self, peer_id: str, error: IroshError) -> int:
         """End all that a peer has here, telling it why; returns how many connections there were."""

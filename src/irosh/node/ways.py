@@ -8,17 +8,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.hops import PeerStop, Stop, check_loops, parse_way
+from irosh.core.hops import MAX_HOPS, PeerStop, Stop, check_loops, parse_way
 from irosh.core.ticket import parse_target
 from irosh.core.trust import TrustStore
 from irosh.node.machine_names import hops_with_gateways
 from irosh.node.target_request import TargetRequest
 from irosh.rendezvous.carried import Carriage, Carried, CarriedConnections
 from irosh.rendezvous.interfaces import Exchange
-from irosh.transport.joining import ClosableStream
+from irosh.transport.interfaces import Stream
 
 DEADLINE = 60.0
 """Seconds from one station to the next."""
+
+GUEST_DEPTH = MAX_HOPS + 1
+"""Of those that others bring: whoever brings them may have come through links of ours."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +69,22 @@ class Through:
         except IroshError as error:
             raise passage.blame(error) from None
 
-    async def accept(self, stream: ClosableStream, through: str) -> Carried:
+    async def accept(self, stream: Stream, through: str) -> Carried:
         """Whoever the peer named ``through`` brings on ``stream``. ``IroshError`` when nobody comes."""
 
-        def broken(error: Exception | None) -> IroshError:
-            return IroshError(ErrorCode.CONNECTION_LOST, f"the way through {through} broke off: {error or 'it ended'}")
+        def broken() -> IroshError:
+            return IroshError(ErrorCode.CONNECTION_LOST, f"the way through {through} broke off")
 
         async def release() -> None:
             """The stream is the service's."""
 
-        return await self._carried.accept(Carriage(stream, shown_way((through,)), broken, release))
+        return await self._carried.accept(Carriage(stream, shown_way((through,)), GUEST_DEPTH, broken, release))
 
-    async def close(self) -> None:
-        """End all."""
-        await self._carried.close()
+    async def close(self, end: Callable[[int], None]) -> None:
+        """End all, the deepest first: what they are told last goes by the others. ``end`` closes those of one depth."""
+        for depth in self._carried.depths():
+            end(depth)
+            await self._carried.close(depth)
 
 
 def shown_way(names: Sequence[str]) -> str:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.transport.interfaces import Connection, ConnectionLost, Route, StreamReset
-from irosh.transport.joining import ClosableStream
+from irosh.transport.interfaces import Connection, ConnectionLost, Route, Stream
 from irosh.transport.packet_pipe import LOOPBACK, PacketPipe
 from irosh.transport.tasks import TaskSet, to_the_end
 from irosh.transport.wheel import EndpointSettings, WheelConnection, WheelEndpoint, bind_endpoint
@@ -28,13 +28,14 @@ HANDSHAKE_DEADLINE = 10.0
 class Carriage:
     """A stream that leads to a node, or comes from one.
 
-    ``via``: how its way is shown. ``broken``: why it broke, as an error of the stream seems to say (None: it ended).
-    ``release``: ends what the stream needs, once nothing is carried any more.
+    ``via``: how its way is shown. ``depth``: how many links of ours carry it, one through the other. ``broken``: why it
+    has ended. ``release``: ends what the stream needs, once nothing is carried any more.
     """
 
-    stream: ClosableStream
+    stream: Stream
     via: str
-    broken: Callable[[Exception | None], IroshError]
+    depth: int
+    broken: Callable[[], IroshError]
     release: Callable[[], Awaitable[None]]
 
 
@@ -58,7 +59,7 @@ class CarriedConnections:
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
-        self._tasks = TaskSet()
+        self._tasks: defaultdict[int, TaskSet] = defaultdict(TaskSet)  # by depth
 
     async def dial(self, carriage: Carriage, peer_id: str) -> Carried:
         """Connect to the node ``peer_id`` at the other end, which accepts. ``carriage`` is used up in any case.
@@ -79,17 +80,22 @@ class CarriedConnections:
             connection = await endpoint.accept()
             if connection is None:
                 raise IroshError(ErrorCode.UNREACHABLE, "the endpoint was closed")
+            endpoint.accept_no_more()
             return connection
 
         return await self._begin(carriage, meet, accepts=True)
 
-    async def close(self) -> None:
-        """End all. Their peers hear what they were closed with before, if anything."""
-        await self._tasks.close()
+    async def close(self, depth: int) -> None:
+        """End all of ``depth``. Their peers hear what they were closed with before, if anything."""
+        await self._tasks[depth].close()
+
+    def depths(self) -> list[int]:
+        """Of those there may be, the deepest first."""
+        return sorted(self._tasks, reverse=True)
 
     async def _begin(self, carriage: Carriage, meet: Meet, *, accepts: bool) -> Carried:
         met: asyncio.Future[WheelConnection] = asyncio.get_running_loop().create_future()
-        task = self._tasks.start(self._run(carriage, meet, met, accepts=accepts))
+        task = self._tasks[carriage.depth].start(self._run(carriage, meet, met, accepts=accepts))
         try:
             return Carried(await met, task)
         except BaseException:
@@ -139,10 +145,10 @@ async def _carry(pipe: PacketPipe, carriage: Carriage) -> IroshError:
     """Until the stream ends or breaks; returns why."""
     try:
         await pipe.carry(carriage.stream)
-        return carriage.broken(None)
-    except (IroshError, StreamReset, OSError, EOFError) as error:
+    except IroshError as error:
         log.info("%s: %s", carriage.via, error)
-        return carriage.broken(error)
+        return error
+    return carriage.broken()
 
 
 async def _until_over(connection: WheelConnection, carrying: asyncio.Task[IroshError]) -> None:

@@ -394,6 +394,11 @@ class WheelEndpoint:
             self._acceptor = asyncio.create_task(self._accept_all(), name="accept")
         return await self._ready[alpn].get()
 
+    def accept_no_more(self) -> None:
+        """Let nobody else connect; those who have stay."""
+        self._alpns.clear()
+        self._endpoint.set_alpns([])
+
     async def _accept_all(self) -> None:
         places = asyncio.Semaphore(MAX_HANDSHAKES)
         try:

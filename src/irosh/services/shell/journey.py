@@ -37,7 +37,7 @@ from irosh.services.shell.gateway_service import named_server
 from irosh.services.shell.login import ServeAgent, SSHLink
 from irosh.services.shell.messages import JumpRequest
 from irosh.services.shell.plain_login import Person, log_in_plainly, ssh_settings
-from irosh.transport.interfaces import ConnectionLost, StreamReset
+from irosh.transport.interfaces import ConnectionLost, Stream
 from irosh.transport.joining import ClosableStream
 from irosh.transport.socket_stream import SocketStream
 
@@ -51,7 +51,7 @@ class Station(Protocol):
 
     name: str
 
-    async def to_peer(self, peer_id: str) -> ClosableStream:
+    async def to_peer(self, peer_id: str) -> Stream:
         """A stream to the SSH server of a node, which shall ask for our key."""
 
     async def to_server(self, host: str, port: int) -> ClosableStream:
@@ -67,7 +67,7 @@ class Here:
 
     name: str = "this machine"
 
-    async def to_peer(self, peer_id: str) -> ClosableStream:
+    async def to_peer(self, peer_id: str) -> Stream:
         raise NotImplementedError  # a way that begins at a node begins with its link
 
     async def to_server(self, host: str, port: int) -> ClosableStream:
@@ -111,13 +111,13 @@ class AtPeer:
     name: str
     connection: PeerConnection
 
-    async def to_peer(self, peer_id: str) -> ClosableStream:
+    async def to_peer(self, peer_id: str) -> Stream:
         return await self._jump(JumpRequest(peer=peer_id))
 
     async def to_server(self, host: str, port: int) -> ClosableStream:
         return await self._jump(JumpRequest(server=str(SocketSpec("tcp", host=host, port=port))))
 
-    async def _jump(self, request: JumpRequest) -> ClosableStream:
+    async def _jump(self, request: JumpRequest) -> Stream:
         jump = await self.connection.open("jump", request)
         await jump.answer()
         return jump.stream
@@ -133,7 +133,7 @@ class BySSH:
     name: str
     link: SSHLink
 
-    async def to_peer(self, peer_id: str) -> ClosableStream:
+    async def to_peer(self, peer_id: str) -> Stream:
         stream = ChannelStream()
         command = shlex.join(["irosh", "proxy", "--on-behalf", peer_id])
         await opened(self._ssh.create_session(lambda: stream, command, encoding=None))
@@ -204,8 +204,8 @@ class Journey:
         name = self._name_of(peer_id)
         stream = await self._step(name, self._stations[-1].to_peer(peer_id))
 
-        def broken(error: Exception | None) -> IroshError:
-            lost = ConnectionLost(ErrorCode.CONNECTION_LOST, _complaint(stream) or _said(error))
+        def broken() -> IroshError:
+            lost = ConnectionLost(ErrorCode.CONNECTION_LOST, _complaint(stream) or "the way on broke off")
             return self.failure(name, lost) or lost
 
         def blame(error: IroshError) -> IroshError:
@@ -216,7 +216,8 @@ class Journey:
                 error = IroshError(error.code, error.message, hint)
             return self._blamed(name, error)
 
-        return Passage(Carriage(stream, shown_way(self.via), broken, self.aclose), tuple(self.via), blame)
+        via = tuple(self.via)
+        return Passage(Carriage(stream, shown_way(via), len(via), broken, self.aclose), via, blame)
 
     async def find(self, target: Stop) -> Goal:
         """The SSH server ``target`` at the end of the way. ``IroshError`` that names the failing hop."""
@@ -303,14 +304,10 @@ class Journey:
         return peer.petname if peer is not None else f"{peer_id[:10]}…"
 
 
-def _complaint(stream: ClosableStream) -> str:
+def _complaint(stream: Stream) -> str:
     """What the program that carries ``stream`` complained of, in one line."""
     said = stream.complaint if isinstance(stream, ChannelStream) else ""
     return escape(" ".join(said.split()), 300)
-
-
-def _said(error: Exception | None) -> str:
-    return "the way on broke off" if error is None or isinstance(error, StreamReset) else str(error)
 
 
 def _first_leg(asked: TargetRequest, stop: PeerStop, before: Sequence[Stop]) -> TargetRequest:
