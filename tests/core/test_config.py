@@ -34,6 +34,7 @@ allow = ["shell", "forward:tcp://DB.internal.:5432"]
 invite_uses = 3
 invite_expires = "1h30m"
 authorized_keys = "/home/me/keys"
+revoked_keys = "/home/me/revoked"
 require = ["totp", "password"]
 factor_attempts = 3
 factor_lifetime = "0s"
@@ -132,6 +133,7 @@ def test_shown_without_secrets(load: Load) -> None:
             "invite_uses": 3,
             "invite_expires": "1h30m",
             "authorized_keys": "/home/me/keys",
+            "revoked_keys": "/home/me/revoked",
             "require": ["password", "totp"],
             "factor_attempts": 3,
             "factor_lifetime": "0s",

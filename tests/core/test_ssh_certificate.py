@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,9 @@ from irosh.core.identity import Identity
 from irosh.core.ssh_certificate import KIND, Certificate, certificate_blob, parse_certificate, terms_of
 from irosh.core.ssh_wire import string
 from irosh.core.terms import Terms
+from tests.lab.soft_authenticator import SoftAuthenticator
 from tests.support.certificates import CertificateMaker
+from tests.support.soft_key import SoftKey
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
 
@@ -59,6 +62,36 @@ def test_a_certificate_by_each_kind_of_authority(tmp_path: Path, kind: str) -> N
     assert found.valid_before is not None
     assert found.valid_after < time.time() < found.valid_before
     assert base64.b64encode(found.authority).decode() == maker.public_line.split()[1]
+
+
+def test_a_certificate_by_an_authority_on_a_security_key(tmp_path: Path) -> None:
+    """OpenSSH signs; the key is software in the place of an authenticator."""
+    (tmp_path / "provider").mkdir()
+    environment = SoftAuthenticator(tmp_path / "provider").environment
+    maker = CertificateMaker(tmp_path, "ed25519-sk", environment=environment)
+    identity = Identity.generate()
+    blob = maker.certificate(identity, "-z", "42", principals="alice")
+    found = parse_certificate(blob)
+    assert (found.public, found.serial) == (bytes.fromhex(identity.id), 42)
+    assert base64.b64encode(found.authority).decode() == maker.public_line.split()[1]
+    for place in (60, len(blob) - 90, len(blob) - 2):  # what is signed, the signature, its counter
+        spoiled = blob[:place] + bytes([blob[place] ^ 1]) + blob[place + 1 :]
+        assert "signature" in bad(spoiled)
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])
+def test_a_security_keys_signature_by_another_hand(kind: Literal["ed25519", "ecdsa"]) -> None:
+    """Made by what PROTOCOL.certkeys and PROTOCOL.u2f say."""
+    key, identity = SoftKey(kind), Identity.generate()
+    fields = [string(KIND.encode()), string(b"nonce"), string(bytes.fromhex(identity.id)), (7).to_bytes(8, "big")]
+    fields += [(1).to_bytes(4, "big"), string(b"id"), string(string(b"alice")), bytes(8), b"\xff" * 8]
+    fields += [string(b""), string(string(b"permit-pty") + string(b"")), string(b""), string(key.public.blob)]
+    signed = b"".join(fields)
+    found = parse_certificate(signed + string(key.sign(signed)))
+    assert (found.serial, found.principals, found.valid_before) == (7, ("alice",), None)
+    assert found.extensions == {"permit-pty"}
+    assert "signature" in bad(signed + string(SoftKey(kind).sign(signed)))
+    assert "signature" in bad(signed + string(key.sign(signed + b"x")))
 
 
 def test_what_extensions_and_options_give(maker: CertificateMaker) -> None:

@@ -68,6 +68,25 @@ def test_without_the_option_there_is_none(pair: Pair, agent: Agent) -> None:
         assert done.stdout == b"[]\n"
 
 
+def test_what_is_set_for_a_peer_holds_where_nothing_is_said(pair: Pair, agent: Agent, tmp_path: Path) -> None:
+    client, command = pair.client, ("connect", PEER, "ssh-add -L; true")
+    blob = agent.blob.encode()
+    try:
+        assert client.call("peer", "forward-agent", PEER, "yes")["peer"]["forward_agent"] == "yes"
+        assert blob in client.run(*command, environment=agent.environment).stdout
+        assert b"\nyour agent" in client.run("peer", "show", PEER).stdout
+        assert blob not in client.run("connect", "-a", *command[1:], environment=agent.environment).stdout
+        # what was only set does not stop a session
+        done = client.run(*command, environment={"SSH_AUTH_SOCK": str(tmp_path / "none")})
+        assert done.returncode == 0, done.stderr
+        client.call("peer", "forward-agent", PEER, "confirm")
+        status, out, _ = sign(pair, agent, environment=asking(tmp_path, "exit 1"))
+        assert (status != 0, out) == (True, b"")
+        assert "(agent_key)?" in (tmp_path / "asked").read_text()
+    finally:
+        client.call("peer", "forward-agent", PEER, "no")
+
+
 def test_the_socket_is_the_accounts_alone_and_gone_afterwards(pair: Pair, agent: Agent) -> None:
     command = "echo $SSH_AUTH_SOCK; stat -c '%a %u' $(dirname $SSH_AUTH_SOCK); stat -c '%a %u' $SSH_AUTH_SOCK"
     done = pair.client.run("connect", "-A", PEER, command, environment=agent.environment)

@@ -168,7 +168,7 @@ def test_stopped_from_elsewhere(loopback_pair: Pair, tmp_path: Path) -> None:
         os.kill(working, signal.SIGTSTP)
         terminal.wait_for("Stopped")
         terminal.type("fg")
-        time.sleep(1)  # bash has not given the terminal away before; there is nothing to see of it
+        wait_until(lambda: not terminal.takes_signals(), what="irosh has the keyboard again")
         terminal.type("echo still $((6 * 7))")
         terminal.wait_for("still 42")
 

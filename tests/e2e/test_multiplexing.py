@@ -55,8 +55,16 @@ def test_stop_leaves_what_there_is_and_has_others_connect_anew(loopback_pair: Pa
     with client.start("connect", PEER, "cat", stdin=-1) as first:
         first.wait_event("connected")
         assert client.run("connect", "-O", "stop", PEER).returncode == 0
-        assert client.run("connect", PEER, "echo apart").stdout == b"apart\n"
-        assert len(connections(client)) == 2
-        assert first.running
-        assert client.run("connect", "-O", "exit", PEER).returncode == 0
-        wait_until(lambda: not first.running, what="the first has ended")
+        assert client.run("connect", "-O", "check", PEER).returncode == 255
+        with client.start("connect", PEER, "cat", stdin=-1) as second:
+            second.wait_event("connected")
+            assert client.run("connect", "-O", "check", PEER).returncode == 0
+            _, new = connections(client)
+            assert first.process.stdin is not None
+            first.process.stdin.close()
+            first.wait_event("waiting")
+            # The node is of the first command, which waits for the second.
+            wait_until(lambda: len(connections(client)) == 1, what="the old connection has ended")
+            assert connections(client)[0]["since"] == new["since"]
+            assert client.run("connect", "-O", "exit", PEER).returncode == 0
+            wait_until(lambda: not second.running, what="the second has ended")

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from irosh.faces.cli.options import Settings
+from irosh.faces.cli.prompt.load import HostLoad
 from tests.e2e.shells import PROMPT, ready, shell
 from tests.lab.machine import LOCAL
 from tests.lab.network import Network
@@ -86,6 +88,10 @@ def test_history_editing_and_completion(loopback_pair: Pair, tmp_path: Path) -> 
         terminal.wait_for(f"{OURS} lcd {tmp_path}")
         terminal.press("C-u", *"l", "Tab")
         assert "lls  lcd  lpwd" in terminal.wait_for("lpwd\n")
+    with shell(loopback_pair, tmp_path, columns=150) as terminal:  # another session, another process
+        open_prompt(terminal)
+        terminal.press("Up")
+        terminal.wait_for(f"{OURS} lcd {tmp_path}")
 
 
 def test_completion_of_paths_there(loopback_pair: Pair, tmp_path: Path) -> None:
@@ -145,11 +151,11 @@ def test_what_the_session_prints_waits(loopback_pair: Pair, tmp_path: Path) -> N
         terminal.press("l", "p")
         go.touch()
         wait_until((tmp_path / "go.done").exists, what="the remote program was not held up")
-        time.sleep(0.5)
-        assert "printed 42" not in terminal.screen()
-        terminal.press("w", "d", "Enter", "Enter")
-        screen = terminal.wait_for("printed 42")
-        assert f"\n{OURS} lpwd\n" in screen
+        terminal.press("w", "d", "Enter")
+        screen = terminal.wait_for(f"\n{OURS} lpwd\n{os.getcwd()}\n{OURS}\n")
+        assert "printed 42" not in screen
+        terminal.press("Enter")
+        terminal.wait_for("printed 42")
 
 
 def test_much_output_is_shown_above_and_none_is_lost(loopback_pair: Pair, tmp_path: Path) -> None:
@@ -453,15 +459,17 @@ def test_how_busy_the_host_is(loopback_pair: Pair, tmp_path: Path) -> None:
 
 def test_a_host_that_does_not_tell_is_asked_once(loopback_pair: Pair, tmp_path: Path) -> None:
     client = loopback_pair.add_client(tmp_path / "client", allow=["shell"])
-    with shell(replace(loopback_pair, client=client), tmp_path, columns=120) as terminal:
+    host_id = str(loopback_pair.host.call("identity", "show")["id"])
+    with client.start("connect", PEER, "cat", stdin=-1) as process:
+        process.wait_event("connected")
+        load = HostLoad(Settings(state=client.state), host_id)
         for _ in range(3):
-            open_prompt(terminal)
-            time.sleep(1.2)
-            ask(terminal, "lpwd", os.getcwd())
-            terminal.press("C-d")
-        own = client.call("identity", "show")["id"]
-        mine = [each for each in loopback_pair.host.call("audit")["entries"] if each["peer"] == own]
-        assert len([each for each in mine if "telemetry" in str(each)]) == 1, mine
+            load.begin()  # the prompt is open
+            wait_until(lambda: not load.text(80) and not load.asks, what="it is not asked, or asked no more")
+            load.end()
+    own = client.call("identity", "show")["id"]
+    mine = [each for each in loopback_pair.host.call("audit")["entries"] if each["peer"] == own]
+    assert len([each for each in mine if "telemetry" in str(each)]) == 1, mine
 
 
 def knock(port: int) -> None:
@@ -498,7 +506,7 @@ def test_the_prompt_is_of_use_while_the_host_does_not_answer(tmp_path: Path) -> 
             silence = router.drop_udp(host, client)
             open_prompt(terminal)
             terminal.type(f"-R{unused_port()}:127.0.0.1:1")
-            time.sleep(1)
+            wait_until(terminal.takes_signals, what="the command runs")
             terminal.press("C-c")
             terminal.wait_for("It goes on in the background")
             ask(terminal, "lpwd", os.getcwd())
@@ -506,7 +514,7 @@ def test_the_prompt_is_of_use_while_the_host_does_not_answer(tmp_path: Path) -> 
             terminal.wait_for("Forwarding: listens there on")
             router.drop_udp(host, client)
             terminal.type("-R0:127.0.0.1:1")
-            time.sleep(0.5)
+            wait_until(terminal.takes_signals, what="the command runs")
             terminal.press("C-c")
             wait_until(lambda: terminal.screen().count("It goes on in the background") == 2, what="the prompt is back")
             terminal.press("C-d")

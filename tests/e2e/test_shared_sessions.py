@@ -136,6 +136,34 @@ def test_a_late_joiner_sees_the_editor_and_its_keys_work(tmp_path: Path) -> None
         late.wait_for("prompt>")
 
 
+def test_left_to_the_background_it_goes_on_and_its_owner_comes_back(tmp_path: Path) -> None:
+    with sharing(tmp_path, "--session", "pair") as shared:
+        guest = shared.join(shared.guest("guest"))
+        guest.wait_for("ready 42")
+        shared.owner.press(b"\r~?")
+        help_text = "\n".join(shared.owner.wait_for("~d"))
+        assert "~&" in help_text and "stays in the foreground" not in help_text
+        shared.owner.type("printf '\\033[?1049hfull screen'")
+        shared.owner.wait_for("full screen")
+        shared.owner.press(b"\r~&")
+        assert shared.owner.wait_exit() == 0
+        shared.owner.wait_for("[backgrounded]")
+        assert b"\x1b[?1049l" in shared.owner.output().partition(b"[backgrounded]")[0]  # as a shell expects it
+        guest.type("echo as $((6 * 7)); sleep 1000")
+        attach = (*shared.host.command, "session", "attach", "pair")
+        back = shared.stack.enter_context(CapturedTerminal(attach))
+        back.wait_for("as 42")
+        back.press(b"\r~B")
+        back.type("echo broken $?")
+        back.wait_for("broken 130")
+        guest.press(b"\r~&")
+        assert guest.wait_exit() == 0
+        wait_until(lambda: shared.guests() == [], what="the guest has left")
+        back.type("exit 3")
+        assert back.wait_exit() == 3
+        wait_until(lambda: not shared.host.control_socket.exists(), what="the command has ended in the background")
+
+
 @requires("tmux")
 def test_in_tmux_too_a_late_joiner_sees_what_the_owner_sees(tmp_path: Path) -> None:
     host, guest = Irosh(LOCAL, tmp_path / "host"), Irosh(LOCAL, tmp_path / "guest")

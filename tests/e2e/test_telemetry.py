@@ -61,7 +61,7 @@ def test_the_feed_follows_in_the_background(loopback_pair: Pair, tmp_path: Path)
         feed = TelemetryFeed(Settings(state=friend.state), peer["id"], interval=1.0)
         try:
             found = wait_until(feed.latest, what="the host has told")
-            assert found.memory_total > 0
+            assert found.host.memory_total > 0
             assert feed.error is None
         finally:
             feed.close()

@@ -21,6 +21,7 @@ allow = ["shell", "forward:unix:///run/*.sock"]
 invite_uses = 3
 invite_expires = "90m"
 authorized_keys = "/somewhere/authorized_keys"
+revoked_keys = "/somewhere/revoked"
 require = ["totp"]
 [tunnel]
 udp_idle = "5s"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irosh.faces.cli.telemetry_line import HostTelemetry, Link, telemetry_line
+from irosh.faces.cli.telemetry_line import HostTelemetry, telemetry_line
+from irosh.services.telemetry.messages import HostReading, LinkReading
 
-LINK = Link(down=False, path="direct", rtt_ms=20.0, jitter_ms=3.0, loss=0.004)
-BUSY = HostTelemetry("box", 0.12, 8, 0.42, 3 * 10**9, 16 * 10**9, 40, 100, 0, 3000, 1_200_000, 30_000, 7200, LINK)
+LINK = LinkReading(down=False, path="direct", rtt_ms=20.0, jitter_ms=3.0, loss=0.004)
+HOST = HostReading(0.12, 8, 0.42, 3 * 10**9, 16 * 10**9, 40, 100, 0, 3000, 1_200_000, 30_000, 7200)
+BUSY = HostTelemetry("box", HOST, LINK)
 
 
 def test_all_of_it() -> None:
@@ -30,7 +33,7 @@ def test_less_of_it() -> None:
 
 
 def test_a_link_that_is_down_says_so() -> None:
-    down = replace(BUSY, link=replace(LINK, down=True, rtt_ms=None))
+    down = replace(BUSY, link=msgspec.structs.replace(LINK, down=True, rtt_ms=None))
     assert "link down" in telemetry_line(down, 40)
 
 
@@ -44,9 +47,8 @@ def test_a_link_that_is_down_says_so() -> None:
 def test_it_fits_and_cannot_disturb_the_terminal(
     width: int, peer: str, fraction: float, count: int, rtt: float | None
 ) -> None:
-    telemetry = replace(
-        BUSY, peer=peer, cpu=fraction, memory_used=count, net_sent=count, link=replace(LINK, rtt_ms=rtt, path=peer)
-    )
+    host = msgspec.structs.replace(HOST, cpu=fraction, memory_used=count, net_sent=count)
+    telemetry = HostTelemetry(peer, host, msgspec.structs.replace(LINK, rtt_ms=rtt, path=peer))
     line = telemetry_line(telemetry, width)
     assert len(line) <= width
     assert line.isprintable()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import termios
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,6 +122,14 @@ class Terminal:
             parent = int(self._tmux("display-message", "-p", "#{pane_pid}"))
             (parent,) = self.children(parent)  # behind the shell that says how the program has ended
         return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+    def takes_signals(self) -> bool:
+        """Whether Ctrl-C and the like are signals for the program in the foreground, not keys that it reads."""
+        descriptor = os.open(self._tmux("display-message", "-p", "#{pane_tty}").strip(), os.O_RDONLY | os.O_NOCTTY)
+        try:
+            return bool(termios.tcgetattr(descriptor)[3] & termios.ISIG)
+        finally:
+            os.close(descriptor)
 
     def resize(self, columns: int, rows: int) -> None:
         """Change the window's size."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from irosh.core.identity import Identity
@@ -10,15 +12,23 @@ from irosh.core.ssh_certificate import certificate_blob
 
 
 class CertificateMaker:
-    """Keeps its key in ``directory``."""
+    """Keeps its key in ``directory``. ``environment``: what ssh-keygen needs besides, for a security key."""
 
-    def __init__(self, directory: Path, kind: str = "ed25519", *, bits: int | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        kind: str = "ed25519",
+        *,
+        bits: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
+        self._environment = {**os.environ, **(environment or {})}
         self.key = directory / "ca"
         size = [] if bits is None else ["-b", str(bits)]
         options = ["-q", "-t", kind, *size, "-N", "", "-C", "ca", "-f", str(self.key)]
-        subprocess.run(["ssh-keygen", *options], check=True)
+        subprocess.run(["ssh-keygen", *options], check=True, env=self._environment, capture_output=True)
         self._number = 0
 
     @property
@@ -40,7 +50,7 @@ class CertificateMaker:
         public.write_text(f"{identity.openssh_public_key('identity')}\n")
         names = [] if principals is None else ["-n", principals]
         command = ["ssh-keygen", "-q", "-s", str(self.key), "-I", key_id, *names, *options, str(public)]
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True, env=self._environment)
         return public.with_name(f"identity{self._number}-cert.pub")
 
     def certificate(

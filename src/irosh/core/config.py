@@ -18,6 +18,7 @@
     invite_uses = 1
     invite_expires = "1h"
     authorized_keys = "~/.ssh/authorized_keys"  # whose Ed25519 keys get in without an invite; default: none
+    revoked_keys = "/etc/irosh/revoked"  # keys and certificates that nobody gets in with, or a KRL; default: none
     require = ["password"]               # second factors of whom an invite lets in; default: none
     factor_attempts = 10                 # wrong answers in a row that lock a peer out
     factor_lifetime = "12h"              # what was given counts for this long; "0s": as long as the session lasts
@@ -71,6 +72,8 @@ class HostConfig:
     """Seconds."""
     authorized_keys: Path | None = None
     """Identities whose keys are in this file get in without an invite."""
+    revoked_keys: Path | None = None
+    """Keys and certificates that nobody gets in with; what cannot be read lets nobody in at all."""
     require: tuple[str, ...] = ()
     """Second factors of whom an invite lets in."""
     factor_attempts: int = 10
@@ -166,7 +169,8 @@ def config_to_dict(config: Config) -> dict[str, object]:
             "allow": list(config.host.allow),
             "invite_uses": config.host.invite_uses,
             "invite_expires": format_duration(config.host.invite_expires),
-            "authorized_keys": None if config.host.authorized_keys is None else str(config.host.authorized_keys),
+            "authorized_keys": _text_or_none(config.host.authorized_keys),
+            "revoked_keys": _text_or_none(config.host.revoked_keys),
             "require": list(config.host.require),
             "factor_attempts": config.host.factor_attempts,
             "factor_lifetime": format_duration(config.host.factor_lifetime),
@@ -221,6 +225,7 @@ def _host(table: Table) -> HostConfig:
         invite_uses=table.take("invite_uses", values.count, default.invite_uses),
         invite_expires=table.take("invite_expires", values.duration, default.invite_expires),
         authorized_keys=table.take("authorized_keys", values.path, default.authorized_keys),
+        revoked_keys=table.take("revoked_keys", values.path, default.revoked_keys),
         require=table.take("require", values.factors, default.require),
         factor_attempts=table.take("factor_attempts", values.count, default.factor_attempts),
         factor_lifetime=table.take("factor_lifetime", values.duration_or_none, default.factor_lifetime),

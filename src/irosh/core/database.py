@@ -156,6 +156,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID""",
         "CREATE INDEX machines_by_gateway ON machines(gateway)",
     ),
+    ("ALTER TABLE peers ADD COLUMN forward_agent TEXT NOT NULL DEFAULT 'no'",),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 

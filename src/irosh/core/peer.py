@@ -13,6 +13,7 @@ from irosh.core.errors import IroshError
 from irosh.core.mode import Mode
 
 Status = Literal["active", "revoked", "blocked"]
+ForwardAgent = Literal["no", "yes", "confirm"]
 Standing = Literal["unknown", "active", "revoked", "blocked", "expired"]
 
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -48,6 +49,8 @@ class Peer:
     """Its Nostr key."""
     nostr_relays: tuple[str, ...] = ()
     """Where it listens in mode nostr."""
+    forward_agent: ForwardAgent = "no"
+    """Whether it is offered this machine's ssh-agent, unless a command says otherwise."""
 
     def to_dict(self) -> dict[str, object]:
         """The peer as ``--json`` shows it."""
@@ -66,6 +69,7 @@ class Peer:
             "mode": str(self.mode),
             "npub": self.npub,
             "nostr_relays": list(self.nostr_relays),
+            "forward_agent": self.forward_agent,
         }
 
 

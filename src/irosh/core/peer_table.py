@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from irosh.core.database import Database, Row, Value
-from irosh.core.peer import Peer, Status, capabilities_from_text
+from irosh.core.peer import ForwardAgent, Peer, Status, capabilities_from_text
 
 # What is kept of what a peer says about how to reach it.
 MAX_ADDRESSES = 32
@@ -15,7 +15,7 @@ MAX_ROUTE_TEXT = 512
 
 _SELECT = (
     "SELECT id, petname, capabilities, origin, revoked, blocked, first_seen, last_seen, expires_at,"
-    " addresses, relays, remote_user, mode, npub, nostr_relays FROM peers"
+    " addresses, relays, remote_user, mode, npub, nostr_relays, forward_agent FROM peers"
 )
 
 
@@ -110,9 +110,10 @@ def _peer(row: Row) -> Peer:
         mode,
         npub,
         nostr_relays,
+        forward_agent,
     ) = cast(
         "tuple[str, str, str, str, int, int, float, float | None, float | None, str, str, str | None, str,"
-        " str | None, str]",
+        " str | None, str, ForwardAgent]",
         row,
     )
     status: Status = "blocked" if blocked else "revoked" if revoked else "active"
@@ -131,6 +132,7 @@ def _peer(row: Row) -> Peer:
         mode=mode,
         npub=npub,
         nostr_relays=tuple(nostr_relays.splitlines()),
+        forward_agent=forward_agent,
     )
 
 

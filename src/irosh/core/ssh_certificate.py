@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from irosh.core.capability import Capability, is_user_name, parse_capability
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.security_key import ECDSA, ED25519, parse_key_blob, verify
 from irosh.core.ssh_patterns import matches_list, parse_network
 from irosh.core.ssh_wire import SshReader, SshWireError
 from irosh.core.terms import Allowed, Terms
@@ -20,6 +21,7 @@ MAX_SIZE = 8 * 1024
 """Bytes of a certificate that is looked at."""
 SMALLEST_RSA = 2048
 
+_USER, _HOST = 1, 2
 _SHA1_SIGNATURE = b"ssh-rsa"
 _FOREVER = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -47,39 +49,13 @@ class Certificate:
 def parse_certificate(blob: bytes) -> Certificate:
     """A user certificate for an identity, in the form of SSH. ``IroshError`` (certificate-invalid) for all else."""
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, ssh
 
     try:
         if len(blob) > MAX_SIZE:
             raise SshWireError("it is too long")
-        authority = _authority(blob)
-        found = ssh.load_ssh_public_identity(f"{KIND} ".encode() + base64.b64encode(blob))
-        if not isinstance(found, ssh.SSHCertificate):
-            raise SshWireError("it is a key without a certificate")
-        public = found.public_key()
-        signer = found.signature_key()
-        if not isinstance(public, ed25519.Ed25519PublicKey):
-            raise SshWireError("it is for another kind of key")
-        if found.type is not ssh.SSHCertificateType.USER:
-            raise SshWireError("it is a host's")
-        if isinstance(signer, rsa.RSAPublicKey) and signer.key_size < SMALLEST_RSA:
-            raise SshWireError("its authority's RSA key is too small")
-        found.verify_cert_signature()
-        command, sources = _critical(dict(found.critical_options))
-        valid_before = None if found.valid_before == _FOREVER else float(found.valid_before)
-        return Certificate(
-            public.public_bytes(Encoding.Raw, PublicFormat.Raw),
-            found.serial,
-            bytes(found.key_id).decode(),
-            tuple(bytes(principal).decode() for principal in found.valid_principals),
-            float(found.valid_after),
-            valid_before,
-            command,
-            sources,
-            frozenset(bytes(name).decode() for name in found.extensions),
-            authority,
-        )
+        certificate, signature, signed = _read(blob)
+        _verify(blob, certificate.authority, signature, signed)
+        return certificate
     except InvalidSignature:
         raise invalid("its signature is not its authority's") from None
     except UnsupportedAlgorithm as error:
@@ -158,6 +134,75 @@ def _named(principals: tuple[str, ...]) -> str:
     return ", ".join(quoted(name) for name in principals[:5]) or "nobody: it names no principal"
 
 
+def _read(blob: bytes) -> tuple[Certificate, bytes, bytes]:
+    """What it says, its signature, and what is signed."""
+    reader = SshReader(blob)
+    if reader.string() != KIND.encode():
+        raise SshWireError("it is for another kind of key")
+    reader.string()  # nonce
+    public, serial, kind = reader.string(), reader.uint64(), reader.uint32()
+    if len(public) != 32:
+        raise SshWireError("its key is no Ed25519 key")
+    if kind != _USER:
+        raise SshWireError("it is a host's" if kind == _HOST else "it is neither a user's nor a host's")
+    key_id, principals = reader.string().decode(), tuple(name.decode() for name in _strings(reader.string()))
+    after, before = reader.uint64(), reader.uint64()
+    command, sources = _critical(_options(reader.string()))
+    extensions = frozenset(name.decode() for name in _options(reader.string()))
+    reader.string()  # reserved
+    authority = reader.string()
+    signed = blob[: reader.position]
+    signature = reader.string()
+    reader.finish()
+    valid_before = None if before == _FOREVER else float(before)
+    return (
+        Certificate(
+            public, serial, key_id, principals, float(after), valid_before, command, sources, extensions, authority
+        ),
+        signature,
+        signed,
+    )
+
+
+def _verify(blob: bytes, authority: bytes, signature: bytes, signed: bytes) -> None:
+    """``InvalidSignature``, ``UnsupportedAlgorithm`` or ``ValueError`` unless the authority made the signature."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.hazmat.primitives.serialization import ssh
+
+    if SshReader(signature).string() == _SHA1_SIGNATURE:
+        raise SshWireError("it is signed with SHA-1")
+    if SshReader(authority).string().decode() in (ED25519, ECDSA):
+        if verify(parse_key_blob(authority), signed, signature) is None:
+            raise InvalidSignature
+        return
+    found = ssh.load_ssh_public_identity(f"{KIND} ".encode() + base64.b64encode(blob))
+    if not isinstance(found, ssh.SSHCertificate):
+        raise SshWireError("it is a key without a certificate")
+    signer = found.signature_key()
+    if isinstance(signer, rsa.RSAPublicKey) and signer.key_size < SMALLEST_RSA:
+        raise SshWireError("its authority's RSA key is too small")
+    found.verify_cert_signature()
+
+
+def _options(data: bytes) -> dict[bytes, bytes]:
+    """Names with their values, each name once; a value is a string in a string."""
+    reader, options = SshReader(data), dict[bytes, bytes]()
+    while not reader.at_end:
+        name, value = reader.string(), SshReader(reader.string())
+        if name in options:
+            raise SshWireError(f"it has {quoted(name.decode(errors='replace'))} twice")
+        options[name] = b"" if value.at_end else value.string()
+        value.finish()
+    return options
+
+
+def _strings(data: bytes) -> Iterator[bytes]:
+    reader = SshReader(data)
+    while not reader.at_end:
+        yield reader.string()
+
+
 def _critical(options: dict[bytes, bytes]) -> tuple[str | None, str | None]:
     """``force-command`` and ``source-address``. ``ValueError`` for others, which may restrict in ways unknown here."""
     values = {}
@@ -170,24 +215,3 @@ def _critical(options: dict[bytes, bytes]) -> tuple[str | None, str | None]:
         for network in sources.split(","):
             parse_network(network)
     return values.get(b"force-command"), sources
-
-
-def _authority(blob: bytes) -> bytes:
-    """The authority's key; its signature must not be one with SHA-1."""
-    reader = SshReader(blob)
-    if reader.string() != KIND.encode():
-        raise SshWireError("it is for another kind of key")
-    for _ in range(2):  # nonce and key
-        reader.string()
-    reader.uint64()
-    reader.uint32()
-    for _ in range(2):  # key id and principals
-        reader.string()
-    reader.uint64(), reader.uint64()
-    for _ in range(3):  # options, extensions, and what is reserved
-        reader.string()
-    authority, signature = reader.string(), SshReader(reader.string())
-    reader.finish()
-    if signature.string() == _SHA1_SIGNATURE:
-        raise SshWireError("it is signed with SHA-1")
-    return authority

@@ -65,6 +65,11 @@ class StateDirectory:
         return self.path / "irosh.db"
 
     @property
+    def prompt_history_path(self) -> Path:
+        """What was typed at the prompt of ``~C``."""
+        return self.path / "prompt-history"
+
+    @property
     def lock_path(self) -> Path:
         """The node's lock file."""
         return self.path / "node.lock"

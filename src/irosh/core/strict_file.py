@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from irosh.core.errors import ErrorCode, IroshError
+
+T = TypeVar("T")
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -49,3 +54,35 @@ def _unsafe(path: Path, reason: str) -> IroshError:
     return IroshError(
         ErrorCode.KEY_UNSAFE, f"{path} {reason}, so nobody is let in by it", f"run: chmod go-w {path}; check its owner"
     )
+
+
+class StrictFile(Generic[T]):
+    """Such a file, read again when it has changed. ``parse`` is given its content once for each change."""
+
+    def __init__(self, path: Path, max_size: int, parse: Callable[[bytes], T]) -> None:
+        self.path = path
+        self._max_size = max_size
+        self._parse = parse
+        self._seen: tuple[int, ...] = ()
+        self._found: tuple[bytes, T] | None = None
+
+    def read(self) -> T:
+        """What is in it now. ``IroshError`` as of :func:`read_strict_file`, and what ``parse`` raises."""
+        try:
+            status = self.path.stat()
+            now: tuple[int, ...] = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
+        except OSError:
+            now = ()
+        # What was changed within a tick of the file system's clock might look the same: then it is read again.
+        settled = now and time.time_ns() - max(now[:2]) > 100_000_000
+        if self._found is not None and now == self._seen and settled:
+            return self._found[1]
+        try:
+            content, _ = read_strict_file(self.path, self._max_size)
+            if self._found is None or content != self._found[0]:
+                self._found = content, self._parse(content)
+        except BaseException:
+            self._found = None
+            raise
+        self._seen = now
+        return self._found[1]

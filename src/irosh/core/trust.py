@@ -18,7 +18,7 @@ from irosh.core.invites import InviteInfo, Invites
 from irosh.core.machine_store import MachineStore
 from irosh.core.metrics_history import MetricsHistory
 from irosh.core.mode import Mode
-from irosh.core.peer import Peer, Standing, Status, capabilities_to_text, is_endpoint_id
+from irosh.core.peer import ForwardAgent, Peer, Standing, Status, capabilities_to_text, is_endpoint_id
 from irosh.core.peer_table import PeerTable
 from irosh.core.petname import LONGEST, petname_from_hostname, valid_petname
 from irosh.core.second_factor import Factor
@@ -186,6 +186,13 @@ class TrustStore:
         """From this moment (Unix seconds; None: never) the peer's capabilities are void."""
         with self._database.transaction():
             return self._change(peer_id, expires_at=expires_at)
+
+    def set_forward_agent(self, peer_id: str, choice: ForwardAgent) -> Peer:
+        """Offer the peer this machine's ssh-agent from now on, or do not."""
+        with self._database.transaction():
+            self._known(peer_id)
+            self._peers.update(peer_id, forward_agent=choice)
+            return self._known(peer_id)
 
     def revoke(self, peer_id: str) -> Peer:
         """Take all capabilities from a peer until it is pinned again, with a new invite for instance."""

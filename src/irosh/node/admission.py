@@ -51,6 +51,7 @@ def _admit(trust: TrustStore, warrants: Warrants, peer_id: str, hello: Hello) ->
     standing = trust.standing(peer_id)
     if standing == "blocked":
         raise IroshError(ErrorCode.BLOCKED, "this host has blocked your identity")
+    warrants.revoked.check(peer_id)
     if hello.invite is not None:
         try:
             capabilities = trust.redeem_invite(hello.invite, peer_id)

@@ -7,12 +7,12 @@ import hmac
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 from irosh.core.addresses import parse_ip
-from irosh.core.capability import Capability, SocketKind, SocketSpec
+from irosh.core.capability import Capability, SocketSpec
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.policy import (
     file_trees,
@@ -63,12 +63,14 @@ class Authorizer:
             return self.authorize_now(peer_id, action, verification)
         with self._audited(peer_id, action):
             self.gate.check(peer_id, verification)
-            capabilities, _ = self._standing(peer_id, verification)
+            capabilities, terms = self._standing(peer_id, verification)
             if not may_permit(capabilities, action.kind, action.spec):
                 raise _denied(action)  # a peer without any such capability cannot make this host look up names
-            async with self._resolving:
-                where = await _where(action.spec)
-            capabilities, terms = self._standing(peer_id, verification)
+            where: list[str] = []
+            if not _is_address(action.spec):
+                async with self._resolving:
+                    where = await _where(action.spec)
+                capabilities, terms = self._standing(peer_id, verification)  # it may have changed meanwhile
             if terms is not None and not terms.own_account and action.spec.protocol == "unix":
                 raise _not_own_account(terms)
             return _decide_reach(capabilities, action, where)
@@ -123,9 +125,9 @@ class Authorizer:
 
     def packet_filter(self, peer_id: str) -> PacketFilter:
         """Decides about the packets that a peer sends through this host."""
-        return PacketFilter(partial(self._at_rest, peer_id), partial(self._packet_refused, peer_id))
+        return PacketFilter(partial(self.at_rest, peer_id), partial(self._packet_refused, peer_id))
 
-    def _at_rest(self, peer_id: str) -> Sequence[Capability]:
+    def at_rest(self, peer_id: str) -> Sequence[Capability]:
         """What a peer is granted wherever it is, and whether or not it is connected."""
         try:
             return self._standing(peer_id, None)[0]
@@ -134,17 +136,6 @@ class Authorizer:
 
     def _packet_refused(self, peer_id: str, destination: str) -> None:
         self._auditor.record("use", peer_id, "refused", f"vpn:{destination}: this peer may not send packets there")
-
-    def reaching(self, peer_id: str, kind: SocketKind) -> Callable[[SocketSpec], bool]:
-        """Whether some capability is about a socket; for addresses, whether it permits them. Nothing is looked up."""
-        capabilities = self._at_rest(peer_id)
-
-        def may_reach(spec: SocketSpec) -> bool:
-            if parse_ip(spec.host) is None:
-                return may_permit(capabilities, kind, spec)
-            return bool(permitted_addresses(capabilities, kind, spec, ()))
-
-        return may_reach
 
     def permits(self, peer_id: str, action: Immediate) -> bool:
         """Whether :meth:`authorize_now` would grant it, but for second factors and the peer's address.
@@ -166,15 +157,27 @@ class Authorizer:
         return self._standing(peer_id, verification)[1]
 
     def _standing(self, peer_id: str, verification: Verification | None) -> tuple[Sequence[Capability], Terms | None]:
-        """What the trust store grants; where that is nothing, what others vouch for. ``IroshError`` says why not."""
+        """What the trust store grants; where that is nothing, what others vouch for. ``IroshError`` says why not.
+
+        An invitation to a shared session is no decision about the peer: it comes on top of either.
+        """
         peer = self._trust.active(peer_id)
-        if peer is None or peer.capabilities:
-            return peer.capabilities if peer else (), None
-        if verification is None:
-            terms = self._warrants.terms_at_rest(peer_id)
-        else:
-            terms = self._warrants.terms(peer_id, verification.certificate, verification.paths())
-        return (terms.capabilities if terms else ()), terms
+        if peer is None:
+            return (), None
+        self._warrants.revoked.check(peer_id)
+        invitations = [each for each in peer.capabilities if each.kind == "join"]
+        if len(invitations) < len(peer.capabilities):
+            return peer.capabilities, None
+        try:
+            if verification is None:
+                terms = self._warrants.terms_at_rest(peer_id)
+            else:
+                terms = self._warrants.terms(peer_id, verification.certificate, verification.paths())
+        except IroshError:
+            if not invitations:
+                raise
+            terms = None
+        return (*(terms.capabilities if terms else ()), *invitations), terms
 
     @contextmanager
     def _audited(self, peer_id: str, action: Action) -> Iterator[None]:
@@ -245,6 +248,11 @@ def _denied(action: Action) -> IroshError:
         f"this peer may not use {wanted}",
         f"the host's owner can allow it: irosh peer allow NAME '{wanted}'",
     )
+
+
+def _is_address(spec: SocketSpec) -> bool:
+    """Whether it is what it says, and nothing has to be looked up."""
+    return spec.protocol != "unix" and parse_ip(spec.host) is not None
 
 
 async def _where(spec: SocketSpec) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.packet_framing import MAX_PACKET, PacketParser, pack_packet
 from irosh.node.peer_connection import PeerConnection
-from irosh.transport.interfaces import Stream
+from irosh.transport.interfaces import Stream, StreamReset
 from irosh.transport.tasks import first_to_end
 
 # Packets waiting for the stream, and their bytes; further ones are dropped, as a full socket buffer would.
@@ -75,11 +75,17 @@ class DatagramFlow:
         self._deliver(packet)
 
     async def _write_stream(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._queue:
-                await self._stream.write(self._taken())
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._queue:
+                    await self._stream.write(self._taken())
+        except StreamReset:
+            if self._established:
+                raise
+            # The peer refuses, and takes nothing: the reason comes the other way, and may be here later than that.
+            await asyncio.get_running_loop().create_future()
 
     def _taken(self) -> bytes:
         """The packets that wait, as many as go at once."""

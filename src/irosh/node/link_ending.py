@@ -30,7 +30,7 @@ def end_operation(node: Node) -> Operation:
             if asked.at_once:
                 connection.close(IroshError(ErrorCode.CLOSED, "the connection was ended by its user"))
             else:
-                connection.retired = True
+                connection.retirement.begin()
         await channel.answer({"connections": len(ours)})
 
     return end

@@ -130,7 +130,9 @@ class Links:
             live = [
                 c
                 for c in self.connections(destination.peer_id)
-                if destination.paths in (None, c.session.uses) and not c.retired and _goes_by(c, destination.way)
+                if destination.paths in (None, c.session.uses)
+                and not c.retirement.begun
+                and _goes_by(c, destination.way)
             ]
             if live:
                 return next((c for c in reversed(live) if c.way is None), live[-1])
@@ -302,7 +304,7 @@ class Links:
 
     async def _renew(self, destination: Destination, connection: PeerConnection, on_event: Report) -> None:
         while True:
-            with connection.session.watched(on_event):
+            with connection.session.watched(on_event), connection.retirement.held():
                 reason = await connection.session.wait_closed()
             on_event(LinkEvent("lost", reason))
             pauses = backoff()

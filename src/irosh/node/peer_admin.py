@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast, get_args
 
 from irosh.core import totp
 from irosh.core.capability import parse_capabilities
@@ -16,6 +16,7 @@ from irosh.core.mode import Mode
 from irosh.core.network_options import parse_nostr_relay
 from irosh.core.nostr_key import format_npub, parse_npub
 from irosh.core.password import is_password_hash
+from irosh.core.peer import ForwardAgent
 from irosh.core.second_factor import Factor, parse_factors
 from irosh.core.security_key import parse_security_key
 from irosh.core.trust import Peer, TrustStore
@@ -68,6 +69,7 @@ class PeerAdmin:
             "add": self.add,
             "rename": self.rename,
             "mode": self.mode,
+            "forward-agent": self.forward_agent,
             "allow": self.allow,
             "revoke": self.revoke,
             "block": self.block,
@@ -129,6 +131,14 @@ class PeerAdmin:
             key = peer.npub
         self._trust.remember_rendezvous(peer.id, chosen, key, relays or peer.nostr_relays)
         return self._changed("peer-mode", peer.id)
+
+    def forward_agent(self, name: str, choice: str) -> dict[str, Any]:
+        """Set whether a peer is offered this machine's ssh-agent unless a command says otherwise."""
+        peer = self._find(name)
+        if choice not in get_args(ForwardAgent):
+            raise IroshError(ErrorCode.PROTOCOL, f"no way to forward an agent: {choice[:20]!r}")
+        self._trust.set_forward_agent(peer.id, cast(ForwardAgent, choice))
+        return self._changed("peer-forward-agent", peer.id)
 
     def allow(
         self, name: str, capabilities: Sequence[str], replace: bool, expires_in: float | None, lift_expiry: bool

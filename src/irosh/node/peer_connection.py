@@ -27,6 +27,7 @@ from irosh.node.authorization import Authorizer
 from irosh.node.greeting import Doorway
 from irosh.node.metrics.meter import Meter, Sample
 from irosh.node.metrics.streams import StreamBook
+from irosh.node.retirement import Retirement
 from irosh.node.services import IncomingStream, Service, refuse_stream
 from irosh.node.verification import Verification
 from irosh.node.ways import Way
@@ -101,8 +102,6 @@ class PeerConnection:
         self.peer_id = session.peer_id
         self.since = time.time()
         self.serving = 0
-        self.retired = False
-        """Not to be used for anything more, but for what uses it already."""
         self.verification = Verification(paths=session.paths)
         """What the peer has given on this session beyond its identity."""
         self._proven_until = float("inf")
@@ -113,9 +112,11 @@ class PeerConnection:
         self._violations = 0
         self.meter = Meter(time.monotonic())
         self.streams = StreamBook()
+        self.retirement = Retirement(lambda: len(self.streams), self._end_unused)
+        """Once it has begun, nothing more may use this connection but what does already."""
         self._gaps = 0.0  # seconds without a carrier, but for a gap that lasts
         session.reports[self._link_changed] = None
-        session.on_forgotten = self.streams.forgotten
+        session.on_forgotten = self._forgotten
         session.on_datagram = self._datagram
         session.allow_streams(PEER_STREAMS, window=PEER_WINDOW)
 
@@ -229,6 +230,14 @@ class PeerConnection:
     def close(self, error: IroshError | None = None) -> None:
         """Close at once, telling the peer why."""
         self.session.close(error)
+
+    def _end_unused(self) -> None:
+        if not self.session.is_closed:
+            self.close(IroshError(ErrorCode.CLOSED, "the connection was ended by its user"))
+
+    def _forgotten(self, stream: CountedStream) -> None:
+        self.streams.forgotten(stream)
+        self.retirement.look()
 
     def _datagram(self, data: bytes) -> None:
         decoded = decode_datagram(data)

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from irosh.core.addresses import parse_ip
@@ -19,9 +20,10 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.second_factor import Factor
 from irosh.core.ssh_certificate import Certificate, invalid, terms_of
 from irosh.core.ssh_key import public_key_blob
-from irosh.core.strict_file import read_strict_file
+from irosh.core.strict_file import StrictFile
 from irosh.core.terms import Terms
 from irosh.core.trust import TrustStore
+from irosh.node.revoked_keys import RevokedKeys
 from irosh.transport.interfaces import Path as NetworkPath
 
 log = logging.getLogger(__name__)
@@ -49,10 +51,13 @@ class WarrantSettings:
 class Warrants:
     """Looks everything up anew, so that a change of the file or the store holds at once."""
 
-    def __init__(self, trust: TrustStore, settings: WarrantSettings) -> None:
+    def __init__(self, trust: TrustStore, settings: WarrantSettings, revoked: RevokedKeys | None = None) -> None:
         self._trust = trust
         self._settings = settings
-        self._file = None if settings.keys is None else KeysFile(settings.keys)
+        keys = settings.keys
+        self._file = None if keys is None else StrictFile(keys, MAX_SIZE, partial(_parsed_keys, keys))
+        self._complaint = ""
+        self.revoked = revoked or RevokedKeys(None)
         self._shown: dict[str, Certificate] = {}
 
     @property
@@ -60,10 +65,11 @@ class Warrants:
         """What is required, besides, of whoever gets in so."""
         return self._settings.factors
 
-    def check_file(self) -> None:
-        """Tell about the file's bad lines in the log. ``IroshError`` when it cannot be used."""
+    def check_files(self) -> None:
+        """Tell about bad lines in the log. ``IroshError`` when a file cannot be used."""
         if self._file is not None:
             self._file.read()
+        self.revoked.check_file()
 
     def admission(self, peer_id: str, certificate: Certificate | None) -> tuple[str, str] | None:
         """By which origin, and as what to call it, an identity gets in; None when there is nothing that lets it.
@@ -144,10 +150,14 @@ class Warrants:
         if self._file is None:
             return []
         try:
-            return self._file.read()
+            lines = self._file.read()
         except IroshError as error:
-            self._file.complain(error)
+            if str(error) != self._complaint:  # said once
+                self._complaint = str(error)
+                log.error("%s", error)
             return []
+        self._complaint = ""
+        return lines
 
     def _line(self, peer_id: str) -> AuthorizedKey | None:
         """The first line with this identity as key that has not expired."""
@@ -179,6 +189,8 @@ class Warrants:
         """None when no authority of this host made it. ``IroshError`` (certificate-invalid)."""
         if certificate.public != bytes.fromhex(peer_id):
             raise invalid("it is another identity's")
+        if self.revoked.has_certificate(certificate):
+            raise invalid("it was revoked")
         found = fingerprint(certificate.authority)
         if self._trust.authorities.is_revoked(certificate.serial, certificate.key_id, found):
             raise invalid("it was revoked")
@@ -224,40 +236,12 @@ def fingerprint(blob: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
-class KeysFile:
-    """An ``authorized_keys`` file, read again when it has changed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen: tuple[int, ...] = ()
-        self._keys: list[AuthorizedKey] = []
-        self._complaint = ""
-
-    def read(self) -> list[AuthorizedKey]:
-        """The lines that can be used. ``IroshError`` as of :func:`read_strict_file`."""
-        try:
-            status = self._path.stat()
-            now: tuple[int, ...] = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
-        except OSError:
-            now = ()
-        # What was changed within a tick of the file system's clock might look the same: then it is read again.
-        settled = now and time.time_ns() - max(now[:2]) > 100_000_000
-        if now == self._seen and settled:
-            return self._keys
-        content, _ = read_strict_file(self._path, MAX_SIZE)
-        keys, refused = parse_authorized_keys(content.decode("utf-8", "replace"))
-        if now != self._seen:
-            for line in refused:
-                log.warning("%s, line %d is refused: %s", self._path, line.number, line.reason)
-            for key in keys:
-                if not key.options.authority and ed25519_public(key.blob) is None:
-                    log.info("%s, line %d: a key that no identity can have", self._path, key.number)
-        self._keys, self._seen, self._complaint = keys, now, ""
-        return keys
-
-    def complain(self, error: IroshError) -> None:
-        """Log, once, that the file cannot be used."""
-        if str(error) != self._complaint:
-            self._complaint = str(error)
-            self._seen = ()
-            log.error("%s", error)
+def _parsed_keys(path: Path, content: bytes) -> list[AuthorizedKey]:
+    """The lines that can be used; the log says which cannot."""
+    keys, refused = parse_authorized_keys(content.decode("utf-8", "replace"))
+    for line in refused:
+        log.warning("%s, line %d is refused: %s", path, line.number, line.reason)
+    for key in keys:
+        if not key.options.authority and ed25519_public(key.blob) is None:
+            log.info("%s, line %d: a key that no identity can have", path, key.number)
+    return keys

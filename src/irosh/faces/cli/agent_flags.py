@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
+from irosh.faces.cli.ssh_options import SSHOptions
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def agent_flags(function: F) -> F:
-    """Add ``-A`` and ``--confirm-agent``; the command gets fields of its request as the keyword argument ``agent``."""
+    """Add ``-A``, ``-a`` and ``--confirm-agent``, of which the last one counts.
 
-    @click.option("-A", "forward", is_flag=True, help="Let the host use your ssh-agent in this session.")
-    @click.option("--confirm-agent", "confirm", is_flag=True, help="As -A, but ask before each use of a key.")
-    @functools.wraps(function)
-    def wrapped(*args: Any, forward: bool, confirm: bool, **kwargs: Any) -> Any:
-        chosen = "confirm" if confirm else "yes" if forward else "no"
-        return function(*args, agent={"forward_agent": chosen}, **kwargs)
+    The command gets it as the keyword argument ``agent``: what :func:`agent_request` takes.
+    """
 
-    return wrapped  # type: ignore[return-value]
+    for option in (
+        click.option("--confirm-agent", "agent", flag_value="confirm", help="As -A, but ask before each use of a key."),
+        click.option("-a", "agent", flag_value="no", help="Do not, whatever is set for the peer."),
+        click.option("-A", "agent", flag_value="yes", help="Let the host use your ssh-agent in this session."),
+    ):
+        function = option(function)
+    return function
+
+
+def agent_request(agent: str | None, ssh: SSHOptions) -> dict[str, Any]:
+    """Fields of a request: what was said on the command line; None: as is set for the peer."""
+    return {"forward_agent": agent or ssh.value("ForwardAgent")}

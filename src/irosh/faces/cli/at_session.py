@@ -16,7 +16,7 @@ from irosh.faces.cli.network_flags import NetworkFlags
 from irosh.faces.cli.options import Settings
 from irosh.faces.cli.output import report_error
 from irosh.faces.cli.running import Abandoned, control_client, running_node
-from irosh.faces.cli.session_escapes import SessionEscapes
+from irosh.faces.cli.session_escapes import SessionEscapes, begin_foreground
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.terminal import LocalTerminal
 
@@ -40,6 +40,7 @@ def be_at_session(
     terminal = None if settings.json else LocalTerminal.find()
     if terminal is None:
         escapes = replace(escapes, character=None)
+    foreground = begin_foreground(escapes, terminal)
     described: dict[str, Any] = {
         "env": {key: value for key, value in os.environ.items() if key.startswith(SENT_ENVIRONMENT)}
     }
@@ -50,7 +51,7 @@ def be_at_session(
         with ended_as_interrupted(), node as client:
             client.request(*request(described))
             blocks = Blocks(settings.output, network.files() if network else {}, stdin=True, stdout=False)
-            with SessionEscapes(settings, escapes, terminal) as keys:
+            with SessionEscapes(settings, escapes, terminal, foreground=foreground) as keys:
                 end = carry_session(client, settings.output, terminal, blocks, keys)
                 keys.finish()
     except Abandoned as left:

@@ -144,11 +144,12 @@ class _Carrier:
                 return SessionEnd(0, None, {})
         return self._end
 
-    def detach(self) -> None:
-        """Look at the keyboard no more, and at the terminal neither; end soon, as nobody can end what runs there."""
+    def detach(self, *, at_once: bool) -> None:
+        """See :class:`irosh.faces.cli.session_escapes.Session`."""
         self._reading_stdin = False
         self._terminal = None
-        self._leave_at = time.monotonic() + LEAVE_GRACE
+        if at_once:  # nobody can end what runs there
+            self._leave_at = time.monotonic() + LEAVE_GRACE
 
     def lend(self, console: Console, context: PromptContext, typed: bytes) -> bytes:
         """Leave keyboard and screen to the prompt until the user leaves it; ``typed`` is its first input.

@@ -10,7 +10,7 @@ import click
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.ssh_url import is_ssh_url
-from irosh.faces.cli.agent_flags import agent_flags
+from irosh.faces.cli.agent_flags import agent_flags, agent_request
 from irosh.faces.cli.blocks import Blocks
 from irosh.faces.cli.carrier import SessionEnd, carry_session
 from irosh.faces.cli.escape_flags import EscapeFlags, escape_flags
@@ -25,6 +25,7 @@ from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.ssh_options import SSHOptions, environment, ssh_options
 from irosh.faces.cli.status_bar_flag import status_bar_option, with_status_bar
 from irosh.faces.cli.target import read_target
+from irosh.faces.cli.target_completion import complete_station
 from irosh.faces.cli.terminal import LocalTerminal
 from irosh.faces.cli.through_flags import check_link
 
@@ -58,7 +59,7 @@ class ConnectCommand(MeetingCommand):
 
 
 @click.command(cls=ConnectCommand)
-@click.argument("target", metavar="[USER@]TARGET")
+@click.argument("target", metavar="[USER@]TARGET", shell_complete=complete_station)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND...]")
 @click.option("-t", "force_tty", is_flag=True, help="Use a terminal, also for a command.")
 @click.option("-T", "no_tty", is_flag=True, help="Use no terminal, also for a shell.")
@@ -77,7 +78,7 @@ def connect(
     command: tuple[str, ...],
     force_tty: bool,
     no_tty: bool,
-    agent: dict[str, Any],
+    agent: str | None,
     escapes: EscapeFlags,
     status_bar: bool,
     name: str | None,
@@ -103,7 +104,7 @@ def connect(
     )
     reach: dict[str, Any] = {
         **network.request(),
-        **agent,
+        **agent_request(agent, ssh),
         "target": read_target(target, network.modes),
         "user": user or ssh.value("User"),
         "name": name,

@@ -43,9 +43,9 @@ class Foreground:
 
     def release(self) -> None:
         """Let the shell go on, and leave its terminal. What is a terminal of the standard streams is closed."""
+        os.setsid()  # first: where no shell waits, the terminal hangs up when the other process has gone
         os.kill(self._waiting, _RELEASE)
         os.read(self.descriptor, 1)  # until it has gone: the shell has the terminal from then on
-        os.setsid()
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             if os.isatty(stream):

@@ -15,6 +15,11 @@ from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.peer_factors import require, require_option, unlock
 from irosh.faces.cli.table import age, clock_time, fields, printable, table
 
+_AGENT = {
+    "no": "is not offered your ssh-agent, unless a command says so",
+    "yes": "is offered your ssh-agent in every session",
+    "confirm": "is offered your ssh-agent in every session; you are asked before each use of a key",
+}
 MOST_MACHINES = 50
 """Shown of one gateway."""
 
@@ -105,6 +110,16 @@ def mode(settings: Settings, name: str, mode: str, npub: str | None, nostr_relay
     """Meet a peer in this way from now on, unless a command says otherwise with --mode."""
     answer = administer(settings, "mode", name=name, mode=mode, npub=npub, nostr_relays=list(nostr_relays))
     settings.output.result(answer, f"{_named(answer)} is met by {answer['peer']['mode']}")
+
+
+@peer.command("forward-agent")
+@click.argument("name")
+@click.argument("choice", type=click.Choice(["yes", "confirm", "no"]))
+@common_options
+def forward_agent(settings: Settings, name: str, choice: str) -> None:
+    """Offer a peer your ssh-agent in every session, as -A or --confirm-agent do in one; or offer it no more."""
+    answer = administer(settings, "forward-agent", name=name, choice=choice)
+    settings.output.result(answer, f"{_named(answer)} {_AGENT[answer['peer']['forward_agent']]}")
 
 
 @peer.command()
@@ -236,5 +251,6 @@ def _description(known: dict[str, Any], factors: dict[str, Any]) -> str:
             ("met by", known["mode"]),
             ("npub", known["npub"] or ""),
             ("nostr relays", " ".join(known["nostr_relays"])),
+            ("your agent", {"yes": "offered", "confirm": "offered, with a question"}.get(known["forward_agent"], "")),
         ]
     )

@@ -15,10 +15,11 @@ from irosh.faces.cli.running import control_client
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.stdio import carry_stdio
 from irosh.faces.cli.target import read_target
+from irosh.faces.cli.target_completion import complete_station
 
 
 @click.command(cls=MeetingCommand)
-@click.argument("target")
+@click.argument("target", shell_complete=complete_station)
 @click.option("--listen", metavar="ADDR", help="Serve the peer's SSH at [HOST:]PORT or unix:///PATH here instead.")
 @click.option(
     "--authorized-keys",

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from irosh.core.errors import IroshError
 from irosh.core.escapes import Escape, EscapeFilter, help_lines, shown_escape
 from irosh.faces.cli.escape_flags import EscapeFlags
 from irosh.faces.cli.options import Settings
@@ -37,8 +38,8 @@ class Session(Protocol):
     def lend(self, console: Console, context: PromptContext, typed: bytes) -> bytes:
         """Leave keyboard and screen to the prompt; returns what was typed behind its last line."""
 
-    def detach(self) -> None:
-        """Look at the keyboard no more."""
+    def detach(self, *, at_once: bool) -> None:
+        """Look at keyboard and terminal no more; ``at_once``: and end soon, whatever runs in the session."""
 
 
 class SessionEscapes:
@@ -70,6 +71,7 @@ class SessionEscapes:
         self._handle: str | None = None
         self._guest = False
         self._prompting = False
+        self._leaving = False  # for the background, once the terminal is as it was
         self._node = 0
         self._beside: Beside | None = None  # made by the first escape that needs it
         self._actions: dict[Escape, Callable[[Escape], None]] = {
@@ -94,6 +96,8 @@ class SessionEscapes:
 
     def finish(self) -> None:
         """The session has ended: wait for what was begun at the prompt, as ssh does. Ctrl-C ends it."""
+        if self._leaving and self._foreground is not None:
+            self._release()
         if self._beside is not None:
             self._beside.finish()
 
@@ -139,9 +143,16 @@ class SessionEscapes:
             self._stays = str(message["session"])
             self._guest = not message["owner"]
             return self._prompting  # which tells of it itself
+        if message.get("event") == "backgrounded":
+            assert self._session is not None and self._terminal is not None
+            self._terminal.give_back()
+            self._release()
+            self._session.detach(at_once=False)
+            return True
         if message.get("event") != "rekeyed":
             return False
-        self._say(Escape.REKEY, f"[{'new keys' if message['done'] else 'the peer does not answer'}]")
+        error = IroshError.from_dict(message["error"]).message if "error" in message else None
+        self._say(Escape.REKEY, f"[{printable(error or 'new keys')}]")
         return True
 
     @property
@@ -162,7 +173,7 @@ class SessionEscapes:
         if self._here:
             reasons[Escape.CONNECTIONS] = "the session is on this machine"
         if not self._command_line:
-            reasons[Escape.COMMAND_LINE] = "only irosh connect has one, without -o EnableEscapeCommandline=no"
+            reasons[Escape.COMMAND_LINE] = "it is turned off by -o EnableEscapeCommandline=no"
         if not self._node_is_here:
             elsewhere = f"process {self._node} has the connection, and a log of its own"
             reasons |= {Escape.QUIETER: elsewhere, Escape.LOUDER: elsewhere}
@@ -171,8 +182,7 @@ class SessionEscapes:
         if not self._filter.may_detach:
             reasons[Escape.DETACH] = "the session does not stay"
         else:
-            reasons |= dict.fromkeys((Escape.BREAK, Escape.REKEY), "a session that stays has no SSH connection")
-            reasons[Escape.BACKGROUND] = "a session that stays is left by detaching"
+            reasons[Escape.REKEY] = "a session that stays has no SSH connection; QUIC changes its keys by itself"
         return reasons
 
     def _terminate(self, escape: Escape) -> None:
@@ -210,19 +220,27 @@ class SessionEscapes:
         for line in self._besides().connection_lines():
             _write(line)
 
-    def _background(self, escape: Escape) -> None:
+    def _background(self, _escape: Escape) -> None:
         assert self._session is not None and self._terminal is not None and self._foreground is not None
-        self._besides().stop_listening()
+        if self._beside is not None or self._forwarding is not None:
+            self._besides().stop_listening()
+        if self._filter.may_detach:
+            # What its program has set on the terminal is undone first.
+            self._leaving = True
+            self._session.message({"detach": True, "go_on": True})
+            return
         self._terminal.give_back()
-        sys.stderr.write(f"{shown_escape(self.character or 0, escape)} [backgrounded]\n")
+        self._release()
+        self._session.send(END_OF_INPUT)
+        self._session.detach(at_once=True)
+
+    def _release(self) -> None:
+        assert self._foreground is not None
+        sys.stderr.write(f"{shown_escape(self.character or 0, Escape.BACKGROUND)} [backgrounded]\n")
         sys.stderr.flush()
         self._foreground.release()
         self._foreground = self._terminal = None
-        if self._filter.may_detach:
-            self._session.message({"detach": True})
-        else:
-            self._session.send(END_OF_INPUT)
-        self._session.detach()
+        self._leaving = False
 
     def _open_prompt(self, typed: bytes) -> bytes:
         assert self._session is not None and self._terminal is not None

@@ -55,6 +55,7 @@ OPTIONS: dict[str, Callable[[str], str]] = {
     "EscapeChar": _text,
     "ExitOnForwardFailure": _flag,
     "ForkAfterAuthentication": _flag,
+    "ForwardAgent": _flag,
     "GatewayPorts": _flag,
     "LocalForward": _text,
     "RemoteForward": _text,

@@ -18,6 +18,7 @@ from irosh.faces.cli.running import control_client
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.table import fields
 from irosh.faces.cli.target import read_target
+from irosh.faces.cli.target_completion import complete_peer
 from irosh.faces.cli.telemetry_line import HostTelemetry, telemetry_line, telemetry_of
 
 # As irosh.services.telemetry.messages has them, which is not imported here: it would bring the node with it.
@@ -27,7 +28,7 @@ _TO_START_OF_LINE, _TO_END_OF_LINE = "\r", "\x1b[K"
 
 
 @click.command(cls=MeetingCommand)
-@click.argument("target")
+@click.argument("target", shell_complete=complete_peer)
 @click.option("--watch", is_flag=True, help="Go on until interrupted.")
 @click.option("--interval", metavar="TIME", default="2s", help="How often, with --watch: 1s to 60s (2s).")
 @network_flags(hosting=False)
@@ -69,19 +70,19 @@ def _show(settings: Settings, message: dict[str, Any]) -> None:
 
 
 def _table(found: HostTelemetry) -> str:
-    link = found.link
+    host, link = found.host, found.link
     rtt = "-" if link.rtt_ms is None else f"{link.rtt_ms:.0f} ms"
     return fields(
         [
             ("peer", found.peer),
-            ("processor", f"{percent(found.cpu)} of {found.cores}, load {found.load:.2f}"),
-            ("memory", _used(found.memory_used, found.memory_total)),
+            ("processor", f"{percent(host.cpu)} of {host.cores}, load {host.load:.2f}"),
+            ("memory", _used(host.memory_used, host.memory_total)),
             (
                 "disk",
-                f"{_used(found.disk_used, found.disk_total)}, read {rate(found.disk_read)}, "
-                f"written {rate(found.disk_written)}",
+                f"{_used(host.disk_used, host.disk_total)}, read {rate(host.disk_read)}, "
+                f"written {rate(host.disk_written)}",
             ),
-            ("network", f"received {rate(found.net_received)}, sent {rate(found.net_sent)}"),
+            ("network", f"received {rate(host.net_received)}, sent {rate(host.net_sent)}"),
             ("link", "down" if link.down else f"{link.path}, round trip {rtt}, loss {percent(link.loss)}"),
         ]
     )

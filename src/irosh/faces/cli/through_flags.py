@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from irosh.core.ssh_url import is_ssh_url
+from irosh.faces.cli.target_completion import complete_station
 
 AGENT_VARIABLE = "SSH_AUTH_SOCK"
 
@@ -16,7 +17,13 @@ AGENT_VARIABLE = "SSH_AUTH_SOCK"
 def jump_options(option: Callable[..., Callable[[Any], Any]]) -> list[Callable[[Any], Any]]:
     """``-J`` and ``--accept-new``, made by ``option``."""
     return [
-        option("-J", "--jump", "hops", multiple=True, metavar="HOP,...", help="Go through these machines, in order."),
+        option(
+            *("-J", "--jump", "hops"),
+            multiple=True,
+            metavar="HOP,...",
+            shell_complete=complete_station,
+            help="Go through these machines, in order.",
+        ),
         option("--accept-new", is_flag=True, help="Trust an SSH server on the way that is seen for the first time."),
     ]
 

@@ -17,10 +17,11 @@ from irosh.faces.cli.output import Output, style
 from irosh.faces.cli.running import control_client
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.target import read_target
+from irosh.faces.cli.target_completion import complete_peer
 
 
 @click.command(cls=MeetingCommand)
-@click.argument("target")
+@click.argument("target", shell_complete=complete_peer)
 @click.option(
     "--route", "routes", multiple=True, metavar="NET", help="Reach this network through the peer; repeatable."
 )

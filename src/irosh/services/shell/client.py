@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,15 +36,26 @@ class SSHClients:
     identity: Identity
     _live: dict[tuple[PeerConnection, str], asyncio.Future[_Shared]] = field(default_factory=dict)
 
-    async def get(self, connection: PeerConnection, user: str | None) -> asyncssh.SSHClientConnection:
+    @asynccontextmanager
+    async def use(self, connection: PeerConnection, user: str | None) -> AsyncIterator[asyncssh.SSHClientConnection]:
         """An SSH connection as ``user`` over ``connection``. ``IroshError`` (denied, timeout, …)."""
+        shared = await self._get(connection, user)
+        shared.users += 1
+        try:
+            yield shared.link.connection
+        finally:
+            shared.users -= 1
+            if connection.retirement.begun:
+                shared.end_if_unused()
+
+    async def _get(self, connection: PeerConnection, user: str | None) -> _Shared:
         key = (connection, user or DEFAULT_USER)
         made = self._live.get(key)
         if made is None or (made.done() and (made.cancelled() or made.exception() or not made.result().link.alive)):
             made = asyncio.ensure_future(_log_in(self.identity, *key))
             self._live[key] = made
             made.add_done_callback(lambda done: self._forget_if_failed(key, done))
-        return (await asyncio.shield(made)).link.connection
+        return await asyncio.shield(made)
 
     async def aclose(self) -> None:
         """Close all."""
@@ -57,22 +69,30 @@ class SSHClients:
         if made.cancelled() or made.exception() is not None:
             self._live.pop(key, None)
             return
-        watcher = asyncio.ensure_future(self._forget_when_closed(key, made.result()))
-        made.result().watcher = watcher
+        shared = made.result()
+        key[0].retirement.on_begin[shared.end_if_unused] = None
+        shared.watcher = asyncio.ensure_future(self._forget_when_closed(key, shared))
 
     async def _forget_when_closed(self, key: tuple[PeerConnection, str], client: _Shared) -> None:
         await client.link.connection.wait_closed()
         if (made := self._live.get(key)) is not None and made.done() and made.result() is client:
             del self._live[key]
+        key[0].retirement.on_begin.pop(client.end_if_unused, None)
         await client.link.tunnel.aclose()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Shared:
     """A link that several commands use."""
 
     link: SSHLink
     watcher: asyncio.Future[None] | None = None
+    users: int = 0
+
+    def end_if_unused(self) -> None:
+        """Let go of it, unless some session has it."""
+        if not self.users:
+            self.link.connection.abort()
 
     async def aclose(self) -> None:
         await self.link.aclose()
@@ -184,7 +204,12 @@ async def _carry_input(ssh: asyncssh.SSHClientConnection, chan: Any, session: _C
 
 
 async def _rekey(ssh: asyncssh.SSHClientConnection, channel: Channel) -> None:
-    await channel.event("rekeyed", done=await rekey(ssh))
+    try:
+        await rekey(ssh)
+    except IroshError as error:
+        await channel.event("rekeyed", error=error.to_dict())
+    else:
+        await channel.event("rekeyed")
 
 
 def _control(chan: Any, message: dict[str, Any]) -> None:

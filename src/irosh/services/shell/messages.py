@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
 from irosh.core.hops import gateway_name
+from irosh.core.peer import ForwardAgent
 from irosh.core.ssh_url import is_ssh_url
 from irosh.node.target_request import TargetRequest
 
@@ -53,9 +52,6 @@ class JumpRequest(msgspec.Struct, omit_defaults=True):
         return self.server or (self.peer or "")[:10]
 
 
-ForwardAgent = Literal["no", "yes", "confirm"]
-
-
 def is_plain(request: TargetRequest) -> bool:
     """Whether the target is an ordinary SSH server, to which there can be no link: by its URL, or a gateway's name."""
     return is_ssh_url(request.target) or gateway_name(request.target) is not None
@@ -64,14 +60,15 @@ def is_plain(request: TargetRequest) -> bool:
 class ConnectRequest(TargetRequest, kw_only=True):
     """Operation ``connect``: a shell (``command`` None) or a command, on a terminal (``terminal``: TERM) or on pipes.
 
-    ``forward_agent``: offer the agent to the host; with ``confirm`` the person is asked before each use of a key.
+    ``forward_agent``: offer the agent to the host; with ``confirm`` the person is asked before each use of a key. None:
+    as is set for the peer.
 
     ``size``: columns, rows, width and height in pixels. ``modes``: terminal modes by opcode (RFC 4254, section 8).
     """
 
     user: str | None = None
     command: str | None = None
-    forward_agent: ForwardAgent = "no"
+    forward_agent: ForwardAgent | None = None
     terminal: str | None = None
     size: tuple[int, int, int, int] = (80, 24, 0, 0)
     modes: dict[int, int] = msgspec.field(default_factory=dict)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncssh
+import msgspec
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity
+from irosh.core.peer import ForwardAgent, Peer
 from irosh.node.control import Channel
 from irosh.node.node import Reached
 from irosh.node.questions import Questions
@@ -16,6 +19,32 @@ from irosh.services.shell.agent_client import AgentOffer, AgentRelay, check_agen
 from irosh.services.shell.client import log_in_over
 from irosh.services.shell.login import ServeAgent
 from irosh.services.shell.messages import ConnectRequest
+
+log = logging.getLogger(__name__)
+
+
+async def as_set_for(peer: Peer | None, request: ConnectRequest) -> ConnectRequest:
+    """``request`` with its agent offered or not: where the command says nothing, as is set for the peer.
+
+    What was only set does not stop a session: without an agent, or anybody to ask, none is offered.
+    """
+    if request.forward_agent is not None:
+        return request
+    chosen: ForwardAgent = "no" if peer is None else peer.forward_agent
+    if chosen != "no" and not await _can_offer(request, chosen):
+        chosen = "no"
+    return msgspec.structs.replace(request, forward_agent=chosen)
+
+
+async def _can_offer(request: ConnectRequest, chosen: ForwardAgent) -> bool:
+    if request.agent_socket is None or (chosen == "confirm" and not request.answers):
+        return False
+    try:
+        await check_agent(request.agent_socket)
+    except IroshError as error:
+        log.info("no ssh-agent is offered: %s", error)
+        return False
+    return True
 
 
 @asynccontextmanager
@@ -26,7 +55,7 @@ async def offered_agent(
 
     ``IroshError`` (not-running) when there is no agent.
     """
-    if request.forward_agent == "no":
+    if request.forward_agent in (None, "no"):
         yield None
         return
     if request.agent_socket is None:

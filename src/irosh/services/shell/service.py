@@ -125,14 +125,15 @@ class ShellService:
             group.create_task(load_ssh_library())
             reached = await channel.while_connected(node.reach(session, ChannelExchange(channel)))
         from irosh.services.shell.client import SSHClients, run_session
-        from irosh.services.shell.offering import own_link
+        from irosh.services.shell.offering import as_set_for, own_link
 
+        session = await as_set_for(reached.peer, session)
         if self._clients is None:
             self._clients = SSHClients(self._identity)
         try:
             async with contextlib.AsyncExitStack() as stack:
                 if session.forward_agent == "no":
-                    ssh = await self._clients.get(reached.connection, session.user)
+                    ssh = await stack.enter_async_context(self._clients.use(reached.connection, session.user))
                 else:
                     ssh = await stack.enter_async_context(own_link(self._identity, reached, session, channel))
                 movable = None

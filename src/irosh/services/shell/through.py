@@ -24,7 +24,7 @@ from irosh.services.shell.client import run_session
 from irosh.services.shell.journey import Goal, Journey
 from irosh.services.shell.login import SSHLink
 from irosh.services.shell.messages import ConnectRequest, ProxyRequest, WayRequest
-from irosh.services.shell.offering import offered_agent
+from irosh.services.shell.offering import as_set_for, offered_agent
 from irosh.services.shell.plain_login import Person
 from irosh.services.shell.ssh_way import SSHWay
 from irosh.transport.joining import ClosableStream, join
@@ -46,6 +46,7 @@ async def travel(node: Node, identity: Identity, way: Way, peer_id: str) -> Pass
 
 async def connect_through(node: Node, identity: Identity, channel: Channel, request: ConnectRequest) -> None:
     """A session on the SSH server at the end of the way."""
+    request = await as_set_for(None, request)
     exchange = ChannelExchange(channel)
     person = _person(request, exchange)
     async with (

@@ -56,6 +56,16 @@ class HostReading(msgspec.Struct, array_like=True, frozen=True):
     uptime: Count
 
 
+class LinkReading(msgspec.Struct, frozen=True):
+    """How the link to the host does, as this side sees it. ``path``: direct, relayed or none; ``loss``: a fraction."""
+
+    down: bool
+    path: str
+    rtt_ms: float | None
+    jitter_ms: float | None
+    loss: float
+
+
 class Counters(msgspec.Struct, frozen=True):
     """What the system counts, at ``time`` (seconds, monotonic). ``busy`` and ``total``: seconds of all processors.
 

@@ -21,6 +21,7 @@ from irosh.node.operations import path_summary
 from irosh.node.services import IncomingStream
 from irosh.services.telemetry.messages import (
     HostReading,
+    LinkReading,
     TelemetryRequest,
     WatchRequest,
     decode_reading,
@@ -113,15 +114,16 @@ async def _watch(node: Node, channel: Channel, asked: WatchRequest) -> None:
 
 def _fields(node: Node, reached: Reached, reading: HostReading) -> dict[str, Any]:
     node.collector.refresh(reached.connection)
-    return {"peer": reached.peer.petname, "host": msgspec.structs.asdict(reading), "link": _link(reached)}
+    as_fields = msgspec.structs.asdict
+    return {"peer": reached.peer.petname, "host": as_fields(reading), "link": as_fields(_link(reached))}
 
 
-def _link(reached: Reached) -> dict[str, Any]:
+def _link(reached: Reached) -> LinkReading:
     summary, path = session_summary(reached.connection), path_summary(reached.connection)
-    return {
-        "down": summary["down"],
-        "path": path["path"],
-        "rtt_ms": path["rtt_ms"],
-        "jitter_ms": summary["jitter_ms"],
-        "loss": summary["loss"],
-    }
+    return LinkReading(
+        down=summary["down"],
+        path=path["path"],
+        rtt_ms=path["rtt_ms"],
+        jitter_ms=summary["jitter_ms"],
+        loss=summary["loss"],
+    )

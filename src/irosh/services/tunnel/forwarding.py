@@ -113,7 +113,7 @@ class Forwarding:
             await _cancel(_required(asked.forward), sets)
         await channel.answer(
             {
-                "connected": bool(self._node.links.there(destination)),
+                "connected": any(not each.retirement.begun for each in self._node.links.there(destination)),
                 "forwards": [state for forwards in sets for state in forwards.states()],
             }
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from irosh.core.errors import IroshError
 from irosh.core.prompt_line import PromptLine, parse_prompt_line
+from irosh.core.state import StateDirectory
 from irosh.faces.cli.prompt.commands import Candidate, complete, run_command
 from irosh.faces.cli.prompt.context import PromptContext
 from irosh.faces.cli.prompt.load import HostLoad
@@ -25,7 +26,7 @@ MAX_LINES = 200  # kept until somebody looks
 
 
 class Console:
-    """One for each session: it keeps the history, and what there is to tell, from one ``~C`` to the next."""
+    """One for each session: it keeps what there is to tell, from one ``~C`` to the next."""
 
     def __init__(self, terminal: LocalTerminal, load: HostLoad) -> None:
         self._terminal = terminal
@@ -115,7 +116,7 @@ class Console:
             self._print("")
             for told in self.untold():
                 self._print(told)
-            while (text := editor.read()) is not None:
+            while (text := self._read(editor)) is not None:
                 line = parse_prompt_line(text)
                 if not line.command:
                     break
@@ -127,14 +128,22 @@ class Console:
             self._load.end()
             self._end.send(b".")
 
+    def _read(self, editor: LineEditor) -> str | None:
+        # Not once the line has been read: from then on Ctrl-C is for its command.
+        self._interrupted.clear()
+        return editor.read()
+
     def _opened(self) -> LineEditor:
         from irosh.faces.cli.prompt.editor import LineEditor
+        from irosh.faces.cli.prompt.history import HistoryFile
 
         if self._screen is None:
             self._screen = Path(os.ttyname(self._terminal.descriptor)).open("w")  # noqa: SIM115 - until `close`
         if self._editor is None:
+            assert self._context is not None
+            history = HistoryFile(StateDirectory(self._context.settings.state_path).prompt_history_path)
             self._editor = LineEditor(
-                self._terminal, self._screen, self._complete, above=self._progress, beside=self._busy
+                self._terminal, self._screen, self._complete, history, above=self._progress, beside=self._busy
             )
         self._editor.again()
         if self._leaving:
@@ -143,7 +152,6 @@ class Console:
 
     def _execute(self, line: PromptLine) -> None:
         """Run a command in a thread, so that Ctrl-C can leave it to itself when the network makes it wait."""
-        self._interrupted.clear()
         done = threading.Thread(target=self._run_command, args=(line,), name=f"prompt {line.command}", daemon=True)
         done.start()
         while done.is_alive() and not self._leaving and not self._interrupted.wait(0.02):

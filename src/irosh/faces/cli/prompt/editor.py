@@ -18,7 +18,7 @@ from prompt_toolkit.application.run_in_terminal import run_in_terminal
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.data_structures import Size
 from prompt_toolkit.document import Document
-from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.history import History
 from prompt_toolkit.input.typeahead import get_typeahead, store_typeahead
 from prompt_toolkit.input.vt100 import Vt100Input
 from prompt_toolkit.input.vt100_parser import Vt100Parser
@@ -27,6 +27,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.shortcuts import CompleteStyle
 
 from irosh.faces.cli.prompt.commands import Candidate
+from irosh.faces.cli.prompt.history import HistoryFile
 from irosh.faces.cli.terminal import LocalTerminal
 
 PROMPT = "irosh> "
@@ -65,8 +66,22 @@ class _Completer(Completer):
             yield Completion(each.text, -each.replaces, display=each.shown or each.text)
 
 
+class _History(History):
+    """Of this prompt, and before it of those that there were; others that are open now are seen by later ones."""
+
+    def __init__(self, file: HistoryFile) -> None:
+        super().__init__()
+        self._file = file
+
+    def load_history_strings(self) -> Iterable[str]:
+        return reversed(self._file.lines())
+
+    def store_string(self, string: str) -> None:
+        self._file.add(string)
+
+
 class LineEditor:
-    """Reads lines in the thread that calls :meth:`read`. Keeps its history for as long as it lives.
+    """Reads lines in the thread that calls :meth:`read`.
 
     ``above`` gives lines to show above the prompt, ``beside`` some text at its right end; both are asked again and
     again.
@@ -77,6 +92,7 @@ class LineEditor:
         terminal: LocalTerminal,
         screen: TextIO,
         complete: Complete,
+        history: HistoryFile,
         *,
         above: Callable[[], list[str]],
         beside: Callable[[], str],
@@ -99,7 +115,7 @@ class LineEditor:
             rprompt=beside,
             input=self._input,
             output=output,
-            history=InMemoryHistory(),
+            history=_History(history),
             completer=_Completer(complete),
             complete_in_thread=True,
             complete_while_typing=False,

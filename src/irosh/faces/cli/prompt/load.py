@@ -21,6 +21,11 @@ class HostLoad:
         if not self._refused:
             self._feed = TelemetryFeed(self._settings, self._peer_id)
 
+    @property
+    def asks(self) -> bool:
+        """Whether it is being asked, or has told."""
+        return self._feed is not None
+
     def text(self, width: int) -> str:
         """What is known, in at most ``width`` columns; empty when nothing is."""
         feed = self._feed

@@ -81,6 +81,8 @@ async def _heard(
             session.resize(participant, decode(payload, Size))
             if not participant.owner:
                 await asyncio.sleep(RESIZE_PAUSE)
+    elif kind is FrameKind.BREAK:
+        session.interrupt(participant)
     elif kind is FrameKind.DETACH:
         if participant.owner:
             session.stay()

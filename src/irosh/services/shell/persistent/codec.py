@@ -23,6 +23,7 @@ class FrameKind(IntEnum):
     RESIZE = 2  # :class:`Size`
     DETACH = 3  # nothing
     MANAGE = 4  # :class:`Manage`
+    BREAK = 5  # nothing
     WELCOME = 16  # :class:`Welcome`, the first
     OUTPUT = 17  # bytes for the terminal
     NOTICE = 18  # :class:`Notice`

@@ -195,13 +195,10 @@ class SessionHost:
             await self._connected(channel)
             await channel.event("shared", record=asked.record, **made)
             who = Participant("host", None, owner=True, may_type=True, size=_size(request))
-            await attend(
-                session,
-                who,
-                ChannelLine(channel, terminal=request.size is not None),
-                self._manager(None).run,
-                created=True,
-            )
+            line = ChannelLine(channel, terminal=request.size is not None, may_go_on=True)
+            await attend(session, who, line, self._manager(None).run, created=True)
+            if line.in_background:
+                await line.finish(await channel.while_connected(session.wait_over()))
         finally:
             session.end("share-over")
 

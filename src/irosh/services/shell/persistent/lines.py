@@ -57,10 +57,14 @@ class StreamLine:
 class ChannelLine:
     """Over the control socket, to a command that carries a terminal; in the terms of operation ``connect``.
 
-    ``terminal``: whether it carries one. ``answered``: whether the final answer has been sent.
+    ``terminal``: whether it carries one. ``answered``: whether the final answer has been sent. ``may_go_on``: the
+    command may leave its terminal and wait in the background for the session to end.
     """
 
-    def __init__(self, channel: Channel, *, terminal: bool) -> None:
+    def __init__(self, channel: Channel, *, terminal: bool, may_go_on: bool = False) -> None:
+        self.in_background = False
+        self._may_go_on = may_go_on
+        self._goes_on = False
         self._channel = channel
         self._terminal = terminal
         self._settings = Settings()
@@ -80,10 +84,18 @@ class ChannelLine:
             elif kind is FrameKind.ANSWER:
                 await self._channel.event("managed", **answer_fields(decode(payload, Answer)))
             elif kind is FrameKind.END:
-                self.answered = True
                 end = decode(payload, End)
                 await self.leave(in_the_middle=bool(end.reason))
-                await self._channel.answer(end_fields(end))
+                self.in_background = self._goes_on and end.reason == "detached"
+                if self.in_background:
+                    await self._channel.event("backgrounded")
+                else:
+                    await self.finish(end)
+
+    async def finish(self, end: End) -> None:
+        """Tell how it ended."""
+        self.answered = True
+        await self._channel.answer(end_fields(end))
 
     async def leave(self, *, in_the_middle: bool) -> None:
         """Give the terminal back as a shell expects it; on a new line if the program goes on."""
@@ -97,14 +109,20 @@ class ChannelLine:
             if kind is Kind.STDIN:
                 if payload:  # the end of input is no end of the session: its program goes on
                     return [(FrameKind.INPUT, payload)]
-            elif kind is Kind.MESSAGE and (frame := _request(parse_message(payload))) is not None:
-                return [frame]
+            elif kind is Kind.MESSAGE:
+                message = parse_message(payload)
+                if message.get("detach"):
+                    self._goes_on = self._may_go_on and bool(message.get("go_on"))
+                if (frame := _request(message)) is not None:
+                    return [frame]
 
 
 def _request(message: dict[str, Any]) -> Frame | None:
     try:
         if size := message.get("resize"):
             return FrameKind.RESIZE, encode(Size(*(int(value) for value in size[:4])))
+        if message.get("break"):
+            return FrameKind.BREAK, b""
         if message.get("detach"):
             return FrameKind.DETACH, b""
         if asked := message.get("manage"):

@@ -31,6 +31,8 @@ STUCK = 0.25  # seconds for which the program's terminal may take no input befor
 FRAME = 1 / 30  # seconds between two pictures for terminals of another size
 UNWATCHED = 256 * 1024  # bytes of output after which a program that nobody watches lets others run
 REST = 0.01  # seconds
+FLOOD = 64 * 1024  # bytes between two looks at the output, of which what is interpreted now is passed over soon anyway
+PASSING = 0.1  # seconds until the next look then
 MAX_PARTICIPANTS = 64
 ARRIVAL = 30.0  # seconds for the owner of a session that does not stay to come to it
 _INTERRUPT = 0x03
@@ -91,6 +93,7 @@ class PersistentSession:
         self._pace = pace
         self._reason = ""
         self._ending = asyncio.Event()
+        self._over = asyncio.Event()
         self._typed = asyncio.Event()
         self._fresh = asyncio.Event()
         self._taken = asyncio.Event()
@@ -134,6 +137,12 @@ class PersistentSession:
         self._reason = self._reason or reason
         self._ending.set()
 
+    async def wait_over(self) -> End:
+        """Until it has ended; how."""
+        await self._over.wait()
+        assert self.outcome is not None
+        return self.outcome
+
     def stay(self) -> None:
         """Go on from now on when the owner leaves."""
         self._owner_by = None
@@ -160,6 +169,7 @@ class PersistentSession:
     def _finish(self, end: End) -> None:
         if self.outcome is None:
             self.outcome = end
+            self._over.set()
             for participant in self.participants:
                 participant.end(end)
 
@@ -321,7 +331,10 @@ class PersistentSession:
                 painted = [each for each in self.participants if each.painter is not None]
                 if painted and time.monotonic() >= next_picture:
                     break
+                seen = self._read
                 await self._pace.turn(self.model.work)
+                if self._read - seen > FLOOD:
+                    await asyncio.sleep(PASSING)
             begun = time.monotonic()
             painted = [each for each in self.participants if each.painter is not None and not each.waiting]
             for each in painted:
@@ -340,6 +353,11 @@ class PersistentSession:
         await participant.type(data)
         self.used_at = time.time()
         self._typed.set()
+
+    def interrupt(self, participant: Participant) -> None:
+        """A BREAK of a participant: SIGINT for the program in the foreground, if they may type."""
+        if participant.may_type:
+            self._process.send_signal(signal.SIGINT)
 
     async def _carry_input(self) -> None:
         while True:
