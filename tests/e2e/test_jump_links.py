@@ -26,7 +26,8 @@ PASSWORD = "correct horse battery"
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     """client - one - two - end, on loopback; the client may do all at the end."""
     machines = {"one": LOCAL, "two": LOCAL, "end": LOCAL}
-    with chain(tmp_path_factory.mktemp("chain"), LOCAL, machines) as made:
+    soon_noticed = '[session]\nkeepalive = "2s"\ndead_after = "8s"\n'
+    with chain(tmp_path_factory.mktemp("chain"), LOCAL, machines, config=soon_noticed) as made:
         made.hosts["end"].call("peer", "allow", "client", "all")
         yield made
 

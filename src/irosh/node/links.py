@@ -6,36 +6,36 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.mode import Mode
-from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
 from irosh.core.paths import Paths
 from irosh.core.trust import TrustStore
 from irosh.core.wire import Resume, Welcome
+from irosh.node.destination import Destination
 from irosh.node.exchanging_again import exchange_again
 from irosh.node.greeting import Doorway, Greeted, hear_hello, hear_welcome, say_hello, say_welcome
 from irosh.node.link_watch import LinkWatch
 from irosh.node.metrics.collector import Collector
+from irosh.node.newcomers import make_place, new_incoming
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.redialling import FINAL, Redial, backoff
 from irosh.node.resumption import claimed_session, joinable, new_credentials, peer_uses
 from irosh.node.ways import Passage, Through, Way
-from irosh.rendezvous.interfaces import Contact, Exchange, Meeting, Rendezvous
+from irosh.rendezvous.interfaces import Exchange, Meeting, Rendezvous
 from irosh.rendezvous.modes import Modes
 from irosh.transport.interfaces import Connection, ConnectionLost, Stream, StreamReset
 from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.kinds import new_session
-from irosh.transport.session.lifetime import Credentials, LinkEvent, Report, SessionLifetime
+from irosh.transport.session.lifetime import LinkEvent, Report, SessionLifetime
 from irosh.transport.tasks import first_to_end
 
 log = logging.getLogger(__name__)
 
 MAX_STRANGERS = 256  # connections between handshake and admission; each has a deadline
-MAX_CONNECTIONS_OF_ONE = 32  # of one admitted peer
 SHORT_LIVED = 2.0  # a carrier that lives no longer is no reason to dial at once again
 # Reasons for which no new session is tried.
 ENDS = FINAL - {ErrorCode.SESSION_UNKNOWN} | {ErrorCode.IDENTITY_MISMATCH, ErrorCode.CLOSED}
@@ -44,25 +44,6 @@ ENDS = FINAL - {ErrorCode.SESSION_UNKNOWN} | {ErrorCode.IDENTITY_MISMATCH, Error
 BY_ITSELF = frozenset({Mode.IROH_DEFAULT, Mode.NOSTR})
 
 OnWelcome = Callable[[PeerConnection, Welcome], Coroutine[Any, Any, None]]
-
-
-@dataclass(frozen=True)
-class Destination:
-    """Whom to dial and how: by which mode, with what network options, and who carries offers in the manual modes."""
-
-    contact: Contact
-    mode: Mode = Mode.IROH_DEFAULT
-    network: NetworkChoice = NOTHING_CHOSEN
-    exchange: Exchange | None = None
-    paths: Paths | None = None
-    """How to use several networks; None: as there is a session already, or as the configuration says."""
-    way: Way | None = None
-    """Through which machines; None: directly, or as there is a session already."""
-
-    @property
-    def peer_id(self) -> str | None:
-        """None until the peer's offer has been seen."""
-        return self.contact.endpoint_id
 
 
 class Links:
@@ -349,13 +330,13 @@ class Links:
             if greeted.hello.resume is not None:
                 await self._take_up(greeted, greeted.hello.resume)
                 return None
-            self._make_place(greeted)
+            make_place(self.connections(connection.peer_id), greeted)
             credentials = new_credentials()
             await say_welcome(self._doorway, greeted, credentials, self._addresses(greeted))
             if self._trust.active(greeted.connection.peer_id) is None:
                 # Taken away meanwhile, when the connection was not among those to be closed.
                 raise IroshError(ErrorCode.REVOKED, "your access to this host was revoked")
-            return self._new_session(greeted, credentials)
+            return new_incoming(self._doorway, greeted, credentials, self.connections(connection.peer_id))
         except (IroshError, StreamReset) as error:
             log.info("%s: not admitted: %s", connection.peer_id[:10], error)
             if not connection.is_closed:
@@ -363,18 +344,6 @@ class Links:
             return None
         finally:
             self._places.release()
-
-    def _new_session(self, greeted: Greeted, credentials: Credentials) -> PeerConnection:
-        settings = self._doorway.settings
-        hello = greeted.hello
-        carrier = Carrier(greeted.connection, greeted.control, settings)
-        session = new_session(carrier, settings, dialed=False, uses=peer_uses(hello))
-        for other in self.connections(session.peer_id):
-            session.share_memory(other.session)
-        session.established(credentials, resume_for=settings.resume_for, replay_buffer=hello.replay_buffer)
-        peer = PeerConnection(self._doorway, session, dialed=False, instance=hello.instance, through=greeted.through)
-        peer.verification.certificate = greeted.certificate
-        return peer
 
     async def _take_up(self, greeted: Greeted, resume: Resume) -> None:
         try:
@@ -394,24 +363,6 @@ class Links:
     def _addresses(self, greeted: Greeted) -> tuple[str, ...]:
         """Where the peer may reach this node by further paths, if it wants any."""
         return () if peer_uses(greeted.hello) is Paths.FASTEST else self._modes.contact().addresses
-
-    def _make_place(self, greeted: Greeted) -> None:
-        """A node that comes anew has lost the sessions it left behind; otherwise a peer may have only so many.
-
-        Of those it left some may seem to be carried still; they end once they are found not to be.
-        """
-        live = self.connections(greeted.connection.peer_id)
-        waiting = [peer for peer in live if peer.session.is_down and not peer.dialed]
-        left = [peer for peer in live if peer.instance != greeted.hello.instance and not peer.dialed]
-        for peer in left:
-            peer.session.resume_for = 0.0
-        ended = [peer for peer in left if peer.session.is_down]
-        if len(live) - len(ended) >= MAX_CONNECTIONS_OF_ONE:
-            ended = waiting
-        for peer in ended:
-            peer.close(IroshError(ErrorCode.CONNECTION_LOST, "the peer has begun anew"))
-        if len(live) - len(ended) >= MAX_CONNECTIONS_OF_ONE:
-            raise IroshError(ErrorCode.BUSY, f"{MAX_CONNECTIONS_OF_ONE} connections of one peer are enough")
 
     async def _serve(self, peer: PeerConnection) -> None:
         self._connections[peer] = None

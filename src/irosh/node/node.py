@@ -26,9 +26,10 @@ from irosh.core.wire import Welcome
 from irosh.node.audit import Auditor
 from irosh.node.authorization import Authorizer
 from irosh.node.control import ControlServer, Operation
+from irosh.node.destination import Destination
 from irosh.node.greeting import Doorway
 from irosh.node.guests import Guests
-from irosh.node.links import Destination, Links
+from irosh.node.links import Links
 from irosh.node.metrics.collector import Collector
 from irosh.node.metrics.prometheus import Snapshot
 from irosh.node.peer_connection import PeerConnection

@@ -12,7 +12,7 @@ from irosh.core.paths import Paths
 from irosh.core.petname import valid_petname
 from irosh.core.ticket import parse_target
 from irosh.core.trust import Peer, TrustStore
-from irosh.node.links import Destination
+from irosh.node.destination import Destination
 from irosh.node.target_request import TargetRequest
 from irosh.node.ways import Way, known_peer_id, resolve_way
 from irosh.rendezvous.interfaces import Contact, Exchange

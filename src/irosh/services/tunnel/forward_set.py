@@ -9,8 +9,8 @@ from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.mode import MANUAL_MODES
+from irosh.node.destination import Destination
 from irosh.node.kept_link import KeptLink
-from irosh.node.links import Destination
 from irosh.services.tunnel.forward import Forward, ForwardContext, LinkContext, WayContext
 from irosh.services.tunnel.local_forward import LocalForward
 from irosh.services.tunnel.messages import ForwardText
