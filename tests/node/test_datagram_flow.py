@@ -9,7 +9,7 @@ import pytest
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.datagram_flow import DatagramFlow
-from irosh.node.links import Destination
+from irosh.node.destination import Destination
 from irosh.rendezvous.interfaces import Contact
 from irosh.services.tunnel.messages import TunnelRequest
 from irosh.transport.interfaces import StreamReset

@@ -9,7 +9,7 @@ import pytest
 
 from irosh.core.errors import ErrorCode
 from irosh.node import retirement
-from irosh.node.links import Destination
+from irosh.node.destination import Destination
 from irosh.node.node import Node
 from irosh.rendezvous.interfaces import Contact
 from irosh.services.telemetry.messages import TelemetryRequest
