@@ -199,7 +199,8 @@ class _Client(asyncssh.SSHClient):
 
     async def _load(self, path: Path) -> asyncssh.SSHKey | None:
         passphrase: str | None = None
-        for _ in range(MAX_ATTEMPTS):
+        again = ""
+        for attempt in range(MAX_ATTEMPTS + 1):
             try:
                 return await asyncio.to_thread(asyncssh.read_private_key, path, passphrase)
             except asyncssh.KeyEncryptionError:
@@ -210,16 +211,18 @@ class _Client(asyncssh.SSHClient):
                     return None
             except OSError:
                 return None
-            passphrase = await self._secret(f"Passphrase for {path}: ")
+            passphrase = await self._secret(f"{again}Passphrase for {path}: ") if attempt < MAX_ATTEMPTS else None
             if not passphrase:
                 return None
+            again = "That was not it. "
         return None
 
     async def password_auth_requested(self) -> str | None:
         self._passwords += 1
         if self._passwords > MAX_ATTEMPTS:
             return None
-        return await self._secret(f"Password of {self.settings.user} at {self.settings.hostname}: ")
+        again = "Permission denied, please try again.\n" if self._passwords > 1 else ""
+        return await self._secret(f"{again}Password of {self.settings.user} at {self.settings.hostname}: ")
 
     def kbdint_auth_requested(self) -> str | None:
         return None if self.person.questions is None else ""
