@@ -61,6 +61,24 @@ def two_namespaces() -> Iterator[tuple[Place, Place]]:
         yield _place(ip, near, _NEAR_ADDRESS), _place(ip, far, _FAR_ADDRESS)
 
 
+@contextmanager
+def rate_limited(places: Sequence[Place], rate: str) -> Iterator[None]:
+    """Each of the places of :func:`two_namespaces` sends ``rate`` at most, as tc(8) writes it, while the context lasts.
+
+    :class:`Skipped` where the kernel has no token bucket filter.
+    """
+    tc = find_program("tc", "iproute2")
+    with contextlib.ExitStack() as stack:
+        for place in places:
+            command = place.command(tc, "qdisc", "add", "dev", "cable", "root", "tbf", "rate", rate)
+            try:
+                run([*command, "burst", "256kb", "latency", "50ms"])
+            except BenchError as error:
+                raise Skipped(f"cannot limit the rate of a link here: {error}") from None
+            stack.callback(run, place.command(tc, "qdisc", "del", "dev", "cable", "root"))
+        yield
+
+
 def _place(ip: str, name: str, address: str) -> Place:
     return Place(address, (ip, "netns", "exec", name))
 

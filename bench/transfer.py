@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.measuring import BenchError, Contender, Effort, Figures, interleaved
 from bench.nodes import PETNAME, client_state, irosh_host, pin
 from bench.openssh import OpenSSH, openssh
-from bench.places import Place, two_namespaces
+from bench.places import Place, rate_limited, two_namespaces
 from bench.programs import IROSH, find_program
 from bench.programs import run as run_program
 from bench.results import SUBJECT, Aim, Measurement
@@ -47,9 +47,15 @@ def run(effort: Effort) -> list[Measurement]:
         pin(near, state, host.ticket)
         ways = _ways(server, directory, state)
         pids = {name: [host.program.pid if name == SUBJECT else server.server.pid] for name in ways}
-        contenders = {name: _contender(near, files, way, pids[name]) for name, way in ways.items()}
-        results = interleaved(contenders, effort.repeats)
-    return _measurements(results, size, count)
+
+        def copies(*whats: str) -> dict[str, dict[str, list[float]]]:
+            contenders = {name: _contender(near, files, whats, way, pids[name]) for name, way in ways.items()}
+            return interleaved(contenders, effort.repeats)
+
+        results = copies(_LARGE, _MANY)
+        with rate_limited((near, far), "1gbit"):
+            limited = copies(_LARGE)
+    return [*_measurements(results, size, count), *_limited_measurements(limited, size)]
 
 
 def _measurements(results: dict[str, dict[str, list[float]]], size: int, count: int) -> list[Measurement]:
@@ -64,6 +70,14 @@ def _measurements(results: dict[str, dict[str, list[float]]], size: int, count: 
         measurements.append(Measurement(f"{where}, CPU up, both ends", "s", "less", results[f"{what} cpu up"]))
         measurements.append(Measurement(f"{where}, CPU down, both ends", "s", "less", results[f"{what} cpu down"]))
     return measurements
+
+
+def _limited_measurements(results: dict[str, dict[str, list[float]]], size: int) -> list[Measurement]:
+    what = f"{size / 1e6:.0f} MB at 1 Gbit/s"
+    return [
+        Measurement(f"{what}, {way}", "s", "less", results[f"{_LARGE} {way}"], aim=Aim(1.1, _SCP))
+        for way in ("up", "down")
+    ]
 
 
 Way = Callable[[str, Path, Path], list[str]]
@@ -99,10 +113,10 @@ def _ways(server: OpenSSH, directory: Path, state: Path) -> dict[str, Way]:
     return {SUBJECT: irosh, _SCP: scp, _SFTP: sftp, _RSYNC: rsync}
 
 
-def _contender(place: Place, files: Path, way: Way, servers: Sequence[int]) -> Contender:
+def _contender(place: Place, files: Path, whats: Sequence[str], way: Way, servers: Sequence[int]) -> Contender:
     def measure() -> Figures:
         figures: dict[str, float] = {}
-        for what in (_LARGE, _MANY):
+        for what in whats:
             for direction in ("up", "down"):
                 target = files / "copy"
                 with _removed(target):

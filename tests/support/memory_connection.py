@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from irosh.core.errors import IroshError
-from irosh.transport.interfaces import ConnectionLost, Path, ReceivingTap, SendingTap, StreamReset, Traffic, lost
+from irosh.transport.interfaces import ConnectionLost, Path, ReceivingTap, SendingTap, StreamReset, Told, Traffic, lost
+from irosh.transport.reading import begin_read
 from irosh.transport.splice import socket_to_stream, stream_to_socket
 
 DATAGRAM_SIZE = 1200
@@ -247,6 +248,9 @@ class MemoryStream:
     async def read(self, limit: int = 65536) -> bytes:
         async with self._reading:
             return await self._incoming.read(limit)
+
+    def begin_read(self, limit: int, told: Told) -> Callable[[], object]:
+        return begin_read(self, limit, told)
 
     async def read_exactly(self, size: int) -> bytes:
         async with self._reading:

@@ -63,12 +63,14 @@ class Authorizer:
             return self.authorize_now(peer_id, action, verification)
         with self._audited(peer_id, action):
             self.gate.check(peer_id, verification)
-            capabilities, _ = self._standing(peer_id, verification)
+            capabilities, terms = self._standing(peer_id, verification)
             if not may_permit(capabilities, action.kind, action.spec):
                 raise _denied(action)  # a peer without any such capability cannot make this host look up names
-            async with self._resolving:
-                where = await _where(action.spec)
-            capabilities, terms = self._standing(peer_id, verification)
+            where: list[str] = []
+            if not _is_address(action.spec):
+                async with self._resolving:
+                    where = await _where(action.spec)
+                capabilities, terms = self._standing(peer_id, verification)  # it may have changed meanwhile
             if terms is not None and not terms.own_account and action.spec.protocol == "unix":
                 raise _not_own_account(terms)
             return _decide_reach(capabilities, action, where)
@@ -257,6 +259,11 @@ def _denied(action: Action) -> IroshError:
         f"this peer may not use {wanted}",
         f"the host's owner can allow it: irosh peer allow NAME '{wanted}'",
     )
+
+
+def _is_address(spec: SocketSpec) -> bool:
+    """Whether it is what it says, and nothing has to be looked up."""
+    return spec.protocol != "unix" and parse_ip(spec.host) is not None
 
 
 async def _where(spec: SocketSpec) -> list[str]:

@@ -40,6 +40,7 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 REQUEST_DEADLINE = 10.0
 _BACKLOG = 128
+_RECEIVE = 64 * 1024  # bytes of several frames, as of keys that were typed at once
 MAX_PASTED = 4  # blocks that wait to be taken
 
 
@@ -51,7 +52,7 @@ class Channel:
     """The node's end of one client connection."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.socket = sock
+        self._socket = sock
         self._loop = asyncio.get_running_loop()
         self._writing = asyncio.Lock()
         self._received = bytearray()  # of a frame that is not complete, or whose reader was cancelled
@@ -137,10 +138,17 @@ class Channel:
                 await self.receive()
         raise Gone
 
+    @property
+    def socket(self) -> socket.socket:
+        """The socket, for plain bytes from now on. The client sends none before it has the answer that says so."""
+        if self._received:
+            raise IroshError(ErrorCode.PROTOCOL, "the client did not wait for the answer")
+        return self._socket
+
     async def _have(self, size: int) -> None:
         while len(self._received) < size:
             try:
-                chunk = await self._loop.sock_recv(self.socket, size - len(self._received))
+                chunk = await self._loop.sock_recv(self._socket, max(_RECEIVE, size - len(self._received)))
             except OSError:
                 raise Gone from None
             if not chunk:
@@ -150,7 +158,7 @@ class Channel:
     async def _send_all(self, frame: bytes) -> None:
         async with self._writing:
             try:
-                await self._loop.sock_sendall(self.socket, frame)
+                await self._loop.sock_sendall(self._socket, frame)
             except OSError:
                 raise Gone from None
 

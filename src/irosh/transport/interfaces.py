@@ -166,8 +166,18 @@ class ReceivingTap(Protocol):
     def received(self, size: int) -> None: ...
 
 
+Told = Callable[[bytes | Exception], None]
+"""Gets what came of a read: bytes, none at the end, or what a read raises."""
+
+
 class CarrierStream(ByteStream, Protocol):
     """A stream of an engine: what the streams of a session are carried by."""
+
+    def begin_read(self, limit: int, told: Told) -> Callable[[], object]:
+        """As ``read``, for ``told``, which may be called before this returns.
+
+        What is returned ends the read, with what it may have taken already; ``told`` is not called any more then.
+        """
 
     async def copy_from(self, sock: socket.socket, tap: SendingTap) -> None:
         """Send what ``sock``, which does not block, brings until its end of input. The stream is not finished."""

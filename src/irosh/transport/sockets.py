@@ -44,7 +44,7 @@ async def _connect(spec: SocketSpec, address: str) -> socket.socket:
     else:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         # An address literal with its zone becomes a socket address here; nothing is looked up.
-        infos = await loop.getaddrinfo(address, spec.port, family=family, flags=socket.AI_NUMERICHOST)
+        infos = socket.getaddrinfo(address, spec.port, family=family, flags=socket.AI_NUMERICHOST)
         target = infos[0][4]  # type: ignore[assignment]
     sock = socket.socket(family, socket.SOCK_DGRAM if spec.protocol == "udp" else socket.SOCK_STREAM)
     try:

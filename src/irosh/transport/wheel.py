@@ -25,9 +25,12 @@ from irosh.transport.interfaces import (
     Route,
     SendingTap,
     StreamReset,
+    Told,
     Traffic,
 )
+from irosh.transport.reading import begin_read
 from irosh.transport.wheel_calls import stream_calls
+from irosh.transport.wheel_reading import Reads, Writes
 
 _freeing, _ = wheel_freeing.install(iroh)
 fastpath.install(iroh, _freeing)
@@ -117,6 +120,8 @@ class WheelStream:
         self._connection = connection
         self._send = stream.send()
         self._recv = stream.recv()
+        self._reads: Reads | None = None  # made when first needed: a splice has its own
+        self._writes: Writes | None = None
 
     async def read(self, limit: int = 65536) -> bytes:
         try:
@@ -126,6 +131,25 @@ class WheelStream:
         if not data:
             self._check_end()
         return data
+
+    def begin_read(self, limit: int, told: Told) -> Callable[[], object]:
+        if CALLS is None:
+            return begin_read(self, limit, told)
+        if self._reads is None:
+            self._reads = Reads(CALLS, self._recv)
+        self._reads.begin(limit, lambda outcome: told(self._outcome(outcome)))
+        return self._reads.cancel
+
+    def _outcome(self, outcome: bytes | Exception) -> bytes | Exception:
+        """As :meth:`read` has it."""
+        if isinstance(outcome, iroh.IrohError):
+            return self._error(outcome)
+        try:
+            if not outcome:
+                self._check_end()
+        except ConnectionLost as lost:
+            return lost
+        return outcome
 
     async def read_exactly(self, size: int) -> bytes:
         try:
@@ -138,7 +162,15 @@ class WheelStream:
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         try:
-            await self._send.write_all(data)
+            if CALLS is None or len(data) > splice.LARGE_CHUNK:
+                await self._send.write_all(data)
+                return
+            if self._writes is None:
+                self._writes = Writes(CALLS, self._send)
+            if self._writes.is_waiting:
+                await self._send.write_all(data)
+            else:
+                await self._writes.write(data)
         except iroh.IrohError as error:
             raise self._error(error) from None
 

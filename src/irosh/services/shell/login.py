@@ -14,6 +14,7 @@ from irosh.core.identity import Identity, openssh_public_key_of
 from irosh.core.wording import escape
 from irosh.node.accounts import DEFAULT_USER
 from irosh.services.shell.agent_forwarding import NO_AGENT, offer_agent
+from irosh.services.shell.ignored_packets import send_no_ignored
 from irosh.transport.asyncio_transport import StreamTunnel
 from irosh.transport.interfaces import ByteStream, Stream
 
@@ -97,6 +98,7 @@ async def log_in(
             ) from None
         except (asyncssh.Error, OSError) as error:
             raise IroshError(ErrorCode.CONNECTION_LOST, f"the peer's shell service failed: {error}") from None
+        send_no_ignored(ssh)
         if serve_agent is not None:
             offer_agent(ssh, serve_agent)
         return SSHLink(ssh, tunnel)

@@ -19,6 +19,7 @@ from irosh.node.services import IncomingStream
 from irosh.node.verification import Verification
 from irosh.services.shell.adoption import Adoptables
 from irosh.services.shell.guest_server import GuestSSHServer, refuse, refuse_now
+from irosh.services.shell.ignored_packets import send_no_ignored
 from irosh.services.shell.login import ASKING_DEADLINE, CIPHERS, LOGIN_DEADLINE, OLD_CIPHERS
 from irosh.services.shell.login_keys import required_key
 from irosh.services.shell.messages import ShellRequest
@@ -92,6 +93,7 @@ async def serve_ssh(host: SSHHost, incoming: IncomingStream) -> None:
             except (asyncssh.Error, OSError, TimeoutError) as error:
                 log.info("%s: ssh login failed: %s", incoming.petname, error)
                 return
+            send_no_ignored(connection)
             with contextlib.ExitStack() as stack:
                 if isinstance(server, GuestSSHServer) and server.guest is not None:
 

@@ -31,6 +31,8 @@ STUCK = 0.25  # seconds for which the program's terminal may take no input befor
 FRAME = 1 / 30  # seconds between two pictures for terminals of another size
 UNWATCHED = 256 * 1024  # bytes of output after which a program that nobody watches lets others run
 REST = 0.01  # seconds
+FLOOD = 64 * 1024  # bytes between two looks at the output, of which what is interpreted now is passed over soon anyway
+PASSING = 0.1  # seconds until the next look then
 MAX_PARTICIPANTS = 64
 ARRIVAL = 30.0  # seconds for the owner of a session that does not stay to come to it
 _INTERRUPT = 0x03
@@ -329,7 +331,10 @@ class PersistentSession:
                 painted = [each for each in self.participants if each.painter is not None]
                 if painted and time.monotonic() >= next_picture:
                     break
+                seen = self._read
                 await self._pace.turn(self.model.work)
+                if self._read - seen > FLOOD:
+                    await asyncio.sleep(PASSING)
             begun = time.monotonic()
             painted = [each for each in self.participants if each.painter is not None and not each.waiting]
             for each in painted:
