@@ -80,6 +80,8 @@ def test_a_hop_that_takes_a_password_and_a_target_that_takes_a_key(lab: Lab) -> 
         terminal.wait_for("in 42")
         assert terminal.wait_exit() == 3
         said = terminal.output().decode()
+        kept = (lab.key.parent / "known_hosts").read_text()
+        assert kept == lab.by_password.known_hosts_line + lab.by_key.known_hosts_line
         assert PASSPHRASE not in said and PASSWORD not in said and "not this" not in said
 
 
