@@ -103,6 +103,12 @@ def test_from_one_peer_to_another(loopback_pair: Pair, tmp_path: Path) -> None:
     done = loopback_pair.client.call("cp", "-r", f"{PEER}:{tmp_path}/many", f"{PEER}:{tmp_path}/copy")
     assert done["files"] == 301
     assert contents(tmp_path / "copy") == contents(tmp_path / "many")
+    status = (tmp_path / "copy" / "large").stat()
+    (tmp_path / "copy" / "large").write_bytes(bytes(status.st_size))
+    os.utime(tmp_path / "copy" / "large", ns=(1, status.st_mtime_ns))
+    done = loopback_pair.client.call("cp", "-r", "--resume", f"{PEER}:{tmp_path}/many/.", f"{PEER}:{tmp_path}/copy")
+    assert (done["files"], done["unchanged"]) == (1, 300)  # of the same size and time, but another content
+    assert contents(tmp_path / "copy") == contents(tmp_path / "many")
     failure = loopback_pair.client.failure("cp", f"{PEER}:{tmp_path}/missing", f"{PEER}:{tmp_path}/x")
     assert failure["code"] == "file-error"
     failure = loopback_pair.client.failure("cp", f"{PEER}:{tmp_path}/many/large", f"{PEER}:{tmp_path}/no/where")

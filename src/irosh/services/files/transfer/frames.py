@@ -28,7 +28,7 @@ SMALL_FILE = 64 * 1024
 """Files up to this size travel together with others."""
 PACK_FILES, PACK_BYTES = 256, 512 * 1024
 DIGEST_SIZE = 32
-NANOSECONDS = 1_000_000_000
+_READ_AHEAD = 64 * 1024
 
 
 class Kind(IntEnum):
@@ -301,20 +301,26 @@ class FrameBuffer:
     """
 
     def __init__(self) -> None:
-        self._bytes = bytearray(2 * (MAX_PAYLOAD + HEADER.size))
+        self._bytes = bytearray(2 * (MAX_PAYLOAD + HEADER.size) + _READ_AHEAD)
         self._view = memoryview(self._bytes)
         self._begin = 0
         self._end = 0
 
     def space(self) -> memoryview:
-        """Where the next bytes go; never empty. Payloads taken before are no longer valid."""
-        if self._begin == self._end:
-            self._begin = self._end = 0
-        elif len(self._bytes) - self._begin <= MAX_PAYLOAD + HEADER.size:
-            kept = bytes(self._view[self._begin : self._end])
-            self._view[: len(kept)] = kept
-            self._begin, self._end = 0, len(kept)
-        return self._view[self._end :]
+        """Where the next bytes go; never empty. Payloads taken before are no longer valid.
+
+        No more than the rest of a large frame, with the header of the next: so the same memory is used again and
+        again, which the processor still has at hand, and hardly anything of the next has to be moved to the front.
+        """
+        begun = self._end - self._begin
+        needed = _READ_AHEAD
+        if begun >= HEADER.size:
+            _, size = HEADER.unpack_from(self._bytes, self._begin)
+            needed = max(needed, min(size, MAX_PAYLOAD) + 2 * HEADER.size - begun)
+        if self._begin and (begun <= HEADER.size or self._end + needed > len(self._bytes)):
+            self._view[:begun] = self._view[self._begin : self._end]
+            self._begin, self._end = 0, begun
+        return self._view[self._end : self._end + needed]
 
     def filled(self, size: int) -> None:
         """``size`` bytes of :meth:`space` have been written."""

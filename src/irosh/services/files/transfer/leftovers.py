@@ -11,7 +11,7 @@ import stat
 import time
 
 from irosh.services.files.transfer.access import FolderHandle
-from irosh.services.files.transfer.partial import PREFIX, remove_left, tag
+from irosh.services.files.transfer.partial import PREFIX, left_of, remove_left
 
 KEPT = 14 * 86_400.0
 """Seconds after which a partial file is no longer waited for, since anything about it was changed."""
@@ -30,12 +30,10 @@ class Leftovers:
             return
         if folder is not self._folder:
             self._folder, self._names = folder, sweep(folder, time.time() - KEPT)
-        if not self._names:
-            return
-        own = tag(name)
-        for other in [each for each in self._names if each.startswith(own) and each != hidden]:
-            self._names.discard(other)
-            remove_left(folder, other)
+        if self._names:
+            for other in left_of(name, self._names - {hidden}):
+                self._names.discard(other)
+                remove_left(folder, other)
 
 
 def sweep(folder: FolderHandle, before: float) -> set[bytes]:

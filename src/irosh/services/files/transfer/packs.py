@@ -7,7 +7,7 @@ import os
 from blake3 import blake3
 
 from irosh.services.files.transfer.frames import Pack, SmallFile, decode
-from irosh.services.files.transfer.partial import open_partial
+from irosh.services.files.transfer.partial import open_whole
 from irosh.services.files.transfer.storing import Store, check_target, write_at
 
 
@@ -31,7 +31,7 @@ def _store_file(store: Store, file: SmallFile) -> None:
     try:
         parent, name = store.locate(file.source, file.parts)
         check_target(parent, name)
-        partial = open_partial(parent, name, size, file.mtime, mode=mode)
+        partial = open_whole(parent, name, mode)
         store.leftovers.replaced(parent, name, partial.hidden)
     except OSError as error:
         store.failure(None, file.source, file.parts, error)

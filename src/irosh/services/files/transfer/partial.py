@@ -12,7 +12,7 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,6 +21,8 @@ from blake3 import blake3
 from irosh.services.files.transfer.access import FolderHandle
 
 PREFIX = b".irosh-part."
+_WHOLE = PREFIX + b"whole."
+_LONGEST_NAME = 255
 _KEY = struct.Struct(">Qq")
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -34,8 +36,20 @@ def partial_name(name: bytes, size: int, mtime: int) -> bytes:
     return tag(name) + blake3(_KEY.pack(size, mtime)).hexdigest(8).encode()
 
 
+def whole_name(name: bytes) -> bytes:
+    """The hidden name of a small ``name``, found without hashing anything: there are many of them."""
+    hidden = _WHOLE + name
+    return hidden if len(hidden) <= _LONGEST_NAME else tag(name) + b"whole"
+
+
+def left_of(name: bytes, hidden: Iterable[bytes]) -> list[bytes]:
+    """Those of the ``hidden`` names that are for ``name``."""
+    begin, whole = tag(name), whole_name(name)
+    return [each for each in hidden if each.startswith(begin) or each == whole]
+
+
 def tag(name: bytes) -> bytes:
-    """What all hidden names for ``name`` begin with."""
+    """What the hidden names of ``name`` begin with, for all versions of it."""
     return PREFIX + blake3(name).hexdigest(8).encode() + b"."
 
 
@@ -72,17 +86,24 @@ class Partial:
             os.unlink(self.hidden, dir_fd=self.folder.descriptor)
 
 
-def open_partial(folder: FolderHandle, name: bytes, size: int, mtime: int, *, mode: int = 0o600) -> Partial:
+def open_partial(folder: FolderHandle, name: bytes, size: int, mtime: int) -> Partial:
     """The partial file for this version of ``name``: new, or what an earlier transfer has left. ``OSError``."""
-    hidden = partial_name(name, size, mtime)
+    return _open(folder, name, partial_name(name, size, mtime), 0o600)
+
+
+def open_whole(folder: FolderHandle, name: bytes, mode: int) -> Partial:
+    """A file under the hidden name of a small ``name``, which comes in one piece. ``OSError``."""
+    return _open(folder, name, whole_name(name), mode)
+
+
+def _open(folder: FolderHandle, name: bytes, hidden: bytes, mode: int) -> Partial:
     try:
         descriptor = os.open(hidden, _OPEN | os.O_CREAT | os.O_EXCL, mode, dir_fd=folder.descriptor)
     except FileExistsError:
-        if (partial := find_partial(folder, name, size, mtime)) is not None:
+        if (partial := _open_left(folder, name, hidden)) is not None:
             return partial
     else:
-        # Who removes what is left may have come between.
-        if _lock(descriptor) and os.fstat(descriptor).st_nlink == 1:
+        if _lock(descriptor):
             return Partial(folder, name, hidden, descriptor)
         os.close(descriptor)
     # Another transfer is at it, or it is not ours: a name that nobody else has.
@@ -97,7 +118,10 @@ def find_partial(folder: FolderHandle, name: bytes, size: int, mtime: int, *, un
 
     ``until``: so long, on the monotonic clock, another transfer that is at it is given to end.
     """
-    hidden = partial_name(name, size, mtime)
+    return _open_left(folder, name, partial_name(name, size, mtime), until)
+
+
+def _open_left(folder: FolderHandle, name: bytes, hidden: bytes, until: float = 0.0) -> Partial | None:
     try:
         descriptor = os.open(hidden, _OPEN, dir_fd=folder.descriptor)
     except OSError:

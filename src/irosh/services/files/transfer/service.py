@@ -26,6 +26,7 @@ from irosh.node.peer_connection import PeerConnection
 from irosh.node.services import IncomingStream
 from irosh.services.files.transfer.messages import FilesRequest, LinkRequest, TransferRequest
 from irosh.services.files.transfer.setup import Setup
+from irosh.services.files.transfer.wire import widen
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import to_the_end
 
@@ -52,6 +53,7 @@ class FilesService:
         request: FilesRequest = incoming.request
         trees = incoming.grants[0].trees
         ours, theirs = socket.socketpair()
+        widen(ours)
         try:
             with theirs:
                 if request.writing and all(tree.read_only for tree in trees):
@@ -110,6 +112,7 @@ async def _transfer(node: Node, channel: Channel, request: dict[str, Any]) -> No
     fields = {"peer": reached.peer.petname, "id": reached.peer.id, "new": reached.newly_pinned}
     await channel.event("connected", **fields, **path_summary(reached.connection))
     await channel.answer()
+    widen(channel.socket)
     await opened.stream.splice(channel.socket, SpliceCounters())
 
 

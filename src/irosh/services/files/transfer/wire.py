@@ -17,6 +17,15 @@ IDLE_DEADLINE = 3600.0
 _BUFFER = 4 * 1024 * 1024
 
 
+def widen(sock: socket.socket) -> None:
+    """Let much wait in a socket, as far as the system lets: who sends by it shall not wait for each block to be taken.
+
+    At both ends: what waits in a Unix socket counts for its sender.
+    """
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+
+
 class Pace:
     """Holds back so that no more than ``rate`` bytes go in a second; None: no limit."""
 
@@ -48,8 +57,7 @@ class FrameSocket:
         # The system's own time limits: Python's would cost a further system call for each.
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(IDLE_DEADLINE), 0))
-        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER)  # as much of it as the system lets
+        widen(sock)
 
     def send(self, kind: Kind, message: msgspec.Struct | None = None) -> None:
         """Send a message. ``IroshError`` (connection-lost)."""
