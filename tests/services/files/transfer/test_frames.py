@@ -24,6 +24,7 @@ from irosh.services.files.transfer.frames import (
     Pack,
     Problem,
     Result,
+    Same,
     Sources,
     Totals,
     checked_parts,
@@ -32,7 +33,7 @@ from irosh.services.files.transfer.frames import (
     header,
 )
 
-MESSAGES = (Order, Sources, Folder, Link, Pack, Offers, Begin, Totals, Problem, Answers, Failure, Result, Fatal)
+MESSAGES = (Order, Sources, Folder, Link, Pack, Offers, Begin, Totals, Problem, Answers, Same, Failure, Result, Fatal)
 
 names = st.binary(min_size=1, max_size=255)
 parts = st.lists(names, max_size=8)

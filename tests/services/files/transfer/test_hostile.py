@@ -27,6 +27,7 @@ from irosh.services.files.transfer.frames import (
     Offers,
     Pack,
     Problem,
+    Same,
     SmallFile,
     Source,
 )
@@ -234,6 +235,27 @@ def test_offers_of_what_is_elsewhere(place: Path) -> None:
         assert not answers.answers[0].have
         sender.say(Kind.FINISH)
     assert sender.error is None
+
+
+def test_what_is_said_to_be_the_same_and_is_elsewhere(place: Path) -> None:
+    """Permissions and times are changed only of files below the destination, and not through links."""
+    (place / "source").mkdir()
+    (place / "source" / "trap").symlink_to(place.parent)
+    (place / "source" / "link").symlink_to(place.parent / "precious")
+    os.mkfifo(place / "source" / "pipe", 0o600)
+    before = (place.parent / "precious").stat()
+    watched = Watched()
+    with foreign_sender(place, order("/far/source", resume=True), watched) as sender:
+        sender.announce(HERE)
+        for parts in ([b"trap", b"precious"], [b"link"], [b"pipe"], [b"missing"], []):
+            sender.say(Kind.SAME, Same(0, parts, 9, 0o777, TIME))
+        sender.say(Kind.FINISH)
+    assert sender.error is None
+    assert sender.result is not None
+    assert (sender.result.unchanged, sender.result.failed, len(watched.problems)) == (0, 5, 5)
+    now = (place.parent / "precious").stat()
+    assert (now.st_mode, now.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+    assert stat.S_IMODE((place / "source" / "pipe").stat().st_mode) == 0o600
 
 
 def test_names_with_control_characters_are_kept_as_they_are(place: Path) -> None:

@@ -71,8 +71,11 @@ def test_nothing_behind_a_link_and_nothing_that_is_no_file(folder: Path, tmp_pat
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a file away")
 def test_what_belongs_to_somebody_else_is_kept(folder: Path) -> None:
     path = left(folder, b"name")
-    os.chown(path, 65_534, 65_534)
-    assert swept(folder, LATER) == {path.name}
+    link = folder / f"{os.fsdecode(PREFIX)}link"
+    link.symlink_to("nowhere")
+    for each in (path, link):
+        os.chown(each, 65_534, 65_534, follow_symlinks=False)
+    assert swept(folder, LATER) == {path.name, link.name}
 
 
 @pytest.mark.parametrize("size", [100, 200_000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import time
@@ -115,6 +116,8 @@ def _take_over(folder: FolderHandle, name: bytes, mode: int, mtime: int) -> None
     descriptor = os.open(name, _LOOK, dir_fd=folder.descriptor)
     try:
         status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         if stat.S_IMODE(status.st_mode) != mode:
             os.fchmod(descriptor, mode)
         if status.st_mtime_ns != mtime:

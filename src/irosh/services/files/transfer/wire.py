@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 import threading
 import time
+from contextlib import suppress
 
 import msgspec
 
@@ -14,16 +16,22 @@ from irosh.services.files.transfer.frames import HEADER, FrameBuffer, Kind, enco
 
 IDLE_DEADLINE = 3600.0
 """Seconds without a byte after which the other side is given up. Long: a session waits minutes for its network."""
-_BUFFER = 4 * 1024 * 1024
+_SO_SNDBUFFORCE = 32  # Linux: asm-generic/socket.h
+_BUFFER = 1024 * 1024
 
 
 def widen(sock: socket.socket) -> None:
-    """Let much wait in a socket, as far as the system lets: who sends by it shall not wait for each block to be taken.
+    """Let much wait in a Unix socket: who sends by it shall not wait for each block to be taken.
 
-    At both ends: what waits in a Unix socket counts for its sender.
+    At both ends: what waits counts for its sender. Further than the system lets others go if this process may.
     """
-    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-        sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) >= _BUFFER:
+        return  # who may has done it
+    if sys.platform == "linux":
+        with suppress(PermissionError):
+            sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER)
+            return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
 
 
 class Pace:
