@@ -15,7 +15,7 @@ import pytest
 from iroh import iroh_ffi
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.transport import wheel
+from irosh.transport import wheel_bindings, wheel_connection
 from irosh.transport.interfaces import SpliceCounters, Stream, StreamReset
 from irosh.transport.wheel_calls import stream_calls
 from tests.support.nodes import session_pair
@@ -24,9 +24,9 @@ from tests.support.nodes import session_pair
 @pytest.fixture(params=["callbacks", "general"], autouse=True)
 def copies(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test runs with the wheel's own copies and with those that any engine can use."""
-    assert wheel.CALLS is not None, "this wheel is not made as irosh.transport.wheel_calls knows it"
+    assert wheel_bindings.CALLS is not None, "this wheel is not made as irosh.transport.wheel_calls knows it"
     if request.param == "general":
-        monkeypatch.setattr(wheel, "CALLS", None)
+        monkeypatch.setattr(wheel_connection, "CALLS", None)
 
 
 def test_a_wheel_of_another_make_is_spliced_the_general_way() -> None:

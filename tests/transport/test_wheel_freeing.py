@@ -103,5 +103,6 @@ class CollectingLoop(asyncio.SelectorEventLoop):
 
 if __name__ == "__main__":
     gc.disable()
+    gc.freeze()  # what is there already is not looked at each time
     with asyncio.Runner(loop_factory=CollectingLoop) as runner:
         runner.run(transfer_amid_garbage())

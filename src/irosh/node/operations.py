@@ -12,7 +12,7 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.link_ending import end_operation
 from irosh.node.metrics.summary import session_summary, stream_summaries
-from irosh.node.node import InviteTerms, Node
+from irosh.node.node import InviteTerms, Node, Reached
 from irosh.node.peer_admin import PeerAdmin
 from irosh.node.peer_connection import PeerConnection
 from irosh.transport.interfaces import Path
@@ -153,6 +153,16 @@ def path_summary(connection: PeerConnection) -> dict[str, Any]:
     """``path`` (direct, relayed or none), ``rtt_ms`` of the path in use, all ``paths``; ``via``: names of hops."""
     via = connection.via if connection.through is None else (connection.through,)
     return {**_paths_status(connection.session.paths()), "via": list(via)}
+
+
+def reached_summary(reached: Reached) -> dict[str, Any]:
+    """``peer``, ``id``, ``new`` (it was pinned just now), and :func:`path_summary`."""
+    return {
+        "peer": reached.peer.petname,
+        "id": reached.peer.id,
+        "new": reached.newly_pinned,
+        **path_summary(reached.connection),
+    }
 
 
 def _paths_status(paths: list[Path]) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.transport.interfaces import Connection, ConnectionLost, Route, Stream
 from irosh.transport.packet_pipe import LOOPBACK, PacketPipe
 from irosh.transport.tasks import TaskSet, to_the_end
-from irosh.transport.wheel import EndpointSettings, WheelConnection, WheelEndpoint, bind_endpoint
+from irosh.transport.wheel import EndpointSettings, WheelEndpoint, bind_endpoint
+from irosh.transport.wheel_connection import WheelConnection
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,8 @@ from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.rendezvous.turn_shim import LOOPBACK, TurnShim, close_allocation
 from irosh.transport.interfaces import Connection, Route
 from irosh.transport.tasks import task_group, to_the_end
-from irosh.transport.wheel import EndpointSettings, WheelConnection, WheelEndpoint, bind_endpoint
+from irosh.transport.wheel import EndpointSettings, WheelEndpoint, bind_endpoint
+from irosh.transport.wheel_connection import WheelConnection
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from irosh.node.exchange import ChannelExchange
 from irosh.node.forward_way import ForwardWay
 from irosh.node.link_events import link_events
 from irosh.node.machine_names import with_gateways
-from irosh.node.node import Node, Reached
-from irosh.node.operations import path_summary
+from irosh.node.node import Node
+from irosh.node.operations import reached_summary
 from irosh.node.services import IncomingStream
 from irosh.node.ways import Passage, Way
 from irosh.services.shell.messages import ConnectRequest, GuestRequest, ProxyRequest, ShellRequest, WayRequest, is_plain
@@ -141,7 +141,7 @@ class ShellService:
                 if session.terminal is not None and session.forward_agent == "no":
                     movable = await stack.enter_async_context(self._kept.movable.made(reached.connection))
                 handle = {} if movable is None else {"handle": movable.handle}
-                await channel.event("connected", **_reached(reached), **handle, node=os.getpid())
+                await channel.event("connected", **reached_summary(reached), **handle, node=os.getpid())
                 await stack.enter_async_context(link_events(reached.connection.session, channel))
                 end = await run_session(ssh, session, channel, movable)
                 if end is None:
@@ -170,14 +170,5 @@ class ShellService:
         service, wanted = ("guest", GuestRequest()) if asked.on_behalf else ("shell", ShellRequest())
         opened = await reached.connection.open(service, wanted)
         await opened.answer()
-        await channel.answer(_reached(reached))
+        await channel.answer(reached_summary(reached))
         await opened.stream.splice(channel.socket, SpliceCounters())
-
-
-def _reached(reached: Reached) -> dict[str, Any]:
-    return {
-        "peer": reached.peer.petname,
-        "id": reached.peer.id,
-        "new": reached.newly_pinned,
-        **path_summary(reached.connection),
-    }

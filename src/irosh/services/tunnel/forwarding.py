@@ -16,7 +16,7 @@ from irosh.node.exchange import ChannelExchange
 from irosh.node.forward_way import FindWay, ForwardWay
 from irosh.node.kept_link import KeptLink
 from irosh.node.node import Node, Reached
-from irosh.node.operations import path_summary
+from irosh.node.operations import reached_summary
 from irosh.node.target_request import TargetRequest
 from irosh.node.targets import resolve_target
 from irosh.node.ways import Way
@@ -73,14 +73,7 @@ class Forwarding:
         forwards = ForwardSet(context, reached.destination)
         with self._known(forwards):
             async with kept(forwards, context, link):
-                await channel.event(
-                    "connected",
-                    peer=reached.peer.petname,
-                    id=reached.peer.id,
-                    new=reached.newly_pinned,
-                    **path_summary(reached.connection),
-                    node=os.getpid(),
-                )
+                await channel.event("connected", **reached_summary(reached), node=os.getpid())
                 await first_to_end(link.tell(channel), _obey(channel, forwards))
 
     def _context(self, reached: Reached, report: Report) -> LinkContext:

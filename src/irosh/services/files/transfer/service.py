@@ -21,7 +21,7 @@ from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
 from irosh.node.link_events import link_events
 from irosh.node.node import Node
-from irosh.node.operations import path_summary
+from irosh.node.operations import reached_summary
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.services import IncomingStream
 from irosh.services.files.transfer.messages import FilesRequest, LinkRequest, TransferRequest
@@ -110,8 +110,7 @@ async def _transfer(node: Node, channel: Channel, request: dict[str, Any]) -> No
     reached = await channel.while_connected(node.reach(asked, ChannelExchange(channel)))
     opened = await reached.connection.open("files", FilesRequest(asked.user or DEFAULT_USER, asked.writing))
     await opened.answer()
-    fields = {"peer": reached.peer.petname, "id": reached.peer.id, "new": reached.newly_pinned}
-    await channel.event("connected", **fields, **path_summary(reached.connection))
+    await channel.event("connected", **reached_summary(reached))
     await channel.answer()
     widen(channel.socket)
     await opened.stream.splice(channel.socket, SpliceCounters())

@@ -12,7 +12,7 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.control import Channel, Gone
 from irosh.node.link_events import link_events
 from irosh.node.node import Reached
-from irosh.node.operations import path_summary
+from irosh.node.operations import reached_summary
 from irosh.node.peer_connection import OpenedStream
 from irosh.services.shell.persistent.codec import Answer, Frame, FrameKind, decode, encode
 from irosh.services.shell.persistent.lines import ChannelLine, Line, StreamLine, result_of
@@ -33,14 +33,7 @@ async def attach_to_peer(reached: Reached, channel: Channel, request: SessionReq
     async with link_errors(session):
         opened = await reached.connection.open("session", request)
         await opened.answer()
-        await channel.event(
-            "connected",
-            peer=reached.peer.petname,
-            id=reached.peer.id,
-            new=reached.newly_pinned,
-            node=os.getpid(),
-            **path_summary(reached.connection),
-        )
+        await channel.event("connected", **reached_summary(reached), node=os.getpid())
         async with link_events(session, channel):
             await carry_terminal(opened, channel, terminal=request.size is not None)
 
