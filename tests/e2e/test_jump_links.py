@@ -72,7 +72,7 @@ def test_a_session_stays_and_is_come_back_to(nodes: Chain) -> None:
 
 def test_files_arrive_whole(nodes: Chain, tmp_path: Path) -> None:
     here, there, back = (tmp_path / name for name in ("here", "there", "back"))
-    here.write_bytes(os.urandom(20_000_000))
+    here.write_bytes(os.urandom(4_000_000))
     nodes.client.call("put", *WAY, str(here), f"end:{there}")
     nodes.client.call("get", *WAY, f"end:{there}", str(back))
     digests = {hashlib.blake2b(path.read_bytes()).digest() for path in (here, there, back)}
