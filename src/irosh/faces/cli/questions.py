@@ -66,6 +66,7 @@ def _on_terminal(kind: str, text: str) -> str | None:
             try:
                 return getpass.getpass(prompt)
             except EOFError:
+                terminal.write(b"\n")  # what comes next is not about this
                 return None
         terminal.write(prompt.encode(errors="replace"))
         line = terminal.readline()

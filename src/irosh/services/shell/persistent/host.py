@@ -26,8 +26,9 @@ from irosh.services.shell.persistent.pace import Pace
 from irosh.services.shell.persistent.participant import Participant
 from irosh.services.shell.persistent.recording import Recording
 from irosh.services.shell.persistent.registry import SessionRegistry
-from irosh.services.shell.persistent.session import PersistentSession, SessionTerms, within_limits
+from irosh.services.shell.persistent.session import PersistentSession
 from irosh.services.shell.persistent.sharing import Sharing
+from irosh.services.shell.persistent.terms import SessionTerms, within_limits
 from irosh.services.shell.processes import Terminal, start_process
 from irosh.transport.tasks import to_the_end
 
