@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.chain import Chain, chain
+from tests.e2e.test_sharing_at_the_prompt import ask, begin, open_prompt
+from tests.lab.captured import CapturedTerminal
 from tests.lab.forwards import exchange
 from tests.lab.machine import LOCAL
 from tests.lab.processes import wait_until
@@ -69,7 +72,7 @@ def test_a_session_stays_and_is_come_back_to(nodes: Chain) -> None:
 
 def test_files_arrive_whole(nodes: Chain, tmp_path: Path) -> None:
     here, there, back = (tmp_path / name for name in ("here", "there", "back"))
-    here.write_bytes(os.urandom(20_000_000))
+    here.write_bytes(os.urandom(4_000_000))
     nodes.client.call("put", *WAY, str(here), f"end:{there}")
     nodes.client.call("get", *WAY, f"end:{there}", str(back))
     digests = {hashlib.blake2b(path.read_bytes()).digest() for path in (here, there, back)}
@@ -129,6 +132,26 @@ def test_an_unknown_peer_gets_in_by_a_ticket_and_is_named(nodes: Chain) -> None:
         (name,) = [each["petname"] for each in end.call("peer", "list")["peers"] if each["id"] == own]
         end.call("peer", "rename", name, "client")
         end.call("peer", "allow", "client", "all")
+
+
+def test_what_the_prompt_can(nodes: Chain, tmp_path: Path) -> None:
+    """``~C`` in a session through hops: a forward of its own, a file, the session shared."""
+    (tmp_path / "here").write_bytes(b"put at the prompt")
+    with (
+        CapturedTerminal((*nodes.client.command, "connect", *WAY, "end")) as terminal,
+        tcp_server(echo) as port,
+    ):
+        begin(terminal)
+        open_prompt(terminal)
+        said = ask(terminal, f"-L 0:127.0.0.1:{port}", "listens here on")
+        listens = re.search(r"listens here on 127\.0\.0\.1:(\d+)", said)
+        assert listens is not None, said
+        assert exchange(socket.create_connection(("127.0.0.1", int(listens[1])), 20), b"by ~C") == b"by ~C"
+        terminal.press(f"put {tmp_path}/here {tmp_path}/there\r".encode())
+        wait_until((tmp_path / "there").exists, what="the file is there")  # it appears whole
+        assert (tmp_path / "there").read_bytes() == b"put at the prompt"
+        ask(terminal, "share", "irosh join")
+        terminal.press(b"\r")
 
 
 def test_a_session_goes_on_when_a_hop_was_killed_and_came_back(nodes: Chain) -> None:
