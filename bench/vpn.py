@@ -41,9 +41,11 @@ def run(effort: Effort) -> list[Measurement]:
 
 def _ssh(stack: contextlib.ExitStack, near: Place, far: Place, directory: Path) -> Way:
     server = stack.enter_context(openssh(far, _SSH_PORT, directory))
+    device = f"tun{_SSH_DEVICE}"
+    for place in (near, far):  # sshd would make its own only some time after ssh says that it is ready
+        run_program(place.command("ip", "tuntap", "add", "dev", device, "mode", "tun"))
     client = stack.enter_context(server.background(near, "-w", f"{_SSH_DEVICE}:{_SSH_DEVICE}"))
     for place, own, other in ((near, _SSH_NEAR, _SSH_FAR), (far, _SSH_FAR, _SSH_NEAR)):
-        device = f"tun{_SSH_DEVICE}"
         run_program(place.command("ip", "addr", "add", own, "peer", other, "dev", device))
         run_program(place.command("ip", "link", "set", device, "up"))
     return Way(_SSH_FAR, IPERF_PORT, ECHO_PORT, [server.server.pid, client.pid])

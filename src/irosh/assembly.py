@@ -89,7 +89,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                     ForwardedService(tunnel.promises),
                     FilesService(),
                     TelemetryService(),
-                    VpnService(identity.id, config.vpn.pool, config.vpn.pool6),
+                    VpnService(identity.id, config.vpn),
                     FactorService(identity.id),
                 ],
                 hosting=options.hosting,

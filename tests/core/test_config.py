@@ -45,6 +45,7 @@ udp_idle = "90"
 [vpn]
 pool = "10.7.0.0/16"
 pool6 = "fd00:7::/64"
+keep = "20s"
 
 [session]
 keepalive = "5s"
@@ -139,7 +140,7 @@ def test_shown_without_secrets(load: Load) -> None:
             "factor_lifetime": "0s",
         },
         "tunnel": {"udp_idle": "1m30s"},
-        "vpn": {"pool": "10.7.0.0/16", "pool6": "fd00:7::/64"},
+        "vpn": {"pool": "10.7.0.0/16", "pool6": "fd00:7::/64", "keep": "20s"},
         "session": {
             "keepalive": "5s",
             "dead_after": "12s",

@@ -7,15 +7,18 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import dataclass
 from difflib import ndiff
 from pathlib import Path
 
 import pytest
 
+from irosh.services.vpn.routing import MARK
 from tests.lab.host import Host
 from tests.lab.irosh_process import IroshProcess
 from tests.lab.link import Link
+from tests.lab.machine import Machine
 from tests.lab.mounts import own_mounts
 from tests.lab.network import Network
 from tests.lab.pair import PEER, Pair, pinned_pair
@@ -25,7 +28,7 @@ from tests.lab.requirements import requires, requires_netns
 pytestmark = [
     pytest.mark.netns,
     requires_netns(),
-    requires("ping", "curl", "dig"),
+    requires("ping", "curl", "dig", "setpriv"),
     pytest.mark.skipif(not Path("/dev/net/tun").exists(), reason="needs /dev/net/tun"),
 ]
 
@@ -35,6 +38,8 @@ NAME = "server.inner.example"
 
 # A client that was killed is missed soon.
 IMPATIENT = '[session]\nkeepalive = "1s"\ndead_after = "3s"'
+# So soon that it is forgotten before it is back.
+FORGETFUL = '[session]\nkeepalive = "1s"\ndead_after = "2s"\n[vpn]\nkeep = "2s"'
 
 # Answers every question for an address with the server's own.
 NAME_SERVER = f"""
@@ -76,6 +81,28 @@ while True:
 """
 
 
+# Asks a name server as a node does whose packets are kept out of the tunnel.
+MARKED_QUESTION = f"""
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, {MARK})
+sock.settimeout(1)
+sock.sendto(b"?", (sys.argv[1], 53))
+try:
+    print(sock.recv(100).decode())
+except OSError as error:
+    print(error)
+"""
+
+OUTER_NAME_SERVER = """
+import socket
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("10.2.0.1", 53))
+while True:
+    sock.sendto(b"from outside", sock.recvfrom(100)[1])
+"""
+
+
 @dataclass(frozen=True)
 class Place:
     """A client, a host and, on a network that only the host has a way to, a server."""
@@ -85,6 +112,7 @@ class Place:
     host: Host
     server: Host
     client_link: Link
+    router: Host
 
     @contextmanager
     def vpn(self, *options: str) -> Iterator[IroshProcess]:
@@ -130,7 +158,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         pair = stack.enter_context(
             pinned_pair(directory, "--no-relay", host_machine=host, client_machine=client, config=IMPATIENT)
         )
-        yield Place(pair, client, host, server, link)
+        yield Place(pair, client, host, server, link, router)
 
 
 def state(machine: Host) -> dict[str, str]:
@@ -254,23 +282,30 @@ def test_the_client_is_killed(place: Place, options: Sequence[str]) -> None:
             process.kill()
             wait_until(lambda: not any(each.alive for each in guards), what="the guard has ended")
         assert not ping(place.client, SERVER)
-        # What the killed node left on the host ends with its session, at the latest when the client comes again.
+        # What the killed node left on the host ends at once when the client comes again.
         place.pair.client.run("connect", PEER, "true")
 
 
-def test_the_host_is_killed(place: Place, tmp_path: Path) -> None:
-    """And comes back: the client takes up the same addresses."""
+def test_either_side_is_away_for_long(place: Place, tmp_path: Path) -> None:
+    """The host forgets the client, and is killed; the client has its addresses again each time. Then it is killed."""
     with ExitStack() as stack:
         before = state(place.host)
         stack.enter_context(unchanged(place.client))
         bind = f"--bind={place.host.address}:4242"
         second = stack.enter_context(
-            pinned_pair(tmp_path, "--no-relay", bind, host_machine=place.host, client_machine=place.client)
+            pinned_pair(
+                tmp_path, "--no-relay", bind, host_machine=place.host, client_machine=place.client, config=FORGETFUL
+            )
         )
         (peer,) = second.host.call("peer", "list")["peers"]
         second.host.call("peer", "allow", peer["petname"], f"vpn:{INNER}")
         with second.client.start("vpn", PEER, "--route", INNER) as process:
             first = process.wait_event("ready")
+            assert reached(place.client)
+            place.client_link.down()
+            wait_until(lambda: state(place.host) == before, what="the host is as before")
+            place.client_link.up()
+            process.wait_event("restored")
             assert reached(place.client)
             second.host_process.kill()
             wait_until(lambda: state(place.host) == before, what="the host is as before")
@@ -279,7 +314,8 @@ def test_the_host_is_killed(place: Place, tmp_path: Path) -> None:
                 assert reached(place.client)
                 again = place.client.run("ip", "-brief", "address", "show", str(first["device"])).stdout.decode()
                 assert first["addresses"][0] in again
-                process.stop()
+                process.kill()
+                wait_until(lambda: state(place.host) == before, what="the host is as before, without the client")
 
 
 def test_an_address_changes_and_the_link_goes_and_comes(place: Place) -> None:
@@ -294,7 +330,7 @@ def test_an_address_changes_and_the_link_goes_and_comes(place: Place) -> None:
             assert echo.poll() is None, "the connection through the tunnel lives"
             place.client_link.down()
             process.wait_event("lost")
-            time.sleep(3)
+            time.sleep(1)
             place.client_link.up()
             process.wait_event("resumed")
             _hear(echo.stdout, 40)
@@ -345,13 +381,41 @@ def test_the_peer_reaches_nothing_on_the_client(place: Place) -> None:
         assert done.returncode == 28, "no answer"
 
 
-def test_a_node_that_runs_already_cannot_do_it(place: Place) -> None:
+def test_a_node_that_runs_already_carries_it(place: Place) -> None:
+    """One without any rights; and when the command is killed, the node goes on, and nothing else is left."""
     place.allow("exec", "vpn:*")
-    with place.pair.client.start("connect", PEER, "cat", stdin=-1) as other:
-        other.wait_event("connected")
-        error = place.pair.client.failure("vpn", PEER, "--all")
-        assert error["code"] == "vpn-unavailable"
-        assert "--state" in error["hint"]
+    weak = copy(place.pair.client)
+    weak.machine = Machine("weak", prefix=(*place.client.prefix, "setpriv", "--bounding-set=-all", "--inh-caps=-all"))
+    with weak.start("connect", PEER, "cat", stdin=-1) as node:
+        node.wait_event("connected")
+        with unchanged(place.client, place.host), place.vpn("--all") as process:
+            for address in (SERVER, SERVER6):
+                assert reached(place.client, address)
+            assert ask(place.client) == SERVER
+            assert place.pair.client.run("connect", PEER, "echo shared").stdout == b"shared\n"
+            # Questions of the node itself go to the machine's own name server.
+            with place.router.running(sys.executable, "-c", OUTER_NAME_SERVER, ready=lambda: True):
+                question = (sys.executable, "-c", MARKED_QUESTION, process.events[-1]["dns"][0])
+                wait_until(lambda: place.client.run(*question).stdout == b"from outside\n", what="it is asked")
+            process.kill()
+        assert place.pair.client.run("connect", PEER, "echo again").stdout == b"again\n"
+        assert node.process.poll() is None
+        # Its own packets stay out of the tunnel, which leads to the very network of the host.
+        around = ("--route", "10.1.0.0/24", "--route", "fd00:1::/64")
+        with unchanged(place.host), place.vpn("--route", INNER, *around):
+            assert b"irosh0" in place.client.run("ip", "route", "get", "10.1.0.2").stdout
+            try:
+                for address in ("10.2.0.77", "fd00:2::77"):
+                    place.client_link.change_address(address)
+                wait_until(lambda: reached(place.client), what="packets go by the new address", timeout=20)
+            finally:
+                place.client_link.change_address("10.2.0.2")
+                place.client_link.change_address("fd00:2::2")
+        with unchanged(place.client, place.host):
+            with place.vpn("--all") as process:
+                node.kill()
+                assert process.wait_failure()["code"] == "connection-lost"
+            place.pair.client.run("connect", PEER, "true")
 
 
 def test_another_command_shares_the_session_of_a_vpn(place: Place) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from irosh.core.identity import Identity
+from irosh.core.trust import TrustStore
 from tests.lab.irosh_process import PROGRAM, Irosh
 from tests.lab.machine import LOCAL
 from tests.lab.requirements import requires
@@ -72,3 +74,19 @@ def test_zsh_takes_the_script(irosh: Irosh) -> None:
 @requires("fish")
 def test_fish_takes_the_script(irosh: Irosh) -> None:
     LOCAL.run("fish", "--no-execute", stdin=irosh.run("completion", "fish").stdout)
+
+
+@requires("bash")
+def test_names_of_peers_and_of_machines_behind_them(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    assert completed("connect", "se", state=state) == set()
+    assert not list(state.iterdir()), "looking makes nothing"
+    with TrustStore(state / "irosh.db") as trust:
+        gateway = Identity.generate().id
+        trust.pin(gateway, petname="server", origin="manual")
+        trust.machines.remember(gateway, {"printer": "ssh://10.0.0.5", "server": "ssh://10.0.0.6"})
+    assert completed("connect", "se", state=state) == {"server", "server/server"}
+    assert completed("connect", "root@Pr", state=state) == {"root@printer"}
+    assert completed("proxy", "-J", "server,p", state=state) == {"server,printer"}
+    assert completed("vpn", "", state=state) == {"server"}

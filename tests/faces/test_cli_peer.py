@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from irosh.core.identity import Identity
+from irosh.core.trust import TrustStore
 from tests.lab.irosh_process import Irosh
 from tests.lab.machine import LOCAL
 from tests.lab.pair import pinned_pair
@@ -187,3 +188,14 @@ def test_how_a_peer_is_met_is_remembered(irosh: Irosh) -> None:
         == "unknown-target"
     )
     assert irosh.failure("peer", "mode", "alice", "pigeon")["code"] == "usage"
+
+
+def test_a_gateway_that_shows_very_many_machines_does_not_bury_the_peers(tmp_path: Path) -> None:
+    irosh = Irosh(LOCAL, tmp_path / "state")
+    irosh.call("peer", "add", ALICE, "--name", "alice")
+    with TrustStore(irosh.state / "irosh.db") as trust:
+        trust.machines.remember(ALICE, {f"m{number:03}": f"ssh://10.0.0.{number}" for number in range(200)})
+    lines = irosh.run("peer", "list").stdout.decode().splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["PEER", "alice", "m000"]
+    assert (len(lines), lines[-1].split()[:5]) == (53, ["150", "more", "by", "alice", "legacy"])
+    assert len(irosh.call("peer", "list")["machines"]) == 200

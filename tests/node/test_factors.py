@@ -473,6 +473,26 @@ def test_a_security_key_signs_the_challenge(tmp_path: Path, key: SoftKey) -> Non
     asyncio.run(test())
 
 
+def test_a_security_key_that_was_revoked_counts_no_more(tmp_path: Path, key: SoftKey) -> None:
+    revoked, state = tmp_path / "revoked", tmp_path / "host"
+    revoked.touch(mode=0o600)
+    state.mkdir(mode=0o700)
+    (state / "config.toml").write_text(f'[host]\nrevoked_keys = "{revoked}"\n')
+
+    async def test() -> None:
+        async with guarded(tmp_path) as peer:
+            _enrol(peer, key)
+            assert (await _sign(peer, key)).needs == []
+            assert await peer.refusals() == {None}
+            revoked.write_text(f"{key.public.line}\n")
+            assert await peer.refusals() == {ErrorCode.FACTOR_REQUIRED}, "also what it gave before"
+            error = (await (await peer.exchange()).step()).error
+            assert error is not None
+            assert error.code == ErrorCode.FACTOR_FAILED
+
+    asyncio.run(test())
+
+
 def test_a_counter_that_goes_back_is_a_copied_key(tmp_path: Path, key: SoftKey) -> None:
     async def test() -> None:
         async with guarded(tmp_path) as peer:

@@ -32,9 +32,9 @@ from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import CarrierStream, Connection, StreamReset
 from irosh.transport.interfaces import Path as NetworkPath
 from tests.support.certificates import CertificateMaker
-from tests.support.nodes import DEADLINE, bare_endpoint, open_foreign_stream
+from tests.support.nodes import DEADLINE, LOOPBACK, bare_endpoint, open_foreign_stream
 
-LOOPBACK = "tcp://127.0.0.1:9"
+SERVER = "tcp://127.0.0.1:9"
 SHELL = ("shell", ShellRequest(key_auth=True))
 
 
@@ -80,8 +80,8 @@ class Caller:
 
 @asynccontextmanager
 async def call(host: Node, identity: Identity, certificate: bytes = b"") -> AsyncIterator[Caller | ErrorCode]:
-    """Connect and greet: the caller, or why it was turned away."""
-    async with bare_endpoint(identity) as endpoint:
+    """Connect and greet, from 127.0.0.1: the caller, or why it was turned away."""
+    async with bare_endpoint(identity, bind=LOOPBACK[:1]) as endpoint:
         connection = await endpoint.connect(host.modes.contact().route())
         control = await connection.open_stream()
         await write_frame(control, Hello(PROTOCOL_VERSION, certificate=certificate))
@@ -107,7 +107,7 @@ def test_a_key_in_the_file_gets_in_and_no_other(tmp_path: Path) -> None:
             async with call(host, friend) as caller:
                 assert isinstance(caller, Caller)
                 assert await caller.ask(*SHELL) is None
-                assert await caller.reaches(LOOPBACK) is None
+                assert await caller.reaches(SERVER) is None
                 peer = host.trust.get(friend.id)
                 assert peer is not None
                 assert (peer.origin, peer.petname, peer.capabilities) == ("authorized-keys", "laptop-of-alice", ())
@@ -122,9 +122,9 @@ def test_a_changed_file_holds_at_once(tmp_path: Path) -> None:
         friend = Identity.generate()
         async with host_with(tmp_path, f"{key(friend)}\n") as (host, keys), call(host, friend) as caller:
             assert isinstance(caller, Caller)
-            assert await caller.reaches(LOOPBACK) is None
+            assert await caller.reaches(SERVER) is None
             keys.write_text(f"restrict {key(friend)}\n")
-            assert await caller.reaches(LOOPBACK) is ErrorCode.DENIED
+            assert await caller.reaches(SERVER) is ErrorCode.DENIED
             assert await caller.ask(*SHELL) is None
             keys.write_text("")
             assert await caller.ask(*SHELL) is ErrorCode.DENIED
@@ -155,16 +155,16 @@ def test_a_file_that_others_can_write_stops_the_host_at_its_start(tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "source", "answer"),
     [
-        ('permitopen="127.0.0.1:9" ', LOOPBACK, None),
-        ('permitopen="127.0.0.1:10" ', LOOPBACK, ErrorCode.DENIED),
-        ('permitopen="localhost:9" ', LOOPBACK, None),
-        ("no-port-forwarding ", LOOPBACK, ErrorCode.DENIED),
-        ("restrict,port-forwarding ", LOOPBACK, None),
-        ('from="127.0.0.0/8" ', LOOPBACK, None),
-        ('from="*" ', LOOPBACK, None),
-        ('from="10.0.0.0/8" ', LOOPBACK, ErrorCode.DENIED),
-        ('from="*,!127.0.0.1" ', LOOPBACK, ErrorCode.DENIED),
-        ('expiry-time="20990101" ', LOOPBACK, None),
+        ('permitopen="127.0.0.1:9" ', SERVER, None),
+        ('permitopen="127.0.0.1:10" ', SERVER, ErrorCode.DENIED),
+        ('permitopen="localhost:9" ', SERVER, None),
+        ("no-port-forwarding ", SERVER, ErrorCode.DENIED),
+        ("restrict,port-forwarding ", SERVER, None),
+        ('from="127.0.0.0/8" ', SERVER, None),
+        ('from="*" ', SERVER, None),
+        ('from="10.0.0.0/8" ', SERVER, ErrorCode.DENIED),
+        ('from="*,!127.0.0.1" ', SERVER, ErrorCode.DENIED),
+        ('expiry-time="20990101" ', SERVER, None),
     ],
 )
 def test_options_are_enforced(tmp_path: Path, options: str, source: str, answer: ErrorCode | None) -> None:
@@ -198,7 +198,7 @@ def test_the_trust_store_goes_before_the_file(tmp_path: Path) -> None:
                 assert refused is ErrorCode.BLOCKED
             async with call(host, pinned) as caller:
                 assert isinstance(caller, Caller)
-                assert await caller.reaches(LOOPBACK) is None
+                assert await caller.reaches(SERVER) is None
 
     asyncio.run(test())
 
@@ -213,19 +213,19 @@ def test_an_invitation_to_a_shared_session_comes_on_top(tmp_path: Path) -> None:
             assert isinstance(caller, Caller)
             invitation = parse_capabilities([f"join:{session}"])
             host.trust.pin(friend.id, petname=None, origin="invite", capabilities=invitation)
-            assert await caller.reaches(LOOPBACK) is None
+            assert await caller.reaches(SERVER) is None
             assert await caller.ask("files", FilesRequest()) is ErrorCode.DENIED
             assert host.authorizer.permits(friend.id, Join(session))
             assert not host.authorizer.permits(friend.id, Join("1" * 32))
             keys.write_text("")
-            assert await caller.reaches(LOOPBACK) is ErrorCode.DENIED
+            assert await caller.reaches(SERVER) is ErrorCode.DENIED
             assert host.authorizer.permits(friend.id, Join(session))
             keys.write_text(f'from="10.0.0.0/8" {key(friend)}\n')
-            assert await caller.reaches(LOOPBACK) is ErrorCode.DENIED
+            assert await caller.reaches(SERVER) is ErrorCode.DENIED
             assert host.authorizer.permits(friend.id, Join(session))
             keys.write_text(line)
             host.trust.set_capabilities(friend.id, ())  # the share is over
-            assert await caller.reaches(LOOPBACK) is None
+            assert await caller.reaches(SERVER) is None
             assert not host.authorizer.permits(friend.id, Join(session))
 
     asyncio.run(test())
@@ -240,7 +240,7 @@ def test_who_gets_in_by_the_file_must_give_what_the_configuration_requires(tmp_p
         friend = Identity.generate()
         async with host_with(tmp_path, f"{key(friend)}\n") as (host, _), call(host, friend) as caller:
             assert isinstance(caller, Caller)
-            assert await caller.reaches(LOOPBACK) is ErrorCode.FACTOR_REQUIRED
+            assert await caller.reaches(SERVER) is ErrorCode.FACTOR_REQUIRED
 
     asyncio.run(test())
 
@@ -271,19 +271,19 @@ def test_a_revoked_key_gets_nobody_in_whoever_vouches_for_it(tmp_path: Path) -> 
             async with call(host, peer) as caller, call(host, other) as another:
                 assert isinstance(caller, Caller)
                 assert isinstance(another, Caller)
-                assert await caller.reaches(LOOPBACK) is await another.reaches(LOOPBACK) is None
+                assert await caller.reaches(SERVER) is await another.reaches(SERVER) is None
                 file.write_text(f"{key(peer)}\n")  # a live session is served no further
-                assert await caller.reaches(LOOPBACK) is ErrorCode.REVOKED
-                assert await another.reaches(LOOPBACK) is None
+                assert await caller.reaches(SERVER) is ErrorCode.REVOKED
+                assert await another.reaches(SERVER) is None
                 file.write_text("spoiled")  # now nobody knows who is in it
-                assert await another.reaches(LOOPBACK) is ErrorCode.REVOKED
+                assert await another.reaches(SERVER) is ErrorCode.REVOKED
                 file.unlink()
-                assert await another.reaches(LOOPBACK) is ErrorCode.REVOKED
+                assert await another.reaches(SERVER) is ErrorCode.REVOKED
                 async with call(host, other) as refused:
                     assert refused is ErrorCode.REVOKED
                 file.write_text("")
                 file.chmod(0o600)
-                assert await caller.reaches(LOOPBACK) is None
+                assert await caller.reaches(SERVER) is None
 
     asyncio.run(test())
 
@@ -336,7 +336,7 @@ def test_a_certificate_lets_its_identity_in(tmp_path: Path, maker: CertificateMa
             async with call(host, friend, certificate) as caller:
                 assert isinstance(caller, Caller)
                 assert await caller.ask(*SHELL) is None
-                assert await caller.reaches(LOOPBACK) is None
+                assert await caller.reaches(SERVER) is None
                 assert await caller.reaches("tcp://127.0.0.2:9") is ErrorCode.DENIED
                 peer = host.trust.get(friend.id)
                 assert peer is not None
@@ -377,18 +377,18 @@ def test_an_expired_or_revoked_certificate_serves_no_further_streams(tmp_path: P
             short = maker.certificate(friend, "-V", "-1m:+2s", principals=own_user())
             async with call(host, friend, short) as caller:
                 assert isinstance(caller, Caller)
-                assert await caller.reaches(LOOPBACK) is None
+                assert await caller.reaches(SERVER) is None
                 await asyncio.sleep(2.5)
-                assert await caller.reaches(LOOPBACK) is ErrorCode.CERTIFICATE_INVALID
+                assert await caller.reaches(SERVER) is ErrorCode.CERTIFICATE_INVALID
             certificate = maker.certificate(other, "-z", "7", key_id="other", principals=own_user())
             async with call(host, other, certificate) as caller:
                 assert isinstance(caller, Caller)
-                assert await caller.reaches(LOOPBACK) is None
+                assert await caller.reaches(SERVER) is None
                 host.trust.authorities.revoke("serial", "8", authority)
                 host.trust.authorities.revoke("key-id", "another", authority)
-                assert await caller.reaches(LOOPBACK) is None
+                assert await caller.reaches(SERVER) is None
                 host.trust.authorities.revoke("serial", "7", authority)
-                assert await caller.reaches(LOOPBACK) is ErrorCode.CERTIFICATE_INVALID
+                assert await caller.reaches(SERVER) is ErrorCode.CERTIFICATE_INVALID
                 async with call(host, other, certificate) as refused:
                     assert refused is ErrorCode.CERTIFICATE_INVALID
             host.trust.authorities.remove(authority)
@@ -432,7 +432,7 @@ def test_what_the_certificate_says_is_enforced(tmp_path: Path, maker: Certificat
                 friend = Identity.generate()
                 async with call(host, friend, maker.certificate(friend, *options, principals=me)) as caller:
                     assert isinstance(caller, Caller)
-                    assert await caller.reaches(LOOPBACK) is answer, options
+                    assert await caller.reaches(SERVER) is answer, options
 
     asyncio.run(test())
 
@@ -466,7 +466,7 @@ def test_an_authority_of_the_file(tmp_path: Path, maker: CertificateMaker) -> No
             keys.write_text(f'cert-authority,principals="ops-*",permitopen="127.0.0.1:9" {maker.public_line}\n')
             async with call(host, friend, certificate) as caller:
                 assert isinstance(caller, Caller)
-                assert await caller.reaches(LOOPBACK) is None
+                assert await caller.reaches(SERVER) is None
                 assert await caller.reaches("tcp://127.0.0.1:10") is ErrorCode.DENIED
 
     asyncio.run(test())

@@ -45,10 +45,12 @@ async def running_node(state: Path, *, hosting: bool = True) -> AsyncIterator[No
 
 
 @asynccontextmanager
-async def bare_endpoint(identity: Identity | None = None) -> AsyncIterator[WheelEndpoint]:
+async def bare_endpoint(
+    identity: Identity | None = None, *, bind: tuple[str, ...] = LOOPBACK
+) -> AsyncIterator[WheelEndpoint]:
     """An endpoint without a node: what a foreign or hostile program could be."""
     secret = (identity or Identity.generate()).secret
-    endpoint = await bind_endpoint(EndpointSettings(secret=secret, bind=LOOPBACK, relays=()))
+    endpoint = await bind_endpoint(EndpointSettings(secret=secret, bind=bind, relays=()))
     try:
         yield endpoint
     finally:

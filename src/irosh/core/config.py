@@ -27,6 +27,7 @@
     [vpn]
     pool = "100.64.7.0/24"               # where clients of `irosh vpn` get addresses; default: by the identity
     pool6 = "fd00:7::/64"
+    keep = "75s"                         # a client without a sign of life for so long is forgotten
     [session]
     keepalive = "15s"                    # after this long without a sign of life the peer is asked for one
     dead_after = "30s"                   # after this long the connection is given up
@@ -96,6 +97,8 @@ class VpnConfig:
 
     pool: IPv4Network | None = None
     pool6: IPv6Network | None = None
+    keep: float = 75.0
+    """Seconds without a sign of life of a client after which it is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,11 @@ def config_to_dict(config: Config) -> dict[str, object]:
             "factor_lifetime": format_duration(config.host.factor_lifetime),
         },
         "tunnel": {"udp_idle": format_duration(config.tunnel.udp_idle)},
-        "vpn": {"pool": _text_or_none(config.vpn.pool), "pool6": _text_or_none(config.vpn.pool6)},
+        "vpn": {
+            "pool": _text_or_none(config.vpn.pool),
+            "pool6": _text_or_none(config.vpn.pool6),
+            "keep": format_duration(config.vpn.keep),
+        },
         "session": {
             "keepalive": format_duration(config.session.keepalive),
             "dead_after": format_duration(config.session.dead_after),
@@ -239,7 +246,11 @@ def _text_or_none(value: object | None) -> str | None:
 
 
 def _vpn(table: Table) -> VpnConfig:
-    vpn = VpnConfig(pool=table.take("pool", values.pool4, None), pool6=table.take("pool6", values.pool6, None))
+    vpn = VpnConfig(
+        pool=table.take("pool", values.pool4, None),
+        pool6=table.take("pool6", values.pool6, None),
+        keep=table.take("keep", values.duration, VpnConfig().keep),
+    )
     table.end()
     return vpn
 

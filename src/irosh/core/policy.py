@@ -142,6 +142,13 @@ def permitted_addresses(
     return list(permitted)
 
 
+def seems_permitted(capabilities: Iterable[Capability], kind: SocketKind, spec: SocketSpec) -> bool:
+    """Whether ``spec`` is permitted as far as can be told without looking up its name: only to say so beforehand."""
+    if parse_ip(spec.host) is None:
+        return may_permit(capabilities, kind, spec)
+    return bool(permitted_addresses(capabilities, kind, spec, ()))
+
+
 def permits_packet(capabilities: Iterable[Capability], destination: IPAddress) -> bool:
     """Whether packets to ``destination`` may be sent through this host."""
     address = destination

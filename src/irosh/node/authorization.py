@@ -7,12 +7,12 @@ import hmac
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 from irosh.core.addresses import parse_ip
-from irosh.core.capability import Capability, SocketKind, SocketSpec
+from irosh.core.capability import Capability, SocketSpec
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.policy import (
     file_trees,
@@ -125,9 +125,9 @@ class Authorizer:
 
     def packet_filter(self, peer_id: str) -> PacketFilter:
         """Decides about the packets that a peer sends through this host."""
-        return PacketFilter(partial(self._at_rest, peer_id), partial(self._packet_refused, peer_id))
+        return PacketFilter(partial(self.at_rest, peer_id), partial(self._packet_refused, peer_id))
 
-    def _at_rest(self, peer_id: str) -> Sequence[Capability]:
+    def at_rest(self, peer_id: str) -> Sequence[Capability]:
         """What a peer is granted wherever it is, and whether or not it is connected."""
         try:
             return self._standing(peer_id, None)[0]
@@ -136,17 +136,6 @@ class Authorizer:
 
     def _packet_refused(self, peer_id: str, destination: str) -> None:
         self._auditor.record("use", peer_id, "refused", f"vpn:{destination}: this peer may not send packets there")
-
-    def reaching(self, peer_id: str, kind: SocketKind) -> Callable[[SocketSpec], bool]:
-        """Whether some capability is about a socket; for addresses, whether it permits them. Nothing is looked up."""
-        capabilities = self._at_rest(peer_id)
-
-        def may_reach(spec: SocketSpec) -> bool:
-            if parse_ip(spec.host) is None:
-                return may_permit(capabilities, kind, spec)
-            return bool(permitted_addresses(capabilities, kind, spec, ()))
-
-        return may_reach
 
     def permits(self, peer_id: str, action: Immediate) -> bool:
         """Whether :meth:`authorize_now` would grant it, but for second factors and the peer's address.

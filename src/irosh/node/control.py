@@ -14,7 +14,7 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,6 +42,7 @@ REQUEST_DEADLINE = 10.0
 _BACKLOG = 128
 _RECEIVE = 64 * 1024  # bytes of several frames, as of keys that were typed at once
 MAX_PASTED = 4  # blocks that wait to be taken
+MAX_DESCRIPTORS = 1  # with one frame; what is more the system closes
 
 
 class Gone(Exception):
@@ -56,6 +57,7 @@ class Channel:
         self._loop = asyncio.get_running_loop()
         self._writing = asyncio.Lock()
         self._received = bytearray()  # of a frame that is not complete, or whose reader was cancelled
+        self._descriptors: asyncio.Queue[int] | None = None
         self._pasted: asyncio.Queue[str] = asyncio.Queue(MAX_PASTED)
         self.on_reply: Callable[[dict[str, Any]], None] | None = None
         """Gets the client's replies to questions (:mod:`irosh.node.questions`), while any task receives."""
@@ -138,6 +140,41 @@ class Channel:
                 await self.receive()
         raise Gone
 
+    @contextlib.contextmanager
+    def descriptors(self) -> Iterator[asyncio.Queue[int]]:
+        """File descriptors that the client sends along with its frames (SCM_RIGHTS), from now on.
+
+        Who takes one from the queue owns it.
+        """
+        self._descriptors = asyncio.Queue()
+        try:
+            yield self._descriptors
+        finally:
+            while not self._descriptors.empty():
+                os.close(self._descriptors.get_nowait())
+            self._descriptors = None
+
+    async def _receive_some(self, limit: int) -> bytes:
+        if self._descriptors is None:
+            return await self._loop.sock_recv(self._socket, limit)
+        while True:
+            try:
+                data, descriptors, _, _ = socket.recv_fds(self._socket, limit, MAX_DESCRIPTORS)
+            except BlockingIOError:
+                await self._readable()
+                continue
+            for each in descriptors:
+                self._descriptors.put_nowait(each)
+            return data
+
+    async def _readable(self) -> None:
+        ready = self._loop.create_future()
+        self._loop.add_reader(self._socket, _set, ready)
+        try:
+            await ready
+        finally:
+            self._loop.remove_reader(self._socket)
+
     @property
     def socket(self) -> socket.socket:
         """The socket, for plain bytes from now on. The client sends none before it has the answer that says so."""
@@ -148,7 +185,7 @@ class Channel:
     async def _have(self, size: int) -> None:
         while len(self._received) < size:
             try:
-                chunk = await self._loop.sock_recv(self._socket, max(_RECEIVE, size - len(self._received)))
+                chunk = await self._receive_some(max(_RECEIVE, size - len(self._received)))
             except OSError:
                 raise Gone from None
             if not chunk:
@@ -161,6 +198,11 @@ class Channel:
                 await self._loop.sock_sendall(self._socket, frame)
             except OSError:
                 raise Gone from None
+
+
+def _set(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
 
 
 def parsed_request(request: dict[str, Any], kind: type[R]) -> R:

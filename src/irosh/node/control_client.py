@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,21 @@ class ControlClient:
             self.socket.sendall(frame)
         except OSError:
             raise _node_gone() from None
+
+    def hand_over(self, fields: Mapping[str, Any], descriptor: int) -> None:
+        """Send one message with a copy of a file descriptor. ``IroshError`` as :meth:`send_frame`."""
+        frame = pack_message(dict(fields))
+        try:
+            sent = socket.send_fds(self.socket, [frame], [descriptor])
+        except OSError:
+            raise _node_gone() from None
+        self.send_frame(frame[sent:])
+
+    @property
+    def node_pid(self) -> int:
+        """The process that serves the socket (Linux); 0 for one that is out of sight, as in another container."""
+        credentials = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", credentials)[0])
 
     def receive(self) -> list[tuple[Kind, bytes]]:
         """The next frames, at least one. ``IroshError`` (connection-lost) when the node has gone."""

@@ -64,7 +64,7 @@ class FrameParser:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[tuple[Kind, bytes]]:
+    def feed(self, data: bytes | memoryview) -> list[tuple[Kind, bytes]]:
         """The frames completed by ``data``. ``IroshError`` (protocol-error) on a broken stream."""
         self._buffer += data
         frames = []

@@ -124,7 +124,7 @@ async def say_welcome(doorway: Doorway, greeted: Greeted, credentials: Credentia
         settings.resume_for,
         settings.replay_buffer,
         list(addresses[:MAX_TOLD_ADDRESSES]),
-        doorway.machines.digest(greeted.connection.peer_id),
+        doorway.machines.to_peer(greeted.connection.peer_id).digest,
     )
     try:
         async with asyncio.timeout(HELLO_DEADLINE):

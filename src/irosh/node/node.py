@@ -33,6 +33,7 @@ from irosh.node.metrics.collector import Collector
 from irosh.node.metrics.prometheus import Snapshot
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.presented import Presented
+from irosh.node.revoked_keys import RevokedKeys
 from irosh.node.services import Registry, Service
 from irosh.node.shown_machines import ShownMachines
 from irosh.node.targets import TargetRequest, resolve_target
@@ -105,8 +106,10 @@ class Node:
         self.started_at = time.time()
         self.auditor = Auditor(trust)
         self.registry = Registry(services)
-        gate = FactorGate(trust, self.auditor, FactorSettings(config.host.factor_attempts, config.host.factor_lifetime))
-        self.warrants = Warrants(trust, self._warrant_settings(authorized_keys or config.host.authorized_keys))
+        revoked = RevokedKeys(config.host.revoked_keys)
+        factors = FactorSettings(config.host.factor_attempts, config.host.factor_lifetime)
+        gate = FactorGate(trust, self.auditor, factors, revoked)
+        self.warrants = Warrants(trust, self._warrant_settings(authorized_keys or config.host.authorized_keys), revoked)
         if hosting:
             self.warrants.check_files()
         self.presented = Presented(state.certificate_path)
@@ -144,7 +147,6 @@ class Node:
             parse_capabilities(host.allow),
             parse_factors(host.require),
             keys,
-            host.revoked_keys,
             lambda: not turn.isdisjoint(self.modes.hosted),
         )
 

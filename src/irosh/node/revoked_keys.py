@@ -31,8 +31,12 @@ class RevokedKeys:
 
     def check(self, peer_id: str) -> None:
         """``IroshError`` (revoked) when this identity's key is not taken any more, or nobody knows."""
-        if self._list().has_key(public_key_blob(bytes.fromhex(peer_id))):
+        if self.has_key(public_key_blob(bytes.fromhex(peer_id))):
             raise IroshError(ErrorCode.REVOKED, "this host's list of revoked keys has your key", "ask its owner")
+
+    def has_key(self, blob: bytes) -> bool:
+        """Whether a key, in the form of SSH, is not taken any more. ``IroshError`` (revoked) when nobody knows."""
+        return self._list().has_key(blob)
 
     def has_certificate(self, certificate: Certificate) -> bool:
         """Whether it, its key or its authority is not taken any more. ``IroshError`` (revoked) when nobody knows."""

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+from irosh.core.capability import Capability
 from irosh.core.gateway_list import address_of, check_entry, list_digest
+from irosh.core.policy import seems_permitted
 from irosh.core.socket_spec import SocketSpec
 from irosh.node.authorization import Authorizer
+
+MAX_REMEMBERED = 64
+
+
+@dataclass(frozen=True)
+class Shown:
+    """URLs by name, and the digest of that: it tells whoever knows a list whether it has changed."""
+
+    entries: Mapping[str, str]
+    digest: bytes
+
+
+_NOTHING = Shown({}, list_digest({}))
 
 
 class ShownMachines:
@@ -17,6 +33,8 @@ class ShownMachines:
         self._authorizer = authorizer
         self._lists: dict[int, list[tuple[str, str, SocketSpec]]] = {}
         self._last = 0
+        # By what a peer may do: every connection asks.
+        self._made: dict[tuple[Capability, ...], Shown] = {}
 
     @contextmanager
     def showing(self, entries: Mapping[str, str]) -> Iterator[None]:
@@ -24,18 +42,29 @@ class ShownMachines:
         machines = [(name, url, address_of(check_entry(name, url))) for name, url in entries.items()]
         number = self._last = self._last + 1
         self._lists[number] = machines
+        self._made.clear()
         try:
             yield
         finally:
             del self._lists[number]
+            self._made.clear()
 
-    def to_peer(self, peer_id: str) -> dict[str, str]:
-        """URLs by name, of what a peer may go on to. A name that several lists have is that of the newest."""
+    def to_peer(self, peer_id: str) -> Shown:
+        """What a peer may go on to. A name that several lists have is that of the newest."""
         if not self._lists:
-            return {}
-        permitted = self._authorizer.reaching(peer_id, "gateway")
-        return {name: url for machines in self._lists.values() for name, url, address in machines if permitted(address)}
-
-    def digest(self, peer_id: str) -> bytes:
-        """Of :meth:`to_peer`: tells a peer that knows a list whether it has changed."""
-        return list_digest(self.to_peer(peer_id))
+            return _NOTHING
+        capabilities = tuple(each for each in self._authorizer.at_rest(peer_id) if each.kind in ("gateway", "all"))
+        if not capabilities:
+            return _NOTHING
+        if (known := self._made.get(capabilities)) is not None:
+            return known
+        found = {
+            name: url
+            for machines in self._lists.values()
+            for name, url, address in machines
+            if seems_permitted(capabilities, "gateway", address)
+        }
+        if len(self._made) >= MAX_REMEMBERED:
+            self._made.clear()
+        made = self._made[capabilities] = Shown(found, list_digest(found))
+        return made

@@ -20,6 +20,7 @@ from irosh.core.second_factor import Factor
 from irosh.core.ssh_certificate import Certificate
 from irosh.core.trust import TrustStore
 from irosh.node.audit import Auditor
+from irosh.node.revoked_keys import RevokedKeys
 from irosh.transport.interfaces import Path
 
 if TYPE_CHECKING:
@@ -71,11 +72,12 @@ class FactorSettings:
 class FactorGate:
     """Knows what a peer still has to give, and checks what it gives. Answers of one peer are checked one by one."""
 
-    def __init__(self, trust: TrustStore, auditor: Auditor, settings: FactorSettings) -> None:
+    def __init__(self, trust: TrustStore, auditor: Auditor, settings: FactorSettings, revoked: RevokedKeys) -> None:
         self._trust = trust
         self._store = trust.factors
         self._auditor = auditor
         self._settings = settings
+        self._revoked = revoked
         self._hashing = asyncio.Semaphore(MAX_HASHING)
         self._turns: WeakValueDictionary[str, _Turns] = WeakValueDictionary()
 
@@ -89,7 +91,7 @@ class FactorGate:
         required = self._store.required(peer_id)
         if not required:
             return ()
-        enrolments = self._store.enrolments(peer_id)
+        enrolments = self._enrolments(peer_id)
         lifetime = self._settings.lifetime
         return tuple(
             factor for factor in required if verification is None or not verification.has(factor, enrolments, lifetime)
@@ -107,7 +109,7 @@ class FactorGate:
 
     def check_enrolled(self, peer_id: str, factor: Factor) -> None:
         """There must be something that an answer could match. ``IroshError`` (factor-failed)."""
-        if not any(each.factor is factor for each in self._store.enrolments(peer_id)):
+        if not any(each.factor is factor for each in self._enrolments(peer_id)):
             raise IroshError(
                 ErrorCode.FACTOR_FAILED,
                 f"this host asks for a {factor}, but none was set for this peer",
@@ -127,7 +129,21 @@ class FactorGate:
 
     def keys(self, peer_id: str) -> list[Enrolment]:
         """The peer's security keys."""
-        return [each for each in self._store.enrolments(peer_id) if each.factor is Factor.SECURITY_KEY]
+        return [each for each in self._enrolments(peer_id) if each.factor is Factor.SECURITY_KEY]
+
+    def _enrolments(self, peer_id: str) -> list[Enrolment]:
+        """What the peer's answers must match, without security keys that were revoked."""
+        return [
+            each
+            for each in self._store.enrolments(peer_id)
+            if each.factor is not Factor.SECURITY_KEY or self._is_taken(each)
+        ]
+
+    def _is_taken(self, key: Enrolment) -> bool:
+        try:
+            return not self._revoked.has_key(security_key.parse_security_key(key.value).blob)
+        except IroshError:  # the list cannot be read, and nobody gets in
+            return False
 
     # Answers. Each raises ``IroshError``: factor-failed; factor-locked; busy when it comes too soon.
 
@@ -192,7 +208,7 @@ class FactorGate:
                         "wait, then try again",
                     )
                 self._store.begin_attempt(peer_id)
-                enrolments = {each.id: each for each in self._store.enrolments(peer_id) if each.factor is factor}
+                enrolments = {each.id: each for each in self._enrolments(peer_id) if each.factor is factor}
                 enrolment = enrolments.get(key)
                 if enrolment is None or not await right(enrolment):
                     raise IroshError(ErrorCode.FACTOR_FAILED, _WRONG[factor])

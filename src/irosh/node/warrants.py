@@ -44,8 +44,6 @@ class WarrantSettings:
     factors: tuple[Factor, ...] = ()
     """What is required of whoever gets in so."""
     keys: Path | None = None
-    revoked: Path | None = None
-    """The file of keys and certificates that are not taken any more."""
     loopback_is_relayed: Callable[[], bool] = lambda: False
     """Whether what seems to come from this machine may come through a TURN server."""
 
@@ -53,13 +51,13 @@ class WarrantSettings:
 class Warrants:
     """Looks everything up anew, so that a change of the file or the store holds at once."""
 
-    def __init__(self, trust: TrustStore, settings: WarrantSettings) -> None:
+    def __init__(self, trust: TrustStore, settings: WarrantSettings, revoked: RevokedKeys | None = None) -> None:
         self._trust = trust
         self._settings = settings
         keys = settings.keys
         self._file = None if keys is None else StrictFile(keys, MAX_SIZE, partial(_parsed_keys, keys))
         self._complaint = ""
-        self.revoked = RevokedKeys(settings.revoked)
+        self.revoked = revoked or RevokedKeys(None)
         self._shown: dict[str, Certificate] = {}
 
     @property

@@ -18,6 +18,7 @@ from collections.abc import Callable, Generator
 from itertools import count
 from typing import Any
 
+from irosh.transport.engine_threads import keep_thread_state
 from irosh.transport.wheel_freeing import Freeing
 
 log = logging.getLogger(__name__)
@@ -118,6 +119,7 @@ def _inline_call_async(ffi: Any, freeing: Freeing) -> Callable[..., Any]:
 
     @ffi._UNIFFI_RUST_FUTURE_CONTINUATION_CALLBACK  # type: ignore[untyped-decorator]
     def continuation(token: int, code: int) -> None:
+        keep_thread_state()
         entry = waiting.pop(token)
         if entry.thread == threading.get_ident():
             entry.code = code

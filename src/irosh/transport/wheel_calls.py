@@ -14,6 +14,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+from irosh.transport.engine_threads import keep_thread_state
 from irosh.transport.splice import LARGE_CHUNK
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class StreamCalls:
 
     def _continue(self, token: int, code: int) -> None:
         """Called by the engine, from inside a poll or from a thread of its own."""
+        keep_thread_state()
         operation = self.waiting.pop(token)
         operation.code = code
         if operation.armed:

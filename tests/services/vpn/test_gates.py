@@ -12,8 +12,9 @@ from irosh.core.capability import parse_capabilities
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.ip_packet import ICMP, TCP, UDP
 from irosh.node.packet_filter import MAX_REFUSALS_TOLD, PacketFilter
-from irosh.services.vpn.client import ClientGate, checked_welcome
+from irosh.services.vpn.client import ClientGate
 from irosh.services.vpn.host import HostGate
+from irosh.services.vpn.machine import checked_welcome
 from irosh.services.vpn.messages import VpnWelcome
 from irosh.services.vpn.pool import Pool
 from irosh.services.vpn.routing import Wanted, parse_routes

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from irosh.faces.cli.prompt.held import HeldOutput
 
 CHUNK = 64 * 1024
+RECEIVE = 256 * 1024
 LEAVE_GRACE = 5.0  # seconds for a shell to end by itself once its user has left it to the background
 MAX_TYPED = 1024 * 1024  # bytes typed or pasted that may wait; what is typed behind them, such as `~.`, is still seen
 _PASSED_SIGNALS = {signal.SIGINT: "INT", signal.SIGTERM: "TERM", signal.SIGHUP: "HUP", signal.SIGQUIT: "QUIT"}
@@ -108,6 +109,7 @@ class _Carrier:
         self._output = output
         self._terminal = terminal
         self._outgoing = bytearray()
+        self._incoming = memoryview(bytearray(RECEIVE))
         self._reading_stdin = True
         self._leave_at: float | None = None  # by the monotonic clock
         self._wake, self._wake_write = socket.socketpair()
@@ -249,14 +251,14 @@ class _Carrier:
 
     def _receive(self) -> None:
         try:
-            data = self._socket.recv(256 * 1024)
+            size = self._socket.recv_into(self._incoming)
         except BlockingIOError:
             return
         except OSError:
-            data = b""
-        if not data:
+            size = 0
+        if not size:
             raise IroshError(ErrorCode.CONNECTION_LOST, "the node has stopped")
-        self._show(self._parser.feed(data))
+        self._show(self._parser.feed(self._incoming[:size]))
 
     def _show(self, frames: list[tuple[Kind, bytes]]) -> None:
         for kind, payload in frames:

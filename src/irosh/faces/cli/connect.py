@@ -25,6 +25,7 @@ from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.ssh_options import SSHOptions, environment, ssh_options
 from irosh.faces.cli.status_bar_flag import status_bar_option, with_status_bar
 from irosh.faces.cli.target import read_target
+from irosh.faces.cli.target_completion import complete_station
 from irosh.faces.cli.terminal import LocalTerminal
 from irosh.faces.cli.through_flags import check_direct, through_flags
 
@@ -58,7 +59,7 @@ class ConnectCommand(MeetingCommand):
 
 
 @click.command(cls=ConnectCommand)
-@click.argument("target", metavar="[USER@]TARGET")
+@click.argument("target", metavar="[USER@]TARGET", shell_complete=complete_station)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND...]")
 @click.option("-t", "force_tty", is_flag=True, help="Use a terminal, also for a command.")
 @click.option("-T", "no_tty", is_flag=True, help="Use no terminal, also for a shell.")

@@ -17,6 +17,7 @@ from irosh.faces.cli.running import control_client, running_node
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.table import table
 from irosh.faces.cli.target import read_target
+from irosh.faces.cli.target_completion import complete_peer
 
 MAX_FILE = 1024 * 1024  # bytes of a list
 
@@ -46,7 +47,7 @@ def serve(settings: Settings, file: Path) -> None:
 
 
 @gateway.command("list", cls=MeetingCommand)
-@click.argument("target")
+@click.argument("target", shell_complete=complete_peer)
 @network_flags(hosting=False)
 @common_options
 def list_names(settings: Settings, target: str, network: NetworkFlags) -> None:

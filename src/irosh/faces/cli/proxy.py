@@ -16,11 +16,12 @@ from irosh.faces.cli.running import control_client
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.stdio import carry_stdio
 from irosh.faces.cli.target import read_target
+from irosh.faces.cli.target_completion import complete_station
 from irosh.faces.cli.through_flags import through_flags
 
 
 @click.command(cls=MeetingCommand)
-@click.argument("target")
+@click.argument("target", shell_complete=complete_station)
 @click.option("--listen", metavar="ADDR", help="Serve the peer's SSH at [HOST:]PORT or unix:///PATH here instead.")
 @click.option(
     "--authorized-keys",

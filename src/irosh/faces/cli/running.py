@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -25,26 +25,38 @@ class Abandoned(Exception):
 
 
 @contextmanager
-def control_client(settings: Settings, output: Output, *, hosting: bool = False) -> Iterator[ControlClient]:
+def control_client(
+    settings: Settings, output: Output, *, hosting: bool = False, prepare: Callable[[], None] = lambda: None
+) -> Iterator[ControlClient]:
     """Attach to the node of the state directory, or start one that ends when nobody uses it any more.
 
-    ``hosting``: such a one lets peers in.
+    ``hosting``: such a one lets peers in. ``prepare`` is called before it is started.
     """
     state = StateDirectory(settings.state_path)
     with ExitStack() as stack:
-        client = _attach_or_start(state, settings, output, stack, hosting=hosting)
+        client = _attach_or_start(state, settings, output, stack, hosting=hosting, prepare=prepare)
         client.answers = FactorPrompt(output).answer
         yield client
         client.close()
 
 
 def _attach_or_start(
-    state: StateDirectory, settings: Settings, output: Output, stack: ExitStack, *, hosting: bool
+    state: StateDirectory,
+    settings: Settings,
+    output: Output,
+    stack: ExitStack,
+    *,
+    hosting: bool,
+    prepare: Callable[[], None],
 ) -> ControlClient:
     deadline = time.monotonic() + CHANGE_DEADLINE
+    prepared = False
     while True:
         if (client := attach(state.control_socket_path)) is not None:
             return stack.enter_context(client)
+        if not prepared:
+            prepare()
+            prepared = True
         # Only now: asyncio alone takes longer to import than attaching takes.
         from irosh.faces.cli.background_node import BackgroundNode
 

@@ -18,6 +18,7 @@ from irosh.faces.cli.running import control_client
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.table import fields
 from irosh.faces.cli.target import read_target
+from irosh.faces.cli.target_completion import complete_peer
 from irosh.faces.cli.telemetry_line import HostTelemetry, telemetry_line, telemetry_of
 
 # As irosh.services.telemetry.messages has them, which is not imported here: it would bring the node with it.
@@ -27,7 +28,7 @@ _TO_START_OF_LINE, _TO_END_OF_LINE = "\r", "\x1b[K"
 
 
 @click.command(cls=MeetingCommand)
-@click.argument("target")
+@click.argument("target", shell_complete=complete_peer)
 @click.option("--watch", is_flag=True, help="Go on until interrupted.")
 @click.option("--interval", metavar="TIME", default="2s", help="How often, with --watch: 1s to 60s (2s).")
 @network_flags(hosting=False)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from irosh.core.ssh_url import is_ssh_url
+from irosh.faces.cli.target_completion import complete_station
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,7 +20,13 @@ AGENT_VARIABLE = "SSH_AUTH_SOCK"
 def through_flags(function: F) -> F:
     """Add ``-J`` and ``--accept-new``; the command gets fields of its request as the keyword argument ``through``."""
 
-    @click.option("-J", "--jump", "hops", multiple=True, metavar="HOP,...", help="Go through these machines, in order.")
+    @click.option(
+        *("-J", "--jump", "hops"),
+        multiple=True,
+        metavar="HOP,...",
+        shell_complete=complete_station,
+        help="Go through these machines, in order.",
+    )
     @click.option("--accept-new", is_flag=True, help="Trust an SSH server that is seen for the first time.")
     @functools.wraps(function)
     def wrapped(*args: Any, hops: tuple[str, ...], accept_new: bool, **kwargs: Any) -> Any:

@@ -15,6 +15,7 @@ from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import control_client
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.target import read_target
+from irosh.faces.cli.target_completion import complete_peer
 
 
 @click.group()
@@ -23,7 +24,7 @@ def tunnel() -> None:
 
 
 @tunnel.command("open", cls=MeetingCommand)
-@click.argument("target")
+@click.argument("target", shell_complete=complete_peer)
 @click.option(
     "--source", "sources", multiple=True, metavar="URL", help="tcp://HOST:PORT, udp://… or unix:///PATH there."
 )

@@ -11,10 +11,11 @@ from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import running_node
 from irosh.faces.cli.table import printable
 from irosh.faces.cli.target import read_target
+from irosh.faces.cli.target_completion import complete_peer
 
 
 @click.command(cls=MeetingCommand)
-@click.argument("target")
+@click.argument("target", shell_complete=complete_peer)
 @network_flags(hosting=False)
 @common_options
 def verify(settings: Settings, target: str, network: NetworkFlags) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,10 +18,16 @@ from irosh.faces.cli.output import Output, style
 from irosh.faces.cli.running import control_client
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.target import read_target
+from irosh.faces.cli.target_completion import complete_peer
+
+if TYPE_CHECKING:
+    from irosh.node.control_client import ControlClient
+    from irosh.services.vpn.machine import ClientMachine
+    from irosh.services.vpn.routing import Wanted
 
 
 @click.command(cls=MeetingCommand)
-@click.argument("target")
+@click.argument("target", shell_complete=complete_peer)
 @click.option(
     "--route", "routes", multiple=True, metavar="NET", help="Reach this network through the peer; repeatable."
 )
@@ -55,45 +62,76 @@ def vpn(
     if servers and no_dns:
         raise click.UsageError("--dns and --no-dns exclude each other")
     asked_servers = servers or (("peer",) if everything and not no_dns else ())
+    from irosh.services.vpn.routing import Wanted, parse_routes
+
     request: dict[str, Any] = {
         **network.request(),
         "target": read_target(target, network.modes),
         "name": name,
         "routes": routes,
         "everything": everything,
-        "dns": asked_servers or None,
     }
+    wanted = Wanted(parse_routes(list(routes)), everything)
+    with ended_as_interrupted(), contextlib.suppress(KeyboardInterrupt):
+        blocks = Blocks(settings.output, network.files(), stdin=True, stdout=True)
+        _carry(settings, request, wanted, list(asked_servers), blocks)
+
+
+def _carry(settings: Settings, request: dict[str, Any], wanted: Wanted, servers: list[str], blocks: Blocks) -> None:
+    from irosh.services.vpn import underlay
+    from irosh.services.vpn.guard import Guard
+    from irosh.services.vpn.machine import ClientMachine
+    from irosh.services.vpn.system import check_able
+
+    check_able("this machine")
+    resolved = underlay.uses_resolved()
+
+    def prepare() -> None:
+        _make_state(settings)
+        underlay.keep_out_own(resolved=resolved)
+
     with (
-        ended_as_interrupted(),
-        contextlib.suppress(KeyboardInterrupt),
-        _prepared(settings),
-        control_client(settings, settings.output) as client,
+        contextlib.closing(Guard()) as guard,
+        control_client(settings, settings.output, prepare=prepare) as client,
+        underlay.keeping_out(client.node_pid),
+        contextlib.closing(ClientMachine(guard, wanted, servers, resolved=resolved)) as machine,
     ):
         client.request("vpn.open", request)
-        blocks = Blocks(settings.output, network.files(), stdin=True, stdout=True)
         for message in client.messages(lambda: blocks.wait(client)):
-            if not blocks.handle(message):
-                _show(settings.output, message)
+            match message.get("event"):
+                case "welcome":
+                    _show(settings.output, {"event": "ready", **_set_up(machine, client, message)})
+                case "mtu":
+                    asyncio.run(machine.set_mtu(int(message["mtu"])))
+                case _ if not blocks.handle(message):
+                    _show(settings.output, message)
 
 
-@contextlib.contextmanager
-def _prepared(settings: Settings) -> Iterator[None]:
-    """This process can carry a tunnel. What it needs on disk is made before, as files made later are nobody's."""
+def _set_up(machine: ClientMachine, client: ControlClient, message: dict[str, Any]) -> dict[str, Any]:
+    """Set up this machine and hand the interface to the node; what has been set up."""
+    import msgspec
+
+    from irosh.services.vpn.messages import VpnWelcome
+
+    welcome = msgspec.convert(message["addresses"], VpnWelcome)
+    descriptor, summary = asyncio.run(machine.set_up(welcome, int(message["mtu"])))
+    try:
+        client.hand_over({"interface": summary["device"]}, descriptor)
+    finally:
+        os.close(descriptor)
+    return summary
+
+
+def _make_state(settings: Settings) -> None:
+    """What the node needs on disk is made before, as files made later are nobody's."""
     from irosh.core.identity import load_or_create_identity
     from irosh.core.state import StateDirectory
     from irosh.core.trust import TrustStore
-    from irosh.services.vpn import underlay
 
     state = StateDirectory(settings.state_path)
-    if not state.control_socket_path.exists():
-        # A node that holds the directory says so itself, later.
-        with contextlib.suppress(IroshError), state.ensure().lock(), TrustStore(state.database_path):
-            load_or_create_identity(state.identity_path)
-    underlay.prepare()
-    try:
-        yield
-    finally:
-        underlay.release()
+    # A node that holds the directory says so itself, later.
+    with contextlib.suppress(IroshError), state.ensure().lock(), TrustStore(state.database_path):
+        load_or_create_identity(state.identity_path)
 
 
 def _show(output: Output, message: dict[str, Any]) -> None:

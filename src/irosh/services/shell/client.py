@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from irosh.transport.tasks import task_group
 log = logging.getLogger(__name__)
 
 MAX_OUTPUT = 512 * 1024  # bytes of a session's output that may wait for the terminal
+MOST_AT_ONCE = 128 * 1024
 
 
 @dataclass
@@ -181,7 +183,7 @@ async def run_session(
 async def _let_go(movable: MovableSession, session: _ClientSession) -> None:
     """Once it has moved nothing more comes; what the terminal misses is painted anew."""
     await movable.moved.wait()
-    session.output.put_nowait(None)
+    session.end_output()
 
 
 async def _carry_input(ssh: asyncssh.SSHClientConnection, chan: Any, session: _ClientSession, channel: Channel) -> None:
@@ -223,8 +225,8 @@ def _control(chan: Any, message: dict[str, Any]) -> None:
 
 
 async def _carry_output(session: _ClientSession, channel: Channel) -> None:
-    while (item := await session.output.get()) is not None:
-        kind, data = item
+    while (output := await session.next_output()) is not None:
+        kind, data = output
         await channel.send(kind, data)
         session.taken(len(data))
 
@@ -233,7 +235,9 @@ class _ClientSession(asyncssh.SSHClientSession[bytes]):
     """Queues a session's output, and pauses the channel while too much of it waits."""
 
     def __init__(self) -> None:
-        self.output: asyncio.Queue[tuple[Kind, bytes] | None] = asyncio.Queue()
+        self._output: deque[tuple[Kind, bytes]] = deque()
+        self._fresh = asyncio.Event()  # there is output, or there will be none any more
+        self._ended = False
         self.writable = asyncio.Event()
         self.writable.set()
         self.error: Exception | None = None
@@ -245,9 +249,24 @@ class _ClientSession(asyncssh.SSHClientSession[bytes]):
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         kind = Kind.STDERR if datatype == asyncssh.EXTENDED_DATA_STDERR else Kind.STDOUT
         self._waiting += len(data)
-        self.output.put_nowait((kind, data))
+        self._output.append((kind, data))
+        self._fresh.set()
         if self._waiting > MAX_OUTPUT:
             self._chan.pause_reading()
+
+    async def next_output(self) -> tuple[Kind, bytes] | None:
+        """What to print next, several pieces at once where it is much; None when there will be no more."""
+        while not self._output:
+            if self._ended:
+                return None
+            self._fresh.clear()
+            await self._fresh.wait()
+        kind, data = self._output.popleft()
+        pieces, size = [data], len(data)
+        while self._output and self._output[0][0] is kind and size < MOST_AT_ONCE:
+            pieces.append(self._output.popleft()[1])
+            size += len(pieces[-1])
+        return kind, b"".join(pieces)
 
     def taken(self, size: int) -> None:
         """``size`` bytes have left the queue."""
@@ -264,4 +283,9 @@ class _ClientSession(asyncssh.SSHClientSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         self.error = exc
         self.writable.set()
-        self.output.put_nowait(None)
+        self.end_output()
+
+    def end_output(self) -> None:
+        """Nothing more is printed."""
+        self._ended = True
+        self._fresh.set()

@@ -10,7 +10,7 @@ from contextlib import suppress
 READ_SIZE = 128 * 1024
 _TERMINAL_FULL = 2048
 """Bytes of a read that has more behind it, mostly: a terminal hands over 4 KiB at once at most (n_tty(4))."""
-_GATHERED = 32 * 1024
+_GATHERED = 28 * 1024  # with one read more it is one message of SSH, which takes 32 KiB
 # One buffer for all reads: filled and copied without a wait between. Saves an allocation of its size for each.
 _buffer = memoryview(bytearray(READ_SIZE))
 

@@ -58,7 +58,7 @@ class GatewayService:
     async def serve(self, incoming: IncomingStream) -> None:
         """Tell the peer the names of those machines to which it may go on; not the others."""
         assert self._node is not None
-        entries = list(self._node.machines.to_peer(incoming.connection.peer_id).items())
+        entries = list(self._node.machines.to_peer(incoming.connection.peer_id).entries.items())
         await incoming.accept()
         for start in range(0, max(1, len(entries)), _BATCH):
             batch = NamesBatch(dict(entries[start : start + _BATCH]), more=start + _BATCH < len(entries))

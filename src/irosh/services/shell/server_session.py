@@ -124,6 +124,12 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         if self._given_away is not None:
             _type_late(self._given_away, data)
             return
+        if not self._waiting and self._process is not None and self._process.stdin is not None:
+            # A key goes to the program without another turn of the loop. What fails here fails again below.
+            with contextlib.suppress(OSError):
+                data = data[os.write(self._process.stdin, data) :]
+            if not data:
+                return
         self._waiting += len(data)
         self._input.put_nowait(data)
         if self._waiting > MAX_INPUT:

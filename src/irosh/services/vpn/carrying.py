@@ -8,19 +8,17 @@ from collections.abc import Callable
 
 from irosh.node.datagram_flow import DatagramFlow
 from irosh.node.peer_connection import PeerConnection
-from irosh.services.vpn.interface import follow_mtu
 from irosh.services.vpn.offload import from_system, header_for, pack, unpack
 from irosh.services.vpn.ordering import Ordering
 from irosh.services.vpn.tun import Tun
 from irosh.transport.interfaces import Stream
-from irosh.transport.tasks import first_to_end
 
 Gate = Callable[[bytes], bool]
 """Whether a packet passes."""
 
 
 async def carry_packets(
-    tun: Tun, connection: PeerConnection, stream: Stream, number: int, mtu: int, *, to_peer: Gate, from_peer: Gate
+    tun: Tun, connection: PeerConnection, stream: Stream, number: int, *, to_peer: Gate, from_peer: Gate
 ) -> None:
     """Carry packets between ``tun`` and flow ``number``, which goes with ``stream``, until that or the session ends."""
     ordering = Ordering()
@@ -42,4 +40,4 @@ async def carry_packets(
             flow.send(pack(offloaded), ordered=ordering.by_stream(offloaded, time.monotonic()))
 
     tun.receive(leaves)
-    await first_to_end(flow.run(), follow_mtu(tun.name, connection, mtu))
+    await flow.run()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Sequence
+from functools import partial
 
 from irosh.core.errors import IroshError
 from irosh.core.ip_packet import ICMP, ICMPV6, TCP, UDP, addresses_of, upper_of
@@ -10,23 +13,30 @@ from irosh.node.packet_filter import PacketFilter
 from irosh.node.services import IncomingStream
 from irosh.services.vpn.carrying import carry_packets
 from irosh.services.vpn.host_network import INTERFACES, HostNetwork
-from irosh.services.vpn.interface import configure_interface, fitting_mtu
+from irosh.services.vpn.interface import configure_interface, fitting_mtu, follow_mtu, set_mtu
 from irosh.services.vpn.messages import VpnRequest, VpnWelcome
-from irosh.services.vpn.name_service import DNS_PORT, name_service
+from irosh.services.vpn.name_service import DNS_PORT
 from irosh.services.vpn.pool import Lease, Pool
 from irosh.services.vpn.system import has_global_ipv6
-from irosh.services.vpn.tun import Tun
+from irosh.services.vpn.tun import Tun, make_tun
 from irosh.transport.framing import write_frame
+from irosh.transport.session.lifetime import SessionLifetime
+from irosh.transport.tasks import first_to_end
+
+log = logging.getLogger(__name__)
 
 
-async def serve_client(incoming: IncomingStream, network: HostNetwork) -> None:
-    """Carry the packets of one client until it leaves, or tell it why not."""
+async def serve_client(incoming: IncomingStream, network: HostNetwork, keep: float) -> None:
+    """Carry the packets of one client until it leaves, or tell it why not.
+
+    It has left also when it gave no sign of life for ``keep`` seconds, though its session may go on after that.
+    """
     client = _Client(incoming)
     try:
         async with network.used() as pool:
             lease = pool.lease(client.request.wanted4, client.request.wanted6)
             try:
-                await client.serve(pool, lease)
+                await first_to_end(client.serve(pool, lease), _gone(incoming.connection.session, keep))
             finally:
                 pool.release(lease)
     except IroshError as error:
@@ -49,21 +59,35 @@ class _Client:
         if has_global_ipv6():
             pairs.append((str(pool.gateway6), str(lease.address6)))
         mtu = fitting_mtu(self._connection)
-        tun = Tun(f"{INTERFACES}%d")
+        descriptor, device = make_tun(f"{INTERFACES}%d")
+        tun = Tun(descriptor)
         try:
-            await configure_interface(tun.name, mtu, pairs)
-            async with name_service([own for own, _ in pairs]):
-                await self._carry(tun, mtu, pool, lease, pairs)
+            await configure_interface(device, mtu, pairs)
+            following = follow_mtu(self._connection, mtu, partial(set_mtu, device))
+            await first_to_end(self._carry(tun, pool, lease, pairs), following)
         finally:
             tun.close()
 
-    async def _carry(self, tun: Tun, mtu: int, pool: Pool, lease: Lease, pairs: Sequence[tuple[str, str]]) -> None:
+    async def _carry(self, tun: Tun, pool: Pool, lease: Lease, pairs: Sequence[tuple[str, str]]) -> None:
         gate = HostGate(pool, lease, self._connection.authorizer.packet_filter(self._connection.peer_id))
         stream, number = self._incoming.stream, self.request.flow
         await self._incoming.accept()
         self.accepted = True
         await write_frame(stream, VpnWelcome(*(text for own, other in pairs for text in (other, own))))
-        await carry_packets(tun, self._connection, stream, number, mtu, to_peer=gate.lets_in, from_peer=gate.lets_out)
+        await carry_packets(tun, self._connection, stream, number, to_peer=gate.lets_in, from_peer=gate.lets_out)
+
+
+async def _gone(session: SessionLifetime, keep: float) -> None:
+    """Until the client gave no sign of life for ``keep`` seconds."""
+    while not session.is_closed:
+        await session.wait_down()
+        left = keep - session.gap
+        if session.is_down and left <= 0:
+            log.info(
+                "%s: no sign of life for %.0f s: its packets are carried no more", session.peer_id[:10], session.gap
+            )
+            return
+        await asyncio.sleep(max(left, 0.1))  # it may be back by then, and gone again
 
 
 class HostGate:

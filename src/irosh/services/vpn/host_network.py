@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.services.vpn.guard import Guard
+from irosh.services.vpn.name_service import name_service
 from irosh.services.vpn.pool import Pool, conflict
 from irosh.services.vpn.system import change, check_able, has_ipv6, interfaces, known_networks, setting
 from irosh.services.vpn.undo import Step
@@ -43,6 +44,7 @@ class HostNetwork:
         self._pools = pools
         self._pool: Pool | None = None
         self._guard: Guard | None = None
+        self._names = AsyncExitStack()
         self._users = 0
         self._changing = asyncio.Lock()
 
@@ -87,12 +89,15 @@ class HostNetwork:
                 steps: list[Step] = [("write", [f"/proc/sys/{path}", setting(path)])]
                 await asyncio.to_thread(guard.add, _USE, steps)
                 await change("sysctl", "-qw", f"{path.replace('/', '.')}={value}")
+            # One for all clients, each of whom has an interface with these very addresses.
+            await self._names.enter_async_context(name_service([str(each) for each in pool.gateways]))
         except BaseException:
             await self._undo()
             raise
 
     async def _undo(self) -> None:
         guard, self._guard, self._pool = self._guard, None, None
+        await self._names.aclose()
         if guard is not None:
             await asyncio.shield(asyncio.to_thread(guard.close))
 

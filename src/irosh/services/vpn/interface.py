@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from irosh.core.wire import FLOW_HEADER_SIZE
 from irosh.node.peer_connection import PeerConnection
@@ -38,10 +38,15 @@ async def configure_interface(name: str, mtu: int, addresses: Sequence[tuple[str
         await change("ip", "address", "add", own, "peer", other, "dev", name, *nodad)
 
 
-async def follow_mtu(name: str, connection: PeerConnection, mtu: int) -> None:
-    """Change the MTU whenever other packets fit, as after a change of the path."""
+async def set_mtu(name: str, mtu: int) -> None:
+    """Of an interface that there is."""
+    await change("ip", "link", "set", name, "mtu", str(mtu))
+
+
+async def follow_mtu(connection: PeerConnection, mtu: int, changed: Callable[[int], Awaitable[None]]) -> None:
+    """Have ``changed`` called whenever other packets than those of ``mtu`` fit, as after a change of the path."""
     while True:
         await asyncio.sleep(FOLLOWING)
         if connection.session.max_datagram_size and (fitting := fitting_mtu(connection)) != mtu:
             mtu = fitting
-            await change("ip", "link", "set", name, "mtu", str(mtu))
+            await changed(mtu)

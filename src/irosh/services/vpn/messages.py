@@ -36,8 +36,7 @@ class VpnWelcome(msgspec.Struct, omit_defaults=True):
 
 
 class OpenRequest(TargetRequest, kw_only=True):
-    """Operation ``vpn.open``. ``dns``: name servers to use, ``peer`` for the peer's; None: as they are."""
+    """Operation ``vpn.open``: packets from ``routes``, or from everywhere, are let in."""
 
     routes: list[str] = msgspec.field(default_factory=list)
     everything: bool = False
-    dns: list[str] | None = None

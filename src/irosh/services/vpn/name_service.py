@@ -22,11 +22,16 @@ MAX_CONNECTIONS = 32
 ANSWER_DEADLINE = 5.0
 CONNECTION_DEADLINE = 30.0
 _MOST = 65_535
+# linux/in.h, linux/in6.h
+_FREE_BIND = {socket.AF_INET: (socket.IPPROTO_IP, 15), socket.AF_INET6: (socket.IPPROTO_IPV6, 78)}
 
 
 @asynccontextmanager
 async def name_service(addresses: Sequence[str]) -> AsyncIterator[None]:
-    """Answer at ``addresses``, by UDP and TCP, for the length of the context. Not where something else does already."""
+    """Answer at ``addresses``, by UDP and TCP, for the length of the context. Not where something else does already.
+
+    An interface need not have them yet.
+    """
     tasks = TaskSet()
     servers: list[asyncio.Server] = []
     transports: list[asyncio.DatagramTransport] = []
@@ -40,11 +45,9 @@ async def name_service(addresses: Sequence[str]) -> AsyncIterator[None]:
     try:
         for address in addresses:
             try:
-                transport, _ = await loop.create_datagram_endpoint(
-                    lambda: _Questions(tasks), local_addr=(address, DNS_PORT)
-                )
-                transports.append(transport)
-                servers.append(await asyncio.start_server(connected, address, DNS_PORT))
+                sock = _bound(address, socket.SOCK_DGRAM)
+                transports.append((await loop.create_datagram_endpoint(lambda: _Questions(tasks), sock=sock))[0])
+                servers.append(await asyncio.start_server(connected, sock=_bound(address, socket.SOCK_STREAM)))
             except OSError as error:
                 log.warning("no name service at %s: %s", address, error.strerror)
         yield
@@ -54,6 +57,21 @@ async def name_service(addresses: Sequence[str]) -> AsyncIterator[None]:
         for transport in transports:
             transport.close()
         await tasks.close()
+
+
+def _bound(address: str, kind: socket.SocketKind) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
+    try:
+        level, option = _FREE_BIND[sock.family]
+        sock.setsockopt(level, option, 1)
+        if kind is socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setblocking(False)
+        sock.bind((address, DNS_PORT))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def name_servers(text: str) -> list[str]:
@@ -66,7 +84,8 @@ def name_servers(text: str) -> list[str]:
     return found[:3]
 
 
-def _own_servers() -> list[str]:
+def present_servers() -> list[str]:
+    """The name servers of this machine, as this process sees them."""
     try:
         return name_servers(RESOLV_CONF.read_text())
     except (OSError, ValueError):
@@ -89,7 +108,7 @@ class _Questions(asyncio.DatagramProtocol):
 
     async def _answer(self, question: bytes, client: tuple[str, int]) -> None:
         try:
-            for server in _own_servers():
+            for server in present_servers():
                 with suppress(OSError, TimeoutError):
                     answer = await _ask(server, question)
                     if self._transport is not None and not self._transport.is_closing():
@@ -116,7 +135,7 @@ async def _carry_connection(reader: asyncio.StreamReader, writer: asyncio.Stream
     with suppress(OSError, TimeoutError):
         try:
             async with asyncio.timeout(CONNECTION_DEADLINE):
-                for server in _own_servers():
+                for server in present_servers():
                     with suppress(OSError):
                         up_reader, up_writer = await asyncio.open_connection(server, DNS_PORT)
                         try:

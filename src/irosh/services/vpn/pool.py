@@ -41,6 +41,11 @@ class Pool:
         """The host's own address."""
         return self.network6[1]
 
+    @property
+    def gateways(self) -> list[IPv4Address | IPv6Address]:
+        """Both."""
+        return [self.gateway4, self.gateway6]
+
     def lease(self, wanted4: str = "", wanted6: str = "") -> Lease:
         """Addresses for one more client, those it had if they are free. ``IroshError`` (busy)."""
         last = min(self.network4.num_addresses - 2, MOST_CLIENTS)

@@ -12,6 +12,7 @@ They are before the rules of the system, behind those with a lower preference, w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -49,6 +50,19 @@ table inet {table} {{
         type filter hook forward priority filter; policy accept;
         iifname "{device}" ct state established,related accept
         iifname "{device}" drop
+    }}
+}}
+"""
+
+_NAMES = """
+table inet {table} {{
+    chain names {{
+        type nat hook output priority -100; policy accept;
+        meta mark {mark} ip daddr {{ {new} }} meta l4proto {{ tcp, udp }} th dport 53 dnat ip to {old}
+    }}
+    chain sources {{
+        type nat hook postrouting priority 100; policy accept;
+        meta mark {mark} oifname != "{device}" ip saddr {address4} masquerade
     }}
 }}
 """
@@ -91,7 +105,7 @@ def changes(
 ) -> list[Change]:
     """All changes in order. ``first``: preference of the very first block of rules; ``own_ipv6``: there is any."""
     table = str(TABLES + first_rule - first)
-    filters = f"irosh_vpn_{device}"
+    filters = _table(device)
     rules = _FILTER.format(
         table=filters, device=device, mark=MARK, address4=welcome.address4, address6=welcome.address6 or "::"
     )
@@ -103,6 +117,22 @@ def changes(
         found += _routes(family, device, table, gateway, address, wanted)
         found += _rules(family, table, first_rule, user, everything=wanted.everything)
     return found
+
+
+def _table(device: str) -> str:
+    return f"irosh_vpn_{device}"
+
+
+def names_outside(device: str, address4: str, servers: Sequence[str], before: Sequence[str]) -> Change | None:
+    """What is kept out of the tunnel asks the name servers that were asked ``before``: it cannot reach ``servers``."""
+    old = next((each for each in before if ":" not in each), None)
+    new = [each for each in servers if ":" not in each]
+    if old is None or not new:
+        return None
+    rules = _NAMES.format(
+        table=_table(device), device=device, mark=MARK, address4=address4, new=", ".join(new), old=old
+    )
+    return Change(("nft", "-f", "-"), given=rules)
 
 
 def _routes(family: str, device: str, table: str, gateway: str, address: str, wanted: Wanted) -> list[Change]:

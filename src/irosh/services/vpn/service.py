@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
+from irosh.core.config import VpnConfig
 from irosh.node.actions import Action, Use
 from irosh.node.control import Channel, Operation
 from irosh.node.node import Node
@@ -16,14 +16,15 @@ from irosh.services.vpn.pool import Pool, network6, networks4
 
 
 class VpnService:
-    """``pool4`` and ``pool6``: where clients get their addresses; None: from networks that go with the identity."""
+    """Where clients get their addresses, if ``config`` does not say it, goes with the identity."""
 
     name = "vpn"
     request_type = VpnRequest
 
-    def __init__(self, endpoint_id: str, pool4: IPv4Network | None, pool6: IPv6Network | None) -> None:
-        choices = [pool4] if pool4 is not None else list(networks4(endpoint_id))
-        self._network = HostNetwork([Pool(each, pool6 or network6(endpoint_id)) for each in choices])
+    def __init__(self, endpoint_id: str, config: VpnConfig) -> None:
+        choices = [config.pool] if config.pool is not None else list(networks4(endpoint_id))
+        self._network = HostNetwork([Pool(each, config.pool6 or network6(endpoint_id)) for each in choices])
+        self._keep = config.keep
 
     def operations(self, node: Node) -> dict[str, Operation]:
         async def open_vpn(channel: Channel, request: dict[str, Any]) -> None:
@@ -39,4 +40,4 @@ class VpnService:
     async def serve(self, incoming: IncomingStream) -> None:
         from irosh.services.vpn.host import serve_client
 
-        await serve_client(incoming, self._network)
+        await serve_client(incoming, self._network, self._keep)

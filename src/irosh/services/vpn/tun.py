@@ -22,25 +22,36 @@ _TUNSETIFF, _TUNSETOFFLOAD = 0x400454CA, 0x400454D0
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
 _CHECKSUM, _TCP4, _TCP6 = 1, 2, 4
 _REQUEST = struct.Struct("16sH22x")
+_LOSSES = frozenset(
+    getattr(errno, name) for name in ("EAGAIN", "EINVAL", "EIO", "ENOBUFS", "EMSGSIZE", "ENOMEM", "EBADFD")
+)
 _BATCH, _BATCH_BYTES = 128, 256 * 1024  # then others run
 
 
-class Tun:
-    """A new interface, named by ``pattern`` with a number for ``%d``. ``IroshError`` (vpn-unavailable)."""
+def make_tun(pattern: str) -> tuple[int, str]:
+    """A new interface: its descriptor, and its name, by ``pattern`` with a number for ``%d``.
 
-    def __init__(self, pattern: str) -> None:
-        try:
-            self._descriptor = os.open(_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise _unavailable(error) from None
-        try:
-            request = _REQUEST.pack(pattern.encode(), _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR)
-            made = fcntl.ioctl(self._descriptor, _TUNSETIFF, request)
-            fcntl.ioctl(self._descriptor, _TUNSETOFFLOAD, _CHECKSUM | _TCP4 | _TCP6)
-        except OSError as error:
-            os.close(self._descriptor)
-            raise _unavailable(error) from None
-        self.name = made[:16].split(b"\0")[0].decode()
+    ``IroshError`` (vpn-unavailable).
+    """
+    try:
+        descriptor = os.open(_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unavailable(error) from None
+    try:
+        request = _REQUEST.pack(pattern.encode(), _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR)
+        made = fcntl.ioctl(descriptor, _TUNSETIFF, request)
+        fcntl.ioctl(descriptor, _TUNSETOFFLOAD, _CHECKSUM | _TCP4 | _TCP6)
+    except OSError as error:
+        os.close(descriptor)
+        raise _unavailable(error) from None
+    return descriptor, made[:16].split(b"\0")[0].decode()
+
+
+class Tun:
+    """The packets of an interface, by the ``descriptor`` that belongs to this object from now on."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
 
     def receive(self, receiver: Callable[[bytes], None]) -> None:
         """Have ``receiver`` called with each packet that the system sends by the interface, behind its header."""
@@ -51,25 +62,28 @@ class Tun:
             for _ in range(_BATCH):
                 try:
                     size = os.readv(self._descriptor, [buffer])
-                except OSError:
-                    return  # nothing more just now, or the interface is down
+                except OSError as error:
+                    if error.errno == errno.EBADFD:
+                        loop.remove_reader(self._descriptor)  # somebody has removed the interface
+                    return
                 receiver(bytes(buffer[:size]))
                 left -= size
                 if left < 0:
                     return
 
-        asyncio.get_running_loop().add_reader(self._descriptor, readable)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._descriptor, readable)
 
     def send(self, header: bytes, packet: bytes) -> None:
         """Hand a packet to the system as if it had come by the interface. What it does not take is lost."""
         try:
             os.writev(self._descriptor, (header, packet))
         except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EINVAL, errno.EIO, errno.ENOBUFS, errno.EMSGSIZE, errno.ENOMEM):
+            if error.errno not in _LOSSES:
                 raise
 
     def close(self) -> None:
-        """Remove the interface, and with it its addresses and routes."""
+        """Let go of the interface, which goes with its last descriptor, and its addresses and routes with it."""
         asyncio.get_running_loop().remove_reader(self._descriptor)
         os.close(self._descriptor)
 

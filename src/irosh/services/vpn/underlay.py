@@ -1,13 +1,15 @@
-"""How this process's own packets stay out of the tunnel they carry: relays, STUN, peers, name servers.
+"""How the node's own packets stay out of the tunnel they carry: relays, STUN, peers, name servers.
 
-All sockets of the process, those of the engine too, belong to a user id that nobody else has, by which the kernel looks
-up their routes (``ip rule … uidrange``) from the first packet on, whatever address they go to, also when the path
-changes later. Only the *file system* user id (setfsuid(2)) is another one: it is what new sockets are given; everything
-else goes on as root, and programs that are started get it back. It is inherited by threads, so it is set before there
-are any.
+Of a node in this process, all sockets, those of the engine too, belong to a user id that nobody else has, by which the
+kernel looks up their routes (``ip rule … uidrange``) from the first packet on, whatever address they go to, also when
+the path changes later. Only the *file system* user id (setfsuid(2)) is another one: it is what new sockets are given;
+everything else goes on as root, and programs that are started get it back. It is inherited by threads, so it is set
+before there are any.
 
-The process also looks up names as before: it has a mount namespace of its own, in which /etc/resolv.conf stays what it
-was. The guard is started first and stays in the machine's.
+Such a process also looks up names as before: it has a mount namespace of its own, in which /etc/resolv.conf stays what
+it was. The guard is started first and stays in the machine's.
+
+The sockets of a node that runs already, in another process, are marked (:mod:`irosh.services.vpn.socket_mark`).
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.services.vpn.guard import Guard
-from irosh.services.vpn.name_service import RESOLV_CONF, name_servers
-from irosh.services.vpn.system import check_able
+from irosh.services.vpn.name_service import RESOLV_CONF, present_servers
+from irosh.services.vpn.routing import MARK
+from irosh.services.vpn.socket_mark import marked_sockets
 from irosh.services.vpn.undo import run
 
 USER_ID = 65_530
@@ -35,54 +38,43 @@ _RECURSIVE, _PRIVATE = 0x4000, 1 << 18
 _RESOLVED = Path("/run/systemd/resolve")
 _RESOLVED_STUBS = {"127.0.0.53", "127.0.0.54"}
 
-_guard: Guard | None = None
-_resolved = False
+
+def keep_out_own(*, resolved: bool) -> None:
+    """Keep out what this process sends; before it has threads, and after the guard. ``IroshError`` (vpn-unavailable).
+
+    ``resolved``: see :func:`uses_resolved`, as asked before.
+    """
+    _own_mounts(resolved=resolved)
+    _own_socket_user()
 
 
-def prepare() -> None:
-    """Make this process one that can carry a tunnel; before it has threads. ``IroshError`` (vpn-unavailable)."""
-    global _guard, _resolved
-    check_able("this machine")
-    guard = Guard()
-    try:
-        _resolved = _uses_resolved()
-        _own_mounts()
-        _own_socket_user()
-    except BaseException:
-        guard.close()
-        raise
-    _guard = guard
+@contextlib.contextmanager
+def keeping_out(pid: int) -> Iterator[None]:
+    """Keep out what process ``pid`` sends, while the context lasts. ``IroshError`` (vpn-unavailable)."""
+    if pid == os.getpid():
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            if not Path(f"/proc/{pid}/ns/net").samefile("/proc/self/ns/net"):
+                raise _cannot("it is in another network namespace")
+            stack.enter_context(marked_sockets(pid, MARK))
+        except OSError as error:
+            raise _cannot(str(error.strerror or error)) from None
+        yield
 
 
-def release() -> None:
-    """Undo what is left, and end the guard."""
-    global _guard
-    if _guard is not None:
-        _guard.close()
-        _guard = None
+def _cannot(why: str) -> IroshError:
+    return IroshError(
+        ErrorCode.VPN_UNAVAILABLE,
+        f"the running node's own packets cannot be kept out of the tunnel: {why}",
+        "end it first, or use another --state",
+    )
 
 
-def prepared_guard() -> Guard:
-    """The guard of a process that is prepared. ``IroshError`` (vpn-unavailable)."""
-    if _guard is None:
-        raise IroshError(
-            ErrorCode.VPN_UNAVAILABLE,
-            "the running node was not started by `irosh vpn`: its own packets would go into the tunnel",
-            "end it first, or use another --state",
-        )
-    return _guard
-
-
-def machine_resolved() -> bool:
-    """Whether programs on this machine look up names by way of systemd-resolved; this process does not."""
-    return _resolved
-
-
-def _uses_resolved() -> bool:
-    try:
-        servers = name_servers(RESOLV_CONF.read_text())
-    except (OSError, ValueError):
-        return False
+def uses_resolved() -> bool:
+    """Whether programs on this machine look up names by way of systemd-resolved."""
+    servers = present_servers()
     return bool(servers) and _RESOLVED_STUBS.issuperset(servers)
 
 
@@ -99,13 +91,13 @@ def _own_socket_user() -> None:
         raise _failed("prctl")
 
 
-def _own_mounts() -> None:
+def _own_mounts(*, resolved: bool) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_NEW_MOUNT_NAMESPACE) != 0:
         raise _failed("unshare")
     if libc.mount(None, b"/", None, _RECURSIVE | _PRIVATE, None) != 0:
         raise _failed("mount")
-    if _resolved and (_RESOLVED / "resolv.conf").exists():
+    if resolved and (_RESOLVED / "resolv.conf").exists():
         # Behind the stub there will be the tunnel; here its servers are asked themselves.
         run(["mount", "--bind", str(_RESOLVED / "resolv.conf"), os.path.realpath(RESOLV_CONF)])
         with contextlib.suppress(OSError):

@@ -35,12 +35,15 @@ log = logging.getLogger(__name__)
 START_DEADLINE = 10.0
 RESUME_DEADLINE = 20.0
 ACK_DELAY = 0.05  # seconds, for acknowledgements to gather
+ACK_RARELY = 0.4  # seconds while little waits for them, as when somebody types
+ACK_LITTLE = 16 * 1024  # bytes of a stream
 ACK_AFTER = 4 * 1024 * 1024  # bytes
 RESUMING = 64  # streams between being named and the peer's answer
 MAX_LIVE = 256 * 1024  # streams that a peer may name as living
 MAX_WAITING = 16 * 1024  # streams of a peer that nobody has taken yet
 MAX_EARLY = 4096  # streams that are not wanted, but have not arrived
 NOT_SERVED = 3
+_OVER = ReceiveState.ENDED | ReceiveState.STOPPED
 
 
 class Session(SessionLifetime):
@@ -165,8 +168,17 @@ class Session(SessionLifetime):
         self._due[stream.number] = stream
         if stream.unacknowledged >= self._ack_after:
             self._send_acks()
-        elif self._ack_timer is None:
-            self._ack_timer = asyncio.get_running_loop().call_later(ACK_DELAY, self._send_acks)
+        else:
+            little = stream.unacknowledged < ACK_LITTLE and not stream.receive_state & _OVER
+            self._acks_within(ACK_RARELY if little else ACK_DELAY)
+
+    def _acks_within(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._ack_timer is not None:
+            if self._ack_timer.when() <= loop.time() + seconds:
+                return
+            self._ack_timer.cancel()
+        self._ack_timer = loop.call_later(seconds, self._send_acks)
 
     def forget(self, stream: SessionStream) -> None:
         """See :class:`irosh.transport.session.stream.StreamOwner`."""
