@@ -7,6 +7,7 @@ set -u
 programs='
 ssh        openssh-client   stock OpenSSH through irosh proxy
 sshd       openssh-server   tunnels to a real SSH server
+openssl    openssl          an SSH server with a password
 ip         iproute2         everything in network namespaces
 nft        nftables         relayed paths
 tc         iproute2         everything in network namespaces

@@ -361,7 +361,7 @@ def test_background_while_a_connection_finishes(loopback_pair: Pair, tmp_path: P
 def test_the_command_line_can_be_forbidden(loopback_pair: Pair, tmp_path: Path) -> None:
     with shell(loopback_pair, tmp_path, "-oEnableEscapeCommandline=no", "-oEscapeChar=%", columns=150) as terminal:
         terminal.press("%", "C")
-        terminal.wait_for("%C [not available: only irosh connect has one, without -o EnableEscapeCommandline=no]")
+        terminal.wait_for("%C [not available: it is turned off by -o EnableEscapeCommandline=no]")
 
 
 def test_put_and_get(loopback_pair: Pair, tmp_path: Path) -> None:
@@ -458,7 +458,7 @@ def test_how_busy_the_host_is(loopback_pair: Pair, tmp_path: Path) -> None:
 
 
 def test_a_host_that_does_not_tell_is_asked_once(loopback_pair: Pair, tmp_path: Path) -> None:
-    client = loopback_pair.add_client(tmp_path / "client", allow=["shell"])
+    client = loopback_pair.add_client(tmp_path / "client", allow=["exec"])
     host_id = str(loopback_pair.host.call("identity", "show")["id"])
     with client.start("connect", PEER, "cat", stdin=-1) as process:
         process.wait_event("connected")

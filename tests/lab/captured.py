@@ -122,6 +122,10 @@ class CapturedTerminal:
         wait_until(lambda: text in "\n".join(self.display()), timeout=timeout, what=f"the screen shows {text!r}")
         return self.display()
 
+    def echoes(self) -> bool:
+        """Whether what is typed is shown."""
+        return bool(termios.tcgetattr(self._controller)[3] & termios.ECHO)
+
     def wait_exit(self) -> int:
         """The exit status, once it has ended."""
         return self.process.wait(SCREEN_DEADLINE)

@@ -64,9 +64,33 @@ def new_key(path: Path, *, passphrase: str = "") -> Path:
     return path
 
 
+# Runs a program for which a file stands in the place of /etc/shadow; for others nothing changes.
+_WITH_SHADOW = 'mount --bind "$0" /etc/shadow && exec "$@"'
+
+
+def _shadow_for_root(directory: Path, password: str) -> Path:
+    """A shadow(5) file that knows root only."""
+    hashed = LOCAL.run("openssl", "passwd", "-6", "-stdin", stdin=f"{password}\n".encode()).stdout.decode().strip()
+    path = directory / "shadow"
+    path.touch(mode=0o600)
+    path.write_text(f"root:{hashed}:19000:0:99999:7:::\n")
+    return path
+
+
 @contextmanager
-def sshd(directory: Path, machine: Machine, port: int, *, more: str = "", environment: str = "") -> Iterator[Sshd]:
-    """Serve at ``machine``'s first address. ``more``: lines of sshd_config(5); ``environment``: of its sessions."""
+def sshd(
+    directory: Path,
+    machine: Machine,
+    port: int,
+    *,
+    more: str = "",
+    environment: str = "",
+    password: str | None = None,
+) -> Iterator[Sshd]:
+    """Serve at ``machine``'s first address. ``more``: lines of sshd_config(5); ``environment``: of its sessions.
+
+    ``password``: what root may log in with instead of a key, at this server only; takes root.
+    """
     program = find_program("sshd")
     assert program is not None
     directory.mkdir(parents=True)
@@ -74,6 +98,10 @@ def sshd(directory: Path, machine: Machine, port: int, *, more: str = "", enviro
     (directory / "authorized_keys").touch()
     if environment:
         more += f"\nSetEnv {environment}"
+    command = [program]
+    if password is not None:
+        more += "\nMatch all\nPasswordAuthentication yes"
+        command = ["unshare", "--mount", "sh", "-c", _WITH_SHADOW, str(_shadow_for_root(directory, password)), program]
     configuration = directory / "sshd_config"
     configuration.write_text(_CONFIGURATION.format(port=port, address=machine.address, directory=directory, more=more))
     os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
@@ -83,5 +111,5 @@ def sshd(directory: Path, machine: Machine, port: int, *, more: str = "", enviro
         scanned = machine.run("ssh-keyscan", "-T", "2", "-p", str(port), machine.address, check=False)
         return b"ssh-ed25519" in scanned.stdout
 
-    with machine.running(program, "-D", "-e", "-f", str(configuration), ready=listens):
+    with machine.running(*command, "-D", "-e", "-f", str(configuration), ready=listens):
         yield server

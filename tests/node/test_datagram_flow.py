@@ -9,23 +9,15 @@ import pytest
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.datagram_flow import DatagramFlow
-from irosh.node.links import Destination
-from irosh.rendezvous.interfaces import Contact
 from irosh.services.tunnel.messages import TunnelRequest
 from irosh.transport.interfaces import StreamReset
-from tests.support.nodes import DEADLINE, pin, running_node
+from tests.support.nodes import DEADLINE, linked_nodes
 
 
 def test_the_reason_of_a_refusal_is_heard_when_packets_are_refused_before_it_comes(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with (
-            running_node(tmp_path / "host") as host,
-            running_node(tmp_path / "client", hosting=False) as client,
-            asyncio.timeout(DEADLINE),
-        ):
-            pin(host, client.identity, "client", ["telemetry"])
-            contact = Contact(host.identity.id, addresses=host.modes.contact().addresses)
-            connection = await client.links.get(Destination(contact))
+        async with linked_nodes(tmp_path, ["telemetry"]) as (_, client, destination):
+            connection = await client.links.get(destination)
             number = connection.new_flow()
             opened = await connection.open("tunnel", TunnelRequest("udp://192.0.2.1:53", flow=number))
             flow = DatagramFlow(connection, opened.stream, number, lambda _packet: None, idle=DEADLINE)

@@ -9,21 +9,13 @@ import pytest
 
 from irosh.core.errors import ErrorCode
 from irosh.node import retirement
-from irosh.node.links import Destination
-from irosh.node.node import Node
-from irosh.rendezvous.interfaces import Contact
 from irosh.services.telemetry.messages import TelemetryRequest
-from tests.support.nodes import DEADLINE, pin, running_node
+from tests.support.nodes import linked_nodes
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retirement, "GRACE", 0.0)
-
-
-def _destination(host: Node) -> Destination:
-    contact = host.modes.contact()
-    return Destination(Contact(host.identity.id, addresses=contact.addresses))
 
 
 async def _settle() -> None:
@@ -34,18 +26,13 @@ async def _settle() -> None:
 
 def test_a_link_that_is_kept_and_an_open_stream_use_it(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with (
-            running_node(tmp_path / "host") as host,
-            running_node(tmp_path / "client", hosting=False) as client,
-            asyncio.timeout(DEADLINE),
-        ):
-            pin(host, client.identity, "client", ["telemetry"])
-            async with client.links.keep(_destination(host), lambda _event: None) as connection:
+        async with linked_nodes(tmp_path, ["telemetry"]) as (_, client, destination):
+            async with client.links.keep(destination, lambda _event: None) as connection:
                 await asyncio.shield(connection.welcome)
                 opened = await connection.open("telemetry", TelemetryRequest(60.0))
                 await opened.answer()
                 connection.retirement.begin()
-                assert await client.links.get(_destination(host)) is not connection
+                assert await client.links.get(destination) is not connection
                 await opened.stream.abort()
                 while len(connection.streams):
                     await asyncio.sleep(0.01)
@@ -63,13 +50,8 @@ def test_a_link_that_is_kept_and_an_open_stream_use_it(tmp_path: Path) -> None:
 
 def test_one_that_nothing_uses_ends_at_once(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with (
-            running_node(tmp_path / "host") as host,
-            running_node(tmp_path / "client", hosting=False) as client,
-            asyncio.timeout(DEADLINE),
-        ):
-            pin(host, client.identity, "client", ["telemetry"])
-            connection = await client.links.get(_destination(host))
+        async with linked_nodes(tmp_path, ["telemetry"]) as (_, client, destination):
+            connection = await client.links.get(destination)
             await asyncio.shield(connection.welcome)
             connection.retirement.begin()
             assert (await connection.session.wait_closed()).code is ErrorCode.CLOSED

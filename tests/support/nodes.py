@@ -16,7 +16,9 @@ from irosh.core.identity import Identity
 from irosh.core.network_choice import NetworkChoice
 from irosh.core.session_settings import SessionSettings
 from irosh.core.wire import PROTOCOL_VERSION, Hello
+from irosh.node.destination import Destination
 from irosh.node.node import Node
+from irosh.rendezvous.interfaces import Contact
 from irosh.transport.framing import write_frame
 from irosh.transport.interfaces import CarrierStream, Connection, Route
 from irosh.transport.session.carrier import Carrier
@@ -42,6 +44,19 @@ async def running_node(state: Path, *, hosting: bool = True) -> AsyncIterator[No
             node.stop()
             async with asyncio.timeout(DEADLINE):
                 await serving
+
+
+@asynccontextmanager
+async def linked_nodes(directory: Path, capabilities: Sequence[str]) -> AsyncIterator[tuple[Node, Node, Destination]]:
+    """A host, another node that it has granted ``capabilities``, and how that one dials it."""
+    async with (
+        running_node(directory / "host") as host,
+        running_node(directory / "client", hosting=False) as client,
+        asyncio.timeout(DEADLINE),
+    ):
+        pin(host, client.identity, "client", capabilities)
+        contact = Contact(host.identity.id, addresses=host.modes.contact().addresses)
+        yield host, client, Destination(contact)
 
 
 @asynccontextmanager

@@ -32,7 +32,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Network, IPv6Network, NetmaskValueError
-from typing import Literal
+from typing import Literal, get_args
 
 from irosh.core.addresses import IPNetwork
 from irosh.core.errors import ErrorCode, IroshError
@@ -82,22 +82,7 @@ Kind = Literal[
     "all",
     "join",
 ]
-KINDS: tuple[Kind, ...] = (
-    "shell",
-    "exec",
-    "files",
-    "agent",
-    "jump",
-    "user",
-    "forward",
-    "listen",
-    "gateway",
-    "share",
-    "telemetry",
-    "vpn",
-    "all",
-    "join",
-)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 GATEWAY_SCHEME = "ssh"
 """What ``gateway`` capabilities have in place of ``tcp``: nothing else is spoken there."""

@@ -63,10 +63,10 @@ def shared_text(fields: Mapping[str, Any], *, raw: bool) -> str:
     guests = "one guest" if fields["uses"] == 1 else f"{fields['uses']} guests"
     lifetime = format_duration(max(1, round(fields["expires_at"] - time.time())))
     lines = [
-        f"irosh: session {fields['session']} is shared; for {lifetime} from now {guests} may join"
+        f"irosh: session {printable(str(fields['session']))} is shared; for {lifetime} from now {guests} may join"
         + (", to look on:" if fields["read_only"] else ", and type:"),
         "",
-        f"    {style('irosh join ' + fields['ticket'], 'green', sys.stderr)}",
+        f"    {style('irosh join ' + printable(str(fields['ticket'])), 'green', sys.stderr)}",
         "",
         *(["Enter begins."] if raw else []),
     ]

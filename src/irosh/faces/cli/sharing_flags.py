@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from irosh.core.durations import parse_duration
+from irosh.services.shell.persistent.codec import MAX_USERS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,7 +33,7 @@ def sharing_flags(function: F) -> F:
 
     @click.option("--read-only", is_flag=True, help="Guests may look, not type, until you grant it.")
     @click.option(
-        "--users", type=click.IntRange(1, 32), default=1, metavar="N", help="Guests that may come (default 1)."
+        "--users", type=click.IntRange(1, MAX_USERS), default=1, metavar="N", help="Guests that may come (default 1)."
     )
     @click.option("--expires", metavar="TIME", help="How long the ticket may be used, such as 10m (default 1h).")
     @functools.wraps(function)

@@ -72,23 +72,39 @@ async def ssh_settings(stop: SshStop) -> SshSettings:
     if process.returncode != 0:
         reason = escape(complaint.decode(errors="replace").strip(), 300)
         raise IroshError(ErrorCode.INVALID_CONFIG, f"ssh cannot read its configuration: {reason}")
-    return parse_settings(said.decode(errors="replace"), stop.host, os.path.expanduser)
+    return parse_settings(said.decode(errors="replace"), stop.host, _expanded)
+
+
+# OpenSSH looks in the home directory of the password database, whatever ``HOME`` says; here that counts.
 
 
 def _own_configuration() -> list[str]:
-    """OpenSSH looks in the home directory of the password database, whatever ``HOME`` says; here that counts."""
-    home = os.environ.get("HOME")
-    if not home or home == pwd.getpwuid(os.geteuid()).pw_dir:
+    home, others = _homes()
+    if home == others:
         return []
     config = Path(home, ".ssh", "config")
     return ["-F", str(config) if config.is_file() else "none"]
+
+
+def _expanded(path: str) -> str:
+    """``path`` as `ssh -G` prints it, which has put some home directories in already."""
+    home, others = _homes()
+    if home != others and path.startswith(f"{others}/.ssh/"):
+        return home + path.removeprefix(others)
+    return os.path.expanduser(path)  # noqa: PTH111 - which leaves a user that there is not as it is
+
+
+def _homes() -> tuple[str, str]:
+    """Where this program looks, and where OpenSSH does."""
+    of_user = pwd.getpwuid(os.geteuid()).pw_dir
+    return os.environ.get("HOME") or of_user, of_user
 
 
 def _defaults(stop: SshStop) -> SshSettings:
     files = [f"identityfile ~/.ssh/{name}" for name in ("id_ed25519", "id_ecdsa", "id_rsa")]
     files += ["userknownhostsfile ~/.ssh/known_hosts", "globalknownhostsfile /etc/ssh/ssh_known_hosts"]
     text = "\n".join([*files, f"user {stop.user or pwd.getpwuid(os.geteuid()).pw_name}", f"port {stop.port or 22}"])
-    return parse_settings(text, stop.host, os.path.expanduser)
+    return parse_settings(text, stop.host, _expanded)
 
 
 async def log_in_plainly(
@@ -199,7 +215,8 @@ class _Client(asyncssh.SSHClient):
 
     async def _load(self, path: Path) -> asyncssh.SSHKey | None:
         passphrase: str | None = None
-        for _ in range(MAX_ATTEMPTS):
+        again = ""
+        for attempt in range(MAX_ATTEMPTS + 1):
             try:
                 return await asyncio.to_thread(asyncssh.read_private_key, path, passphrase)
             except asyncssh.KeyEncryptionError:
@@ -210,16 +227,18 @@ class _Client(asyncssh.SSHClient):
                     return None
             except OSError:
                 return None
-            passphrase = await self._secret(f"Passphrase for {path}: ")
+            passphrase = await self._secret(f"{again}Passphrase for {path}: ") if attempt < MAX_ATTEMPTS else None
             if not passphrase:
                 return None
+            again = "That was not it. "
         return None
 
     async def password_auth_requested(self) -> str | None:
         self._passwords += 1
         if self._passwords > MAX_ATTEMPTS:
             return None
-        return await self._secret(f"Password of {self.settings.user} at {self.settings.hostname}: ")
+        again = "Permission denied, please try again.\n" if self._passwords > 1 else ""
+        return await self._secret(f"{again}Password of {self.settings.user} at {self.settings.hostname}: ")
 
     def kbdint_auth_requested(self) -> str | None:
         return None if self.person.questions is None else ""

@@ -37,7 +37,10 @@ def share(context: PromptContext, line: PromptLine) -> None:
             )
         context.session = str(ask_node(context, "session.move", {"handle": context.handle})["session"])
     made = manage(context, "share", **wanted.request())
-    context.say(shared_text(made, raw=False))
+    try:
+        context.say(shared_text(made, raw=False))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise IroshError(ErrorCode.PROTOCOL, "the host has given a malformed answer") from None
 
 
 def unshare(context: PromptContext, line: PromptLine) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
+from irosh.core.durations import LONGEST
 from irosh.core.errors import ErrorCode, IroshError
 
 PREFIX = struct.Struct(">BH")
 MAX_PAYLOAD = 0xFFFF
+MAX_USERS = 32  # guests of a session
 
 M = TypeVar("M", bound=msgspec.Struct)
 
@@ -109,8 +111,8 @@ class Manage(msgspec.Struct, omit_defaults=True):
     name: str | None = None
     guest: str | None = None
     read_only: bool = False
-    users: int = 1
-    lifetime: float | None = None
+    users: Annotated[int, msgspec.Meta(ge=1, le=MAX_USERS)] = 1
+    lifetime: Annotated[float, msgspec.Meta(gt=0, le=LONGEST)] | None = None
 
 
 class Answer(msgspec.Struct, omit_defaults=True):

@@ -26,8 +26,9 @@ from irosh.services.shell.persistent.pace import Pace
 from irosh.services.shell.persistent.participant import Participant
 from irosh.services.shell.persistent.recording import Recording
 from irosh.services.shell.persistent.registry import SessionRegistry
-from irosh.services.shell.persistent.session import PersistentSession, SessionTerms, within_limits
+from irosh.services.shell.persistent.session import PersistentSession
 from irosh.services.shell.persistent.sharing import Sharing
+from irosh.services.shell.persistent.terms import SessionTerms, within_limits
 from irosh.services.shell.processes import Terminal, start_process
 from irosh.transport.tasks import to_the_end
 
@@ -67,7 +68,7 @@ class SessionHost:
         elif (end := self._registry.take_outcome(peer_id, name)) is not None:
             return lambda: line.send([(FrameKind.END, encode(end))])
         elif request.create:
-            environment = {"IROSH_PEER": incoming.petname, "IROSH_PEER_ID": peer_id}
+            environment = incoming.connection.environment
             account = find_account(request.user or DEFAULT_USER)
             session = await self._begin(peer_id, name, request, account, environment)
         else:

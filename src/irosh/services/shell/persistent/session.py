@@ -9,7 +9,6 @@ import signal
 import termios
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from irosh.services.shell.descriptors import read_descriptor, until_writable
 from irosh.services.shell.persistent.codec import End, Notice, Size
@@ -18,8 +17,8 @@ from irosh.services.shell.persistent.pace import Pace
 from irosh.services.shell.persistent.painter import Painter
 from irosh.services.shell.persistent.participant import LITTLE_OUTPUT, MOST_OUTPUT, Participant
 from irosh.services.shell.persistent.recording import Recording
-from irosh.services.shell.persistent.screen import MAX_COLUMNS, MAX_ROWS
 from irosh.services.shell.persistent.sequences import WithoutQueries
+from irosh.services.shell.persistent.terms import SessionTerms, Share, end_of, within_limits
 from irosh.services.shell.processes import SessionProcess
 from irosh.transport.tasks import to_the_end
 
@@ -36,32 +35,6 @@ PASSING = 0.1  # seconds until the next look then
 MAX_PARTICIPANTS = 64
 ARRIVAL = 30.0  # seconds for the owner of a session that does not stay to come to it
 _INTERRUPT = 0x03
-
-
-@dataclass
-class Share:
-    """How a session is shared with guests. ``removed``: identities that may not come back."""
-
-    id: str
-    read_only: bool
-    users: int
-    by: str | None = None
-    """Who shares it: the endpoint id of a peer, None for the owner of this machine."""
-    keyboard: dict[str, bool] = field(default_factory=dict)
-    """Whether a guest may type, where the owner said so; by endpoint id."""
-    removed: set[str] = field(default_factory=set)
-
-
-@dataclass(frozen=True)
-class SessionTerms:
-    """What a session is. ``owner``: the endpoint id of the peer that began it, None on the host itself."""
-
-    name: str
-    owner: str | None
-    account: str
-    command: str | None
-    switches_account: bool
-    """Whether it runs as another user than the host."""
 
 
 class PersistentSession:
@@ -162,7 +135,7 @@ class PersistentSession:
             self._finish(End(reason=self._reason, name=self.terms.name))  # told before the program takes its time
         await self._process.end()
         status = await self._process.wait()
-        self._finish(_end_of(status, self.terms.name))
+        self._finish(end_of(status, self.terms.name))
         if self.recording is not None:
             self.recording.close()
 
@@ -398,22 +371,3 @@ class PersistentSession:
         for each in self.participants:
             each.drop_input()
         self._process.send_signal(signal.SIGINT)
-
-
-def within_limits(size: Size) -> Size:
-    """A size that the host can bear."""
-    return Size(
-        min(max(1, size.columns), MAX_COLUMNS),
-        min(max(1, size.rows), MAX_ROWS),
-        max(0, size.width),
-        max(0, size.height),
-    )
-
-
-def _end_of(status: int, name: str) -> End:
-    if status >= 0:
-        return End(status=status, name=name)
-    try:
-        return End(signal=signal.Signals(-status).name.removeprefix("SIG"), name=name)
-    except ValueError:
-        return End(signal=str(-status), name=name)

@@ -11,10 +11,9 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.actions import MAY_SHARE, Join
 from irosh.node.node import InviteTerms, Node
 from irosh.node.operations import make_invite
-from irosh.services.shell.persistent.codec import End
-from irosh.services.shell.persistent.session import PersistentSession, Share
-
-MAX_USERS = 32  # guests at once
+from irosh.services.shell.persistent.codec import MAX_USERS, End
+from irosh.services.shell.persistent.session import PersistentSession
+from irosh.services.shell.persistent.terms import Share
 
 
 class Sharing:
