@@ -96,6 +96,5 @@ def test_whether_a_unix_socket_leads_to_this_process(tmp_path: Path) -> None:
         ours.connect(path)
         with listener.accept()[0] as connection:
             assert in_this_process(connection)
-        with subprocess.Popen([sys.executable, "-c", program, path]):
-            with listener.accept()[0] as connection:
-                assert not in_this_process(connection)
+        with subprocess.Popen([sys.executable, "-c", program, path]), listener.accept()[0] as connection:
+            assert not in_this_process(connection)
