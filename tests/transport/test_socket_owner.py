@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from irosh.transport.socket_owner import is_own, owner_of
+from irosh.transport.socket_owner import in_this_process, is_own, owner_of
 from tests.lab.network import Network
 from tests.lab.requirements import requires_netns
 
@@ -85,3 +85,16 @@ def test_a_connection_from_another_machine_is_nobodys() -> None:
             connection, _ = listener.accept()
             with client, connection:
                 assert owner_of(connection) is None
+
+
+def test_whether_a_unix_socket_leads_to_this_process(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    program = "import socket, sys; sock = socket.socket(socket.AF_UNIX); sock.connect(sys.argv[1]); sock.recv(1)"
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as ours:
+        listener.bind(path)
+        listener.listen()
+        ours.connect(path)
+        with listener.accept()[0] as connection:
+            assert in_this_process(connection)
+        with subprocess.Popen([sys.executable, "-c", program, path]), listener.accept()[0] as connection:
+            assert not in_this_process(connection)

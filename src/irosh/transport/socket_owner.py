@@ -18,6 +18,7 @@ _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 _REQUEST = struct.Struct("=BBBBI")  # family, protocol, extensions, padding, states
 _PORTS = struct.Struct(">HH")
 _TAIL = struct.Struct("=III")  # interface, cookie
+_CREDENTIALS = struct.Struct("3i")
 _ANY = 0xFFFF_FFFF
 _UID_OFFSET = _HEADER.size + 64  # in inet_diag_msg, behind the address, four counters of 32 bits
 _ANSWER = 4096
@@ -34,8 +35,7 @@ def owner_of(sock: socket.socket) -> int | None:
         return None
     with suppress(OSError):
         if sock.family == socket.AF_UNIX:
-            credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-            return int(struct.unpack("3i", credentials)[1])
+            return _credentials(sock)[1]
         return _tcp_owner(sock.family, sock.getpeername(), sock.getsockname())
     return None
 
@@ -43,6 +43,19 @@ def owner_of(sock: socket.socket) -> int | None:
 def is_own(sock: socket.socket) -> bool:
     """Whether the other end of ``sock`` belongs to the user of this process, or to root."""
     return owner_of(sock) in (os.geteuid(), 0)
+
+
+def in_this_process(sock: socket.socket) -> bool:
+    """Whether this process has opened the other end of a connected Unix socket, too; False if that is unknown."""
+    return sys.platform == "linux" and _credentials(sock)[0] == os.getpid()
+
+
+def _credentials(sock: socket.socket) -> tuple[int, int, int]:
+    """Process, user and group at the other end of a Unix socket (unix(7), Linux). ``OSError``."""
+    process, user, group = _CREDENTIALS.unpack(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    )
+    return process, user, group
 
 
 def _tcp_owner(family: int, source: tuple[str, int], target: tuple[str, int]) -> int | None:

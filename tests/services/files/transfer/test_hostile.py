@@ -18,6 +18,7 @@ from irosh.services.files.transfer.frames import (
     HOLE,
     Abort,
     Answers,
+    Arrived,
     Begin,
     End,
     Folder,
@@ -233,6 +234,23 @@ def test_offers_of_what_is_elsewhere(place: Path) -> None:
         assert isinstance(answers, Answers)
         assert not answers.answers[0].complete
         assert not answers.answers[0].have
+        sender.say(Kind.FINISH)
+    assert sender.error is None
+
+
+def test_who_reads_long_gives_signs_of_life(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other side gives up who says nothing for an hour, which a file of terabytes takes."""
+    monkeypatch.setattr("irosh.services.files.transfer.storing._ARRIVED_EVERY", 0.0)
+    (place / "source").mkdir()
+    (place / "source" / "large").write_bytes(bytes(4 * MEBIBYTE))
+    with foreign_sender(place, order("/far/source", resume=True)) as sender:
+        sender.announce(HERE)
+        sender.say(Kind.OFFERS, Offers([Offer(1, 0, [b"large"], 4 * MEBIBYTE, TIME)]))
+        for _ in range(4):
+            sender.heard(Kind.ARRIVED, Arrived)
+        answers = sender.heard(Kind.ANSWERS, Answers)
+        assert isinstance(answers, Answers)
+        assert answers.answers[0].in_place
         sender.say(Kind.FINISH)
     assert sender.error is None
 

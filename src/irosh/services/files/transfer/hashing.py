@@ -12,12 +12,15 @@ from irosh.services.files.transfer.frames import BLOCK
 _ZEROS = bytes(BLOCK)
 
 
-def hash_file(descriptor: int, size: int, hasher: blake3, check: Callable[[], None] = lambda: None) -> int:
-    """Hash the first ``size`` bytes; how many there were. ``check`` may raise, to end early. ``OSError``."""
+def hash_file(descriptor: int, size: int, hasher: blake3, meanwhile: Callable[[], None]) -> int:
+    """Hash the first ``size`` bytes; how many there were. ``OSError``.
+
+    ``meanwhile`` is called before each block: a large file takes minutes, in which others may want to hear of us.
+    """
     buffer = memoryview(bytearray(min(BLOCK, size)))
     offset = 0
     while offset < size:
-        check()
+        meanwhile()
         count = os.preadv(descriptor, [buffer[: size - offset]], offset)
         if not count:
             break

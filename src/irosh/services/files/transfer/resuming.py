@@ -72,7 +72,7 @@ class Resuming:
                 return Answer(offer.number, complete=True)
             if not (same_size and same_time) and (answer := self._partial(folder, name, offer)) is not None:
                 return answer
-            if same_size and (answer := _in_place(folder, name, offer)) is not None:
+            if same_size and (answer := self._in_place(folder, name, offer)) is not None:
                 return answer
         except OSError:
             pass  # what is wrong is told when the file comes
@@ -85,9 +85,21 @@ class Resuming:
         if partial is None:
             return None
         hasher = blake3()
-        partial.found = hash_file(partial.descriptor, min(partial.found, offer.size), hasher)
         self._found[offer.number] = (partial, hasher)
+        size = min(partial.found, offer.size)
+        partial.found = hash_file(partial.descriptor, size, hasher, self._store.sign_of_life)
         return Answer(offer.number, have=partial.found, digest=hasher.digest())
+
+    def _in_place(self, folder: FolderHandle, name: bytes, offer: Offer) -> Answer | None:
+        """The hash of a file that has the size of the one offered."""
+        descriptor = os.open(name, _LOOK, dir_fd=folder.descriptor)
+        try:
+            hasher = blake3()
+            if hash_file(descriptor, offer.size, hasher, self._store.sign_of_life) == offer.size:
+                return Answer(offer.number, have=offer.size, digest=hasher.digest(), in_place=True)
+        finally:
+            os.close(descriptor)
+        return None
 
 
 def _regular(folder: FolderHandle, name: bytes) -> os.stat_result | None:
@@ -96,18 +108,6 @@ def _regular(folder: FolderHandle, name: bytes) -> os.stat_result | None:
         status = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
         if stat.S_ISREG(status.st_mode):
             return status
-    return None
-
-
-def _in_place(folder: FolderHandle, name: bytes, offer: Offer) -> Answer | None:
-    """The hash of a file that has the size of the one offered."""
-    descriptor = os.open(name, _LOOK, dir_fd=folder.descriptor)
-    try:
-        hasher = blake3()
-        if hash_file(descriptor, offer.size, hasher) == offer.size:
-            return Answer(offer.number, have=offer.size, digest=hasher.digest(), in_place=True)
-    finally:
-        os.close(descriptor)
     return None
 
 

@@ -203,6 +203,11 @@ class Sender:
         self._observer.totals(scanner.files, scanner.size, complete=complete)
         self._wire.send(Kind.TOTALS, Totals(scanner.files, scanner.size, complete))
 
+    def _sign_of_life(self) -> None:
+        """While nothing is sent for long: the receiver would give us up."""
+        self._check()
+        self._tell_totals()
+
     # -- sending
 
     def _send(self, found: Found, number: int | None, answer: Answer | None) -> None:
@@ -255,7 +260,7 @@ class Sender:
     ) -> None:
         """Leave out a file that hashes to what is in its place."""
         hasher = blake3()
-        same = answer.have == status.st_size == hash_file(descriptor, status.st_size, hasher, self._check)
+        same = answer.have == status.st_size == hash_file(descriptor, status.st_size, hasher, self._sign_of_life)
         if same and hasher.digest() == answer.digest:
             mode = status.st_mode & _PERMISSIONS
             self._wire.send(Kind.SAME, Same(found.source, found.parts, status.st_size, mode, status.st_mtime_ns))
@@ -297,7 +302,7 @@ class Sender:
         hasher = blake3()
         offset = 0
         if answer is not None and 0 < answer.have <= status.st_size:
-            there = hash_file(descriptor, answer.have, hasher, self._check)
+            there = hash_file(descriptor, answer.have, hasher, self._sign_of_life)
             if there == answer.have and hasher.digest() == answer.digest:
                 offset = answer.have
             else:

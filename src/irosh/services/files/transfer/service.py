@@ -28,6 +28,7 @@ from irosh.services.files.transfer.messages import FilesRequest, LinkRequest, Tr
 from irosh.services.files.transfer.setup import Setup
 from irosh.services.files.transfer.wire import widen
 from irosh.transport.interfaces import SpliceCounters
+from irosh.transport.socket_owner import in_this_process
 from irosh.transport.tasks import to_the_end
 
 log = logging.getLogger(__name__)
@@ -112,7 +113,8 @@ async def _transfer(node: Node, channel: Channel, request: dict[str, Any]) -> No
     await opened.answer()
     await channel.event("connected", **reached_summary(reached))
     await channel.answer()
-    widen(channel.socket)
+    if not in_this_process(channel.socket):  # where both would only keep each other from running
+        widen(channel.socket)
     await opened.stream.splice(channel.socket, SpliceCounters())
 
 

@@ -17,7 +17,7 @@ from irosh.services.files.transfer.frames import HEADER, FrameBuffer, Kind, enco
 IDLE_DEADLINE = 3600.0
 """Seconds without a byte after which the other side is given up. Long: a session waits minutes for its network."""
 _SO_SNDBUFFORCE = 32  # Linux: asm-generic/socket.h
-_BUFFER = 1024 * 1024
+_BUFFER = 4 * 1024 * 1024
 
 
 def widen(sock: socket.socket) -> None:
