@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.nodes import client_state
 from irosh.assembly import NodeOptions, assembled_node
-from irosh.node.targets import TargetRequest
+from irosh.node.target_request import TargetRequest
 
 
 async def main(directory: Path) -> None:

@@ -27,9 +27,10 @@ from irosh.services.factor.service import FactorService
 from irosh.services.files.subsystems import FileSubsystems
 from irosh.services.files.transfer.service import FilesService
 from irosh.services.shell.gateway_service import GatewayService
+from irosh.services.shell.guest_service import GuestService
 from irosh.services.shell.jump_service import JumpService
 from irosh.services.shell.persistent.service import SessionService
-from irosh.services.shell.service import ShellService
+from irosh.services.shell.service import ENTRY, ShellService
 from irosh.services.telemetry.service import TelemetryService
 from irosh.services.tunnel.listening import ListenService
 from irosh.services.tunnel.remote_forward import ForwardedService
@@ -79,9 +80,11 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                 config=config,
                 trust=trust,
                 modes=modes,
+                travel=shell.travel,
                 services=[
                     shell,
                     JumpService(),
+                    GuestService(ENTRY),
                     GatewayService(),
                     sessions,
                     tunnel,

@@ -42,9 +42,10 @@ def chain(
     *,
     environment: Mapping[str, str] | None = None,
     options: Sequence[str] = (),
+    config: str = "",
 ) -> Iterator[Chain]:
-    """Client - first - second - ... - target. The client has a link to the first only."""
-    client = Irosh(client_machine, directory / "client", environment=environment)
+    """Client - first - second - ... - target. The client, with ``config``, has a link to the first only."""
+    client = Irosh(client_machine, directory / "client", environment=environment, config=config)
     own = identity(client)
     with ExitStack() as stack:
         hosts: dict[str, Irosh] = {}

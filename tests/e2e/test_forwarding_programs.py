@@ -8,20 +8,20 @@ import os
 import socket
 import struct
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from irosh.core.socks import pack_datagram, parse_datagram
+from irosh.core.socks import pack_datagram
 from tests.lab.forwards import Forwards, forwarding
 from tests.lab.machine import LOCAL
 from tests.lab.pair import PEER, Pair
 from tests.lab.processes import wait_until
 from tests.lab.requirements import find_program, requires
 from tests.lab.servers import TIMEOUT, dns_responder, echo, listens, tcp_server, udp_server, unused_port
+from tests.lab.socks import Association
 from tests.support.compatibility import shows
 
 CONTENT = os.urandom(20_000_000)
@@ -138,42 +138,6 @@ def test_iperf3(loopback_pair: Pair, flag: str, direction: tuple[str, ...]) -> N
 
 
 # -- UDP ASSOCIATE
-
-
-class Association:
-    """A SOCKS client's UDP association, by RFC 1928."""
-
-    def __init__(self, proxy: tuple[str, int]) -> None:
-        self.control = socket.create_connection(proxy, TIMEOUT)
-        self.control.sendall(b"\x05\x01\x00")
-        assert self.control.recv(2) == b"\x05\x00"
-        self.control.sendall(b"\x05\x03\x00\x01" + bytes(6))
-        reply = self.control.recv(64)
-        assert reply[:4] == b"\x05\x00\x00\x01", reply
-        self.relay = (socket.inet_ntoa(reply[4:8]), struct.unpack(">H", reply[8:10])[0])
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.settimeout(2)
-
-    def __enter__(self) -> Association:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.control.close()
-        self.socket.close()
-
-    def ask(self, host: str, port: int, payload: bytes) -> bytes:
-        """The answer from there, asked for until it comes."""
-        deadline = time.monotonic() + TIMEOUT
-        while time.monotonic() < deadline:
-            self.socket.sendto(pack_datagram(host, port, payload), self.relay)
-            try:
-                answer = parse_datagram(self.socket.recv(65_535))
-            except TimeoutError:
-                continue
-            assert answer is not None
-            if answer[:2] == (host, port):
-                return answer[2]
-        raise AssertionError("no answer")
 
 
 def question(name: str) -> bytes:

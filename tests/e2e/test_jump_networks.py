@@ -186,7 +186,7 @@ def test_the_gateway_leads_where_it_may_and_nowhere_else(known: Lab) -> None:
         assert (error["code"], "from hop two to" in error["message"]) == ("denied", True), error
     two.call("peer", "allow", "client", f"gateway:ssh://{NETWORK}:*")
     error = client.failure("connect", "-J", "one,two", f"ssh://{known.legacy.address}:{PORT + 1}", "true")
-    assert error["code"] == "target-unreachable", error
+    assert error["code"] == "target-refused", error
     with known.legacy.inside():
         listener = socket.create_server((known.legacy.address, PORT + 2))
     with listener:
@@ -249,22 +249,26 @@ def test_the_identity_is_a_key_too(known: Lab) -> None:
         keys.write_text(before)
 
 
-def test_a_hop_that_ends_is_named(known: Lab) -> None:
+def test_a_hop_that_ends_is_named_and_the_session_goes_on(known: Lab) -> None:
     hops = f"one,two,{known.server.url}"
-    with known.client.start("connect", "-J", hops, "end", "echo ready; sleep 600") as process:
-        process.wait_event("stdout")
-        for pid in [pid for pid, words in known.processes().items() if "proxy --on-behalf" in words]:
-            with suppress(ProcessLookupError):  # it may have ended with the one before
-                os.kill(pid, 9)
-        error = process.wait_failure()
-        assert error["code"] == "connection-lost"
-        assert f"from hop {known.server.url} to end" in error["message"]
-    with known.client.start("connect", "-J", hops, "end", "echo ready; sleep 600") as process:
-        process.wait_event("stdout")
-        for pid in [pid for pid, words in known.processes().items() if words.startswith("sshd: root")]:
-            os.kill(pid, 9)
-        error = process.wait_failure()
-        assert f"hop {known.server.url}, behind two" in error["message"], error
+    breaks = (
+        (" proxy --on-behalf ", f"from hop {known.server.url} to end"),
+        ("sshd: root", f"hop {known.server.url}, behind two"),
+    )
+    read, write = os.pipe()
+    with open(read, "rb") as stdin, known.client.start("connect", "-J", hops, "end", "cat", stdin=stdin) as process:
+        for number, (meant, named) in enumerate(breaks):
+            os.write(write, f"{number}\n".encode())
+            process.wait_event("stdout", data=f"{number}\n")
+            for pid in [pid for pid, words in known.processes().items() if meant in words]:
+                with suppress(ProcessLookupError):  # it may have ended with the one before
+                    os.kill(pid, 9)
+            assert named in process.wait_event("lost")["error"]["message"]
+            process.wait_event("resumed")
+        os.write(write, b"still here\n")
+        process.wait_event("stdout", data="still here\n")
+        os.close(write)
+        assert process.wait_exit() == 0
 
 
 def test_the_proxy_goes_the_same_ways(known: Lab) -> None:

@@ -75,7 +75,7 @@ def test_who_brings_others_does_not_vouch_for_them(nodes: Chain) -> None:
     end.call("peer", "remove", "client")
     try:
         error = client.failure("connect", "-J", "one,two", "end", "true")
-        assert (error["code"], "from hop two to end" in error["message"]) == ("denied", True)
+        assert (error["code"], "from hop two to end" in error["message"]) == ("unknown-peer", True)
         assert f"irosh peer add {identity(client)}" in error["hint"]
     finally:
         end.call("peer", "add", identity(client), "--name", "client", "--allow", "shell", "--allow", "exec")
@@ -89,8 +89,7 @@ def test_revoking_ends_what_came_through_a_hop_at_once(nodes: Chain) -> None:
         try:
             assert answer["connections_closed"] >= 1  # those of tests before may just be ending
             error = process.wait_failure()
-            assert error["code"] == "connection-lost"
-            assert "revoked" in error["message"]
+            assert (error["code"], "revoked" in error["message"]) == ("revoked", True)
         finally:
             end.call("peer", "allow", "client", "shell", "exec", "agent", "files")
 
@@ -98,7 +97,7 @@ def test_revoking_ends_what_came_through_a_hop_at_once(nodes: Chain) -> None:
 def test_the_audit_of_the_target_names_who_came_and_through_whom(nodes: Chain) -> None:
     nodes.client.run("connect", "-J", "one,two", "end", "true")
     entries = nodes.hosts["end"].call("audit", "--peer", "client", "--limit", "20")["entries"]
-    assert ("connect", "accepted", "through two") in [
+    assert ("connect", "accepted", "client, through two") in [
         (entry["event"], entry["outcome"], entry["detail"]) for entry in entries
     ]
 
@@ -204,20 +203,19 @@ class TestForwards:
         with tcp_server(echo) as taken:
             spec = ("-R", f"127.0.0.1:{taken}:127.0.0.1:1")
             error = nodes.client.failure("connect", "-N", "-oExitOnForwardFailure=yes", *self.WAY, *spec, end)
-        assert (error["code"], f"-R {spec[1]}" in error["message"]) == ("bind-failed", True), error
+        assert (error["code"], f"-R {spec[1]}" in error["message"]) == ("port-taken", True), error
 
     def test_what_the_target_does_not_allow(self, nodes: Chain, end: str) -> None:
         nodes.hosts["two"].call("peer", "allow", "client", "exec", "--replace")
-        with forwarding(nodes.client, end, *self.WAY, "-L", "0:127.0.0.1:9") as forwards:
-            with forwards.connect() as connection:
-                assert connection.recv(1) == b""
-            refused = forwards.process.wait_event("refused")
-        assert refused["error"]["code"] == "denied", refused
+        error = nodes.client.failure(
+            "connect", "-N", "-oExitOnForwardFailure=yes", *self.WAY, "-L", "0:127.0.0.1:9", end
+        )
+        assert (error["code"], "-L 0:127.0.0.1:9" in error["message"]) == ("denied", True), error
 
     def test_revoking_ends_them(self, nodes: Chain, end: str) -> None:
         with forwarding(nodes.client, end, *self.WAY, "-D", "0") as forwards:
             nodes.hosts["two"].call("peer", "revoke", "client")
-            assert forwards.process.wait_failure()["code"] == "connection-lost"
+            assert forwards.process.wait_failure()["code"] == "revoked"
 
 
 @requires("ssh-agent", "ssh-add", "ssh-keygen")
@@ -231,7 +229,7 @@ def test_the_agent_is_offered_to_the_last_one(nodes: Chain) -> None:
 
 @requires("ssh")
 class TestStockSSH:
-    """``ssh`` through ``irosh proxy -J``, with irosh's key as the user's."""
+    """``ssh`` through ``irosh proxy -J``, and by itself."""
 
     @pytest.fixture
     def ssh(self, nodes: Chain, tmp_path: Path) -> tuple[str, ...]:
@@ -244,8 +242,7 @@ class TestStockSSH:
             "GlobalKnownHostsFile": "none",
             "StrictHostKeyChecking": "yes",
             "BatchMode": "yes",
-            "IdentitiesOnly": "yes",
-            "IdentityFile": str(client.state / "identity.key"),
+            "IdentityFile": "none",
             "User": getpass.getuser(),
         }
         return ("ssh", "-F", "none", *(f"-o{name}={value}" for name, value in settings.items()))
@@ -263,13 +260,6 @@ class TestStockSSH:
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "there").read_bytes() == (tmp_path / "here").read_bytes()
 
-    def test_another_key_is_refused(self, ssh: tuple[str, ...], tmp_path: Path) -> None:
-        key = new_key(tmp_path / "foreign")
-        others = (word for word in ssh if "IdentityFile" not in word)
-        done = LOCAL.run(*others, "-i", str(key), "end", "true", check=False)
-        assert done.returncode == 255
-        assert b"Permission denied" in done.stderr
-
     def test_what_the_hop_may_do_is_not_what_its_guest_may(self, nodes: Chain, ssh: tuple[str, ...]) -> None:
         nodes.hosts["end"].call("peer", "allow", "two", "all")
         forwards = (("-N", "-oExitOnForwardFailure=yes", "-R", "127.0.0.1:0:127.0.0.1:1"), ("-W", "127.0.0.1:22"))
@@ -280,20 +270,23 @@ class TestStockSSH:
         done = LOCAL.run(ssh[0], "-oUser=nobody", *ssh[1:], "end", "true", check=False)
         assert b"Permission denied" in done.stderr
 
-    def test_ssh_jumps_by_itself(self, nodes: Chain, ssh: tuple[str, ...], tmp_path: Path) -> None:
+    def test_ssh_jumps_by_itself(self, nodes: Chain, tmp_path: Path) -> None:
         """A node takes NAME.irosh for its peer, so ``ssh -J`` needs irosh for the first hop only."""
         client = nodes.client
-        known_hosts = tmp_path / "known"
-        for name in ("one", "two"):
-            line = client.run("identity", "export-ssh", name).stdout.decode()
-            with known_hosts.open("a") as file:
-                file.write(line.replace(name, f"{name}.irosh" if name == "two" else name, 1))
-        configuration = tmp_path / "config"
-        configuration.write_text(
-            f"Host one\n  ProxyCommand {shlex.join(client.command)} proxy one\n"
-            f"Host *\n  UserKnownHostsFile {known_hosts}\n  IdentityFile {client.state}/identity.key\n"
-            f"  IdentitiesOnly yes\n  StrictHostKeyChecking yes\n  BatchMode yes\n"
-        )
         nodes.hosts["two"].call("peer", "allow", "client", "exec")
-        done = LOCAL.run("ssh", "-F", str(configuration), "-J", "one", "two.irosh", "echo $IROSH_VIA", check=False)
-        assert (done.returncode, done.stdout) == (0, b"one\n"), done.stderr
+        for key, end in ((client.state / "identity.key", (0, b"one\n")), (new_key(tmp_path / "foreign"), (255, b""))):
+            known_hosts = tmp_path / "known"
+            known_hosts.write_text("")
+            for name in ("one", "two"):
+                line = client.run("identity", "export-ssh", name).stdout.decode()
+                with known_hosts.open("a") as file:
+                    file.write(line.replace(name, f"{name}.irosh" if name == "two" else name, 1))
+            configuration = tmp_path / "config"
+            configuration.write_text(
+                f"Host one\n  ProxyCommand {shlex.join(client.command)} proxy one\n"
+                f"Host *\n  UserKnownHostsFile {known_hosts}\n  IdentityFile {key}\n"
+                f"  IdentitiesOnly yes\n  StrictHostKeyChecking yes\n  BatchMode yes\n"
+            )
+            done = LOCAL.run("ssh", "-F", str(configuration), "-J", "one", "two.irosh", "echo $IROSH_VIA", check=False)
+            assert (done.returncode, done.stdout) == end, done.stderr
+            assert (b"Permission denied" in done.stderr) == (end[0] != 0), done.stderr

@@ -165,7 +165,7 @@ def test_a_stranger_who_says_nothing_is_dropped_and_delays_nobody(
 
 
 def test_connections_of_one_peer_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("irosh.node.links.MAX_CONNECTIONS_OF_ONE", 3)
+    monkeypatch.setattr("irosh.node.newcomers.MAX_CONNECTIONS_OF_ONE", 3)
 
     async def test(host: Node) -> None:
         peer = Identity.generate()

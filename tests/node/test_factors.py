@@ -31,7 +31,7 @@ from irosh.core.wire import (
 from irosh.node.actions import Use
 from irosh.node.node import Node
 from irosh.node.peer_admin import PeerAdmin
-from irosh.node.targets import TargetRequest
+from irosh.node.target_request import TargetRequest
 from irosh.node.verification import Verification
 from irosh.services.factor.messages import FactorAnswer, FactorRequest, FactorStep
 from irosh.services.files.transfer.messages import FilesRequest

@@ -14,11 +14,11 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity
 from irosh.core.machine_store import MAX_KEPT
 from irosh.core.trust import TrustStore
+from irosh.node.machine_names import with_gateways
 from irosh.node.node import Node
 from irosh.node.services import IncomingStream
-from irosh.node.targets import TargetRequest
+from irosh.node.target_request import TargetRequest
 from irosh.services.shell.gateway_service import GatewayService, NamesBatch, served_names
-from irosh.services.shell.machine_names import with_gateways
 from irosh.services.shell.messages import ConnectRequest
 from irosh.transport.framing import write_frame
 from tests.support.nodes import DEADLINE, pin, running_node

@@ -11,7 +11,7 @@ from irosh.core.capability import parse_capabilities
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import rotate_identity
 from irosh.node.node import Node
-from irosh.node.targets import TargetRequest
+from irosh.node.target_request import TargetRequest
 from tests.support.nodes import DEADLINE, running_node
 
 

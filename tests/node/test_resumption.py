@@ -22,7 +22,8 @@ from irosh.core.wire import (
     encode_frame,
     encode_request,
 )
-from irosh.node.links import MAX_CONNECTIONS_OF_ONE, Destination
+from irosh.node.destination import Destination
+from irosh.node.newcomers import MAX_CONNECTIONS_OF_ONE
 from irosh.node.node import Node
 from irosh.node.peer_admin import PeerAdmin
 from irosh.rendezvous.interfaces import Contact

@@ -26,7 +26,7 @@ from irosh.core.wire import (
 )
 from irosh.node.node import Node
 from irosh.node.peer_admin import PeerAdmin
-from irosh.node.targets import TargetRequest
+from irosh.node.target_request import TargetRequest
 from irosh.services.shell.messages import ShellRequest
 from irosh.services.tunnel.messages import TunnelRequest
 from irosh.transport.framing import read_frame, write_frame

@@ -16,7 +16,7 @@ from irosh.core.identity import Identity
 from irosh.core.network_choice import NetworkChoice
 from irosh.core.session_settings import SessionSettings
 from irosh.core.wire import PROTOCOL_VERSION, Hello
-from irosh.node.links import Destination
+from irosh.node.destination import Destination
 from irosh.node.node import Node
 from irosh.rendezvous.interfaces import Contact
 from irosh.transport.framing import write_frame

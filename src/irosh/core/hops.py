@@ -26,6 +26,11 @@ class PeerStop:
     target: str
     user: str | None = None
 
+    @property
+    def text(self) -> str:
+        """As :func:`parse_stop` takes it; a ticket may be long."""
+        return f"{_at(self.user)}{self.target}"
+
     def __str__(self) -> str:
         return f"{_at(self.user)}{_shortened(self.target)}"
 
@@ -42,6 +47,11 @@ class SshStop:
         port = "" if self.port is None else f":{self.port}"
         return f"{SCHEME}{_at(self.user)}{bracketed(self.host)}{port}"
 
+    @property
+    def text(self) -> str:
+        """As :func:`parse_stop` takes it."""
+        return str(self)
+
 
 @dataclass(frozen=True)
 class NamedStop:
@@ -53,6 +63,11 @@ class NamedStop:
 
     def __str__(self) -> str:
         return f"{_at(self.user)}{_shortened(self.gateway)}{GATEWAY_SEPARATOR}{self.name}"
+
+    @property
+    def text(self) -> str:
+        """As :func:`parse_stop` takes it."""
+        return f"{_at(self.user)}{self.gateway}{GATEWAY_SEPARATOR}{self.name}"
 
 
 Stop = PeerStop | SshStop | NamedStop

@@ -23,18 +23,21 @@ class Admitted:
     certificate: Certificate | None
 
 
-def admit(trust: TrustStore, auditor: Auditor, warrants: Warrants, peer_id: str, hello: Hello) -> Admitted:
-    """The peer, pinned if its invite, a certificate or ``authorized_keys`` says so.
+def admit(
+    trust: TrustStore, auditor: Auditor, warrants: Warrants, peer_id: str, hello: Hello, through: str | None
+) -> Admitted:
+    """The peer, pinned if its invite, a certificate or ``authorized_keys`` says so. ``through``: who brings it.
 
     ``IroshError`` with the reason to close the connection with.
     """
+    brought = "" if through is None else f", through {through}"
     try:
         admitted = _admit(trust, warrants, peer_id, hello)
     except IroshError as error:
-        auditor.record("connect", peer_id, "refused", error.message)
+        auditor.record("connect", peer_id, "refused", error.message + brought)
         raise
     by = f", {admitted.peer.origin}" if admitted.peer.origin in ORIGINS else ""
-    auditor.record("connect", peer_id, "accepted", f"{admitted.peer.petname}{by}")
+    auditor.record("connect", peer_id, "accepted", f"{admitted.peer.petname}{by}{brought}")
     return admitted
 
 

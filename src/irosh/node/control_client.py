@@ -42,6 +42,9 @@ class ControlClient:
         self.answers: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
         """Answers what the node asks the person at the command; None for an event that only tells something."""
 
+        self.questions: Callable[[dict[str, Any]], bool] | None = None
+        """Answers what else it asks, by a message ``reply``; False for an event that is no question."""
+
     def __enter__(self) -> ControlClient:
         return self
 
@@ -59,6 +62,8 @@ class ControlClient:
 
     def asked(self, message: Mapping[str, Any]) -> bool:
         """Answer ``message`` if it is a question of the node; False if it is something else."""
+        if self.questions is not None and self.questions(dict(message)):
+            return True
         if self.answers is None or message.get("event") not in QUESTIONS:
             return False
         if (answer := self.answers(dict(message))) is not None:

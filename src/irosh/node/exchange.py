@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import cached_property
 
 from irosh.core.errors import IroshError
 from irosh.node.control import Channel, Gone
+from irosh.node.questions import Questions
 from irosh.rendezvous.interfaces import BlockKind
 
 
@@ -15,6 +17,11 @@ class ChannelExchange:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+
+    @cached_property
+    def questions(self) -> Questions:
+        """To ask whoever runs the command other things. A channel has one only, which gets the answers."""
+        return Questions(self._channel)
 
     async def show(self, kind: BlockKind, block: str) -> None:
         await self._channel.event("block", kind=kind, block=block)

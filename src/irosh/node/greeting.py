@@ -54,6 +54,8 @@ class Greeted:
     control: CarrierStream
     hello: Hello
     certificate: Certificate | None
+    through: str | None
+    """Who has brought it, if anybody."""
 
 
 async def say_hello(
@@ -94,19 +96,22 @@ async def hear_welcome(connection: Connection, control: CarrierStream) -> Welcom
         raise connection.close_reason() from None
 
 
-async def hear_hello(doorway: Doorway, connection: Connection) -> Greeted:
-    """As the accepting side: admit the peer, or close the connection with the reason and raise it."""
+async def hear_hello(doorway: Doorway, connection: Connection, through: str | None) -> Greeted:
+    """As the accepting side: admit the peer, or close the connection with the reason and raise it.
+
+    ``through``: who brings it, if anybody.
+    """
     connection.allow_streams(STRANGER_STREAMS, window=STRANGER_WINDOW)
     try:
         async with asyncio.timeout(HELLO_DEADLINE):
             control = await connection.accept_stream()
         hello = await read_frame(control, Hello, deadline=HELLO_DEADLINE)
-        admitted = admit(doorway.trust, doorway.auditor, doorway.warrants, connection.peer_id, hello)
+        admitted = admit(doorway.trust, doorway.auditor, doorway.warrants, connection.peer_id, hello, through)
     except (IroshError, StreamReset, TimeoutError) as failure:
         error = failure if isinstance(failure, IroshError) else IroshError(ErrorCode.PROTOCOL, "no hello came")
         connection.close(error)
         raise error from None
-    return Greeted(connection, control, hello, admitted.certificate)
+    return Greeted(connection, control, hello, admitted.certificate, through)
 
 
 async def say_welcome(doorway: Doorway, greeted: Greeted, credentials: Credentials, addresses: Sequence[str]) -> None:

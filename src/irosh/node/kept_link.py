@@ -10,7 +10,8 @@ from typing import Any
 
 from irosh.core.errors import IroshError
 from irosh.node.control import Channel
-from irosh.node.links import ENDS, Destination, Links
+from irosh.node.destination import Destination
+from irosh.node.links import ENDS, Links
 from irosh.transport.session.lifetime import LinkEvent
 from irosh.transport.tasks import first_to_end
 

@@ -7,7 +7,8 @@ from typing import Any
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.node import Node
-from irosh.node.targets import TargetRequest, resolve_target
+from irosh.node.target_request import TargetRequest
+from irosh.node.targets import resolve_target
 
 
 class EndRequest(TargetRequest, kw_only=True):
@@ -21,8 +22,8 @@ def end_operation(node: Node) -> Operation:
 
     async def end(channel: Channel, request: dict[str, Any]) -> None:
         asked = parsed_request(request, EndRequest)
-        peer_id = resolve_target(node.trust, node.identity.id, asked, None).destination.peer_id
-        ours = [] if peer_id is None else [each for each in node.links.connections(peer_id) if each.dialed]
+        destination = resolve_target(node.trust, node.identity.id, asked, None).destination
+        ours = [each for each in node.links.there(destination) if each.dialed]
         if not ours:
             raise IroshError(ErrorCode.NOT_RUNNING, "the node that runs has no session with this peer")
         for connection in ours:

@@ -6,35 +6,36 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.mode import Mode
-from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
 from irosh.core.paths import Paths
 from irosh.core.trust import TrustStore
 from irosh.core.wire import Resume, Welcome
+from irosh.node.destination import Destination
 from irosh.node.exchanging_again import exchange_again
 from irosh.node.greeting import Doorway, Greeted, hear_hello, hear_welcome, say_hello, say_welcome
 from irosh.node.link_watch import LinkWatch
 from irosh.node.metrics.collector import Collector
+from irosh.node.newcomers import make_place, new_incoming
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.redialling import FINAL, Redial, backoff
 from irosh.node.resumption import claimed_session, joinable, new_credentials, peer_uses
-from irosh.rendezvous.interfaces import Contact, Exchange, Meeting, Rendezvous
+from irosh.node.ways import Passage, Through, Way
+from irosh.rendezvous.interfaces import Exchange, Meeting, Rendezvous
 from irosh.rendezvous.modes import Modes
-from irosh.transport.interfaces import Connection, ConnectionLost, StreamReset
+from irosh.transport.interfaces import Connection, ConnectionLost, Stream, StreamReset
 from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.kinds import new_session
-from irosh.transport.session.lifetime import Credentials, LinkEvent, Report, SessionLifetime
+from irosh.transport.session.lifetime import LinkEvent, Report, SessionLifetime
 from irosh.transport.tasks import first_to_end
 
 log = logging.getLogger(__name__)
 
 MAX_STRANGERS = 256  # connections between handshake and admission; each has a deadline
-MAX_CONNECTIONS_OF_ONE = 32  # of one admitted peer
 SHORT_LIVED = 2.0  # a carrier that lives no longer is no reason to dial at once again
 # Reasons for which no new session is tried.
 ENDS = FINAL - {ErrorCode.SESSION_UNKNOWN} | {ErrorCode.IDENTITY_MISMATCH, ErrorCode.CLOSED}
@@ -45,35 +46,28 @@ BY_ITSELF = frozenset({Mode.IROH_DEFAULT, Mode.NOSTR})
 OnWelcome = Callable[[PeerConnection, Welcome], Coroutine[Any, Any, None]]
 
 
-@dataclass(frozen=True)
-class Destination:
-    """Whom to dial and how: by which mode, with what network options, and who carries offers in the manual modes."""
-
-    contact: Contact
-    mode: Mode = Mode.IROH_DEFAULT
-    network: NetworkChoice = NOTHING_CHOSEN
-    exchange: Exchange | None = None
-    paths: Paths | None = None
-    """How to use several networks; None: as there is a session already, or as the configuration says."""
-
-    @property
-    def peer_id(self) -> str | None:
-        """None until the peer's offer has been seen."""
-        return self.contact.endpoint_id
-
-
 class Links:
     """All connections of a node. Their tasks belong to the group given to :meth:`attach`."""
 
-    def __init__(self, modes: Modes, doorway: Doorway, trust: TrustStore, collector: Collector, secret: bytes) -> None:
+    def __init__(
+        self,
+        modes: Modes,
+        through: Through,
+        doorway: Doorway,
+        trust: TrustStore,
+        collector: Collector,
+        secret: bytes,
+    ) -> None:
         self._modes = modes
+        self._through = through
         self._doorway = doorway
         self._trust = trust
         self._collector = collector
         self._secret = secret
         self._group: asyncio.TaskGroup | None = None
         self._connections: dict[PeerConnection, None] = {}
-        self._dialling: dict[str, asyncio.Lock] = {}
+        self._dialling: dict[tuple[str, Way | None], asyncio.Lock] = {}
+        self._places = asyncio.Semaphore(MAX_STRANGERS)
         self.on_welcome: list[OnWelcome] = []
         """Awaited beside everything else when a peer that was dialled has greeted back."""
 
@@ -85,26 +79,44 @@ class Links:
         """Those whose sessions live, of one peer or of all; newest last."""
         return [c for c in self._connections if peer_id in (None, c.peer_id) and not c.session.is_closed]
 
+    def there(self, destination: Destination) -> list[PeerConnection]:
+        """Those that are to ``destination``, by its way if it says one."""
+        if destination.peer_id is None:
+            return []
+        return [c for c in self.connections(destination.peer_id) if destination.way in (None, c.way)]
+
     async def accept_all(self) -> None:
         """Admit and serve whoever dials this node in any of the modes it hosts, until they are closed."""
-        places = asyncio.Semaphore(MAX_STRANGERS)
         async with asyncio.TaskGroup() as group:
             for rendezvous in self._modes.hosting():
-                group.create_task(self._accept(rendezvous, places))
+                group.create_task(self._accept(rendezvous))
+
+    async def serve_guest(self, stream: Stream, through: str) -> None:
+        """Admit and serve whoever the peer named ``through`` brings on ``stream``, until nothing comes by it any more.
+
+        ``IroshError`` when nobody has proven an identity.
+        """
+        assert self._group is not None
+        carried = await self._through.accept(stream, through)
+        await self._places.acquire()
+        self._group.create_task(self._admit_and_serve(carried.connection, through))
+        await carried.wait_over()
 
     async def get(self, destination: Destination) -> PeerConnection:
         """A session with the peer: the one there is, or a new one."""
         if destination.peer_id is None:
             return await self._dial(destination)
-        lock = self._dialling.setdefault(destination.peer_id, asyncio.Lock())
+        lock = self._dialling.setdefault((destination.peer_id, destination.way), asyncio.Lock())
         async with lock:
             live = [
                 c
                 for c in self.connections(destination.peer_id)
-                if destination.paths in (None, c.session.uses) and not c.retirement.begun
+                if destination.paths in (None, c.session.uses)
+                and not c.retirement.begun
+                and _goes_by(c, destination.way)
             ]
             if live:
-                return live[-1]
+                return next((c for c in reversed(live) if c.way is None), live[-1])
             return await self._dial(destination)
 
     @asynccontextmanager
@@ -133,7 +145,7 @@ class Links:
 
     async def _dial(self, destination: Destination) -> PeerConnection:
         assert self._group is not None
-        meeting = await self._meet(destination)
+        meeting, passage = await self._meet(destination)
         connection = meeting.connection
         uses = destination.paths or self._doorway.settings.paths
         try:
@@ -148,15 +160,25 @@ class Links:
 
         carrier = Carrier(connection, control, self._doorway.settings, greeting)
         session = new_session(carrier, self._doorway.settings, dialed=True, uses=uses)
-        peer = PeerConnection(self._doorway, session, dialed=True)
+        names = () if passage is None else passage.names
+        peer = PeerConnection(self._doorway, session, dialed=True, way=destination.way, via=names)
         found = replace(destination, contact=replace(destination.contact, endpoint_id=peer.peer_id, invite=None))
         self._group.create_task(self._serve_dialed(peer, found))
         self._connections[peer] = None  # before the task begins, so that who asks next does not dial again
+        if passage is not None:
+            try:
+                await asyncio.shield(peer.welcome)
+            except IroshError as error:
+                raise passage.blame(error) from None
         return peer
 
-    async def _meet(self, destination: Destination) -> Meeting:
+    async def _meet(self, destination: Destination) -> tuple[Meeting, Passage | None]:
+        if destination.way is not None:
+            assert destination.peer_id is not None
+            carried, passage = await self._through.dial(destination.way, destination.peer_id)
+            return Meeting(carried.connection), passage
         rendezvous = await self._modes.get(destination.mode, destination.network)
-        return await rendezvous.dial(destination.contact, destination.exchange)
+        return await rendezvous.dial(destination.contact, destination.exchange), None
 
     async def _serve_dialed(self, peer: PeerConnection, destination: Destination) -> None:
         helpers = [
@@ -213,7 +235,7 @@ class Links:
                 partial(self._redial, destination, watch),
                 partial(self._go_on, session),
                 partial(_tell_retry, session),
-                overlapping=destination.mode is Mode.IROH_DEFAULT,
+                overlapping=destination.mode is Mode.IROH_DEFAULT and destination.way is None,
             )
             try:
                 await first_to_end(redial.run(), watch.well(redial.is_greeting))
@@ -226,16 +248,26 @@ class Links:
             found = clock()
 
     async def _redial(self, destination: Destination, watch: LinkWatch) -> Connection:
+        if destination.way is not None:
+            return await self._meet_again(destination, destination.way)
         if destination.mode is Mode.IROH_DEFAULT:
             addresses = dict.fromkeys([*watch.remotes, *destination.contact.addresses])
             destination = replace(destination, contact=replace(destination.contact, addresses=tuple(addresses)))
         if destination.mode is Mode.CUSTOM:
 
             async def dial(exchange: Exchange | None) -> Meeting:
-                return await self._meet(replace(destination, exchange=exchange))
+                return (await self._meet(replace(destination, exchange=exchange)))[0]
 
             return (await exchange_again(dial, destination.exchange)).connection
-        return (await self._meet(destination)).connection
+        return (await self._meet(destination))[0].connection
+
+    async def _meet_again(self, destination: Destination, way: Way) -> Connection:
+        """By the way, with nobody to ask. What is final between this node and a hop is not so for the target."""
+        try:
+            meeting, _ = await self._meet(replace(destination, way=replace(way, exchange=None)))
+        except IroshError as error:
+            raise IroshError(ErrorCode.UNREACHABLE, error.message, error.hint) from None
+        return meeting.connection
 
     async def _go_on(self, session: SessionLifetime, connection: Connection) -> None:
         """Have the peer carry on with the session over ``connection``."""
@@ -272,16 +304,17 @@ class Links:
 
     # -- accepting
 
-    async def _accept(self, rendezvous: Rendezvous, places: asyncio.Semaphore) -> None:
+    async def _accept(self, rendezvous: Rendezvous) -> None:
         assert self._group is not None
         while (connection := await rendezvous.accept()) is not None:
-            await places.acquire()
-            self._group.create_task(self._admit_and_serve(connection, places))
+            await self._places.acquire()
+            self._group.create_task(self._admit_and_serve(connection))
             del connection  # the engine keeps the port of an ended session as long as there is any object of it
 
-    async def _admit_and_serve(self, connection: Connection, places: asyncio.Semaphore) -> None:
+    async def _admit_and_serve(self, connection: Connection, through: str | None = None) -> None:
+        """Takes one of the places until it is known whose the connection is. ``through``: who brings it, if anybody."""
         try:
-            peer = await self._admitted(connection, places)
+            peer = await self._admitted(connection, through)
             if peer is not None:
                 log.info("%s: connected", peer.peer_id[:10])
                 await self._serve(peer)
@@ -290,39 +323,27 @@ class Links:
             log.exception("%s: connection failed", connection.peer_id[:10])
             connection.close(IroshError(ErrorCode.INTERNAL, "the host failed to serve this connection"))
 
-    async def _admitted(self, connection: Connection, places: asyncio.Semaphore) -> PeerConnection | None:
+    async def _admitted(self, connection: Connection, through: str | None) -> PeerConnection | None:
         """The peer with its new session; None when it was turned away, or goes on with a session it has."""
         try:
-            greeted = await hear_hello(self._doorway, connection)
+            greeted = await hear_hello(self._doorway, connection, through)
             if greeted.hello.resume is not None:
                 await self._take_up(greeted, greeted.hello.resume)
                 return None
-            self._make_place(greeted)
+            make_place(self.connections(connection.peer_id), greeted)
             credentials = new_credentials()
             await say_welcome(self._doorway, greeted, credentials, self._addresses(greeted))
             if self._trust.active(greeted.connection.peer_id) is None:
                 # Taken away meanwhile, when the connection was not among those to be closed.
                 raise IroshError(ErrorCode.REVOKED, "your access to this host was revoked")
-            return self._new_session(greeted, credentials)
+            return new_incoming(self._doorway, greeted, credentials, self.connections(connection.peer_id))
         except (IroshError, StreamReset) as error:
             log.info("%s: not admitted: %s", connection.peer_id[:10], error)
             if not connection.is_closed:
                 connection.close(error if isinstance(error, IroshError) else None)
             return None
         finally:
-            places.release()
-
-    def _new_session(self, greeted: Greeted, credentials: Credentials) -> PeerConnection:
-        settings = self._doorway.settings
-        hello = greeted.hello
-        carrier = Carrier(greeted.connection, greeted.control, settings)
-        session = new_session(carrier, settings, dialed=False, uses=peer_uses(hello))
-        for other in self.connections(session.peer_id):
-            session.share_memory(other.session)
-        session.established(credentials, resume_for=settings.resume_for, replay_buffer=hello.replay_buffer)
-        peer = PeerConnection(self._doorway, session, dialed=False, instance=hello.instance)
-        peer.verification.certificate = greeted.certificate
-        return peer
+            self._places.release()
 
     async def _take_up(self, greeted: Greeted, resume: Resume) -> None:
         try:
@@ -343,24 +364,6 @@ class Links:
         """Where the peer may reach this node by further paths, if it wants any."""
         return () if peer_uses(greeted.hello) is Paths.FASTEST else self._modes.contact().addresses
 
-    def _make_place(self, greeted: Greeted) -> None:
-        """A node that comes anew has lost the sessions it left behind; otherwise a peer may have only so many.
-
-        Of those it left some may seem to be carried still; they end once they are found not to be.
-        """
-        live = self.connections(greeted.connection.peer_id)
-        waiting = [peer for peer in live if peer.session.is_down and not peer.dialed]
-        left = [peer for peer in live if peer.instance != greeted.hello.instance and not peer.dialed]
-        for peer in left:
-            peer.session.resume_for = 0.0
-        ended = [peer for peer in left if peer.session.is_down]
-        if len(live) - len(ended) >= MAX_CONNECTIONS_OF_ONE:
-            ended = waiting
-        for peer in ended:
-            peer.close(IroshError(ErrorCode.CONNECTION_LOST, "the peer has begun anew"))
-        if len(live) - len(ended) >= MAX_CONNECTIONS_OF_ONE:
-            raise IroshError(ErrorCode.BUSY, f"{MAX_CONNECTIONS_OF_ONE} connections of one peer are enough")
-
     async def _serve(self, peer: PeerConnection) -> None:
         self._connections[peer] = None
         self._note_seen(peer)
@@ -377,6 +380,13 @@ class Links:
             self._trust.touch(peer.peer_id)
         except IroshError as error:
             log.warning("cannot note when %s was last seen: %s", peer.peer_id[:10], error)
+
+
+def _goes_by(connection: PeerConnection, way: Way | None) -> bool:
+    """Whether it does for who asked for ``way``; who asked for none takes one that is there now."""
+    if way is None:
+        return connection.way is None or not connection.session.is_down
+    return connection.way == way
 
 
 def _tell_retry(session: SessionLifetime, error: IroshError) -> None:

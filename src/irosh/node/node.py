@@ -26,9 +26,10 @@ from irosh.core.wire import Welcome
 from irosh.node.audit import Auditor
 from irosh.node.authorization import Authorizer
 from irosh.node.control import ControlServer, Operation
+from irosh.node.destination import Destination
 from irosh.node.greeting import Doorway
 from irosh.node.guests import Guests
-from irosh.node.links import Destination, Links
+from irosh.node.links import Links
 from irosh.node.metrics.collector import Collector
 from irosh.node.metrics.prometheus import Snapshot
 from irosh.node.peer_connection import PeerConnection
@@ -36,9 +37,11 @@ from irosh.node.presented import Presented
 from irosh.node.revoked_keys import RevokedKeys
 from irosh.node.services import Registry, Service
 from irosh.node.shown_machines import ShownMachines
-from irosh.node.targets import TargetRequest, resolve_target
+from irosh.node.target_request import TargetRequest
+from irosh.node.targets import resolve_target
 from irosh.node.verification import FactorGate, FactorSettings
 from irosh.node.warrants import Warrants, WarrantSettings
+from irosh.node.ways import GUEST_DEPTH, Through, Travel
 from irosh.rendezvous.interfaces import Exchange
 from irosh.rendezvous.modes import Modes
 from irosh.transport.tasks import task_group
@@ -46,6 +49,7 @@ from irosh.transport.tasks import task_group
 log = logging.getLogger(__name__)
 
 WELCOME_DEADLINE = 15.0
+_STOPPED = IroshError(ErrorCode.SHUTTING_DOWN, "the other node has stopped")
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class Node:
         config: Config,
         trust: TrustStore,
         modes: Modes,
+        travel: Travel,
         services: Sequence[Service],
         hosting: bool,
         authorized_keys: Path | None = None,
@@ -131,7 +136,8 @@ class Node:
         self.metrics_url: str | None = None
         self.guests = Guests(trust, self.auditor)
         self.collector = Collector(trust.metrics_history)
-        self.links = Links(modes, doorway, trust, self.collector, identity.secret)
+        self._through = Through(identity.secret, travel)
+        self.links = Links(modes, self._through, doorway, trust, self.collector, identity.secret)
         self._operations: dict[str, Operation] = {}
         self.control = ControlServer(state.control_socket_path, self._operations)
         for service in services:
@@ -173,11 +179,22 @@ class Node:
                 measuring.cancel()
                 if accepting is not None:
                     accepting.cancel()
-                for connection in self.links.connections():
-                    connection.close(IroshError(ErrorCode.SHUTTING_DOWN, "the other node has stopped"))
+                await self._say_goodbye()
         finally:
             listener.close()
             self.collector.close()
+
+    async def _say_goodbye(self) -> None:
+        """Those behind others first, as what they are told goes by the links to these."""
+        connections = self.links.connections()
+
+        def end(depth: int) -> None:
+            for connection in connections:
+                if depth == (len(connection.via) if connection.through is None else GUEST_DEPTH):
+                    connection.close(_STOPPED)
+
+        await self._through.close(end)
+        end(0)
 
     def close_peer(self, peer_id: str, error: IroshError) -> int:
         """End all that a peer has here, telling it why; returns how many connections there were."""
@@ -255,7 +272,12 @@ class Node:
         if proven:
             connection.check_proven()
         mode = target.destination.mode
-        as_known = target.peer is not None and target.destination.contact.invite is None and mode == target.peer.mode
+        behind_hops = target.destination.way is not None
+        as_known = (
+            target.peer is not None
+            and target.destination.contact.invite is None
+            and (behind_hops or mode == target.peer.mode)
+        )
         if target.peer is not None and as_known and name is None:
             return Reached(target.peer, connection, target.destination, newly_pinned=False)
         try:
@@ -269,6 +291,8 @@ class Node:
             peer = self.trust.rename(peer.id, name)
         # Once pinned, the invite is spent; a redial must not present it again.
         contact = replace(target.destination.contact, endpoint_id=peer.id, invite=None)
+        if behind_hops:
+            return Reached(peer, connection, replace(target.destination, contact=contact), newly_pinned=known is None)
         try:
             self.trust.remember_route(peer.id, contact.addresses, contact.relays, welcome.user or None)
             # What a flag chose for once is not what the peer is met by from now on.

@@ -150,8 +150,9 @@ def _carrier_status(carrier: Carrier) -> dict[str, Any]:
 
 
 def path_summary(connection: PeerConnection) -> dict[str, Any]:
-    """``path`` (direct, relayed or none), ``rtt_ms`` of the path in use, and all ``paths``."""
-    return _paths_status(connection.session.paths())
+    """``path`` (direct, relayed or none), ``rtt_ms`` of the path in use, all ``paths``; ``via``: names of hops."""
+    via = connection.via if connection.through is None else (connection.through,)
+    return {**_paths_status(connection.session.paths()), "via": list(via)}
 
 
 def _paths_status(paths: list[Path]) -> dict[str, Any]:

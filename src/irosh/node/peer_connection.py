@@ -30,6 +30,7 @@ from irosh.node.metrics.streams import StreamBook
 from irosh.node.retirement import Retirement
 from irosh.node.services import IncomingStream, Service, refuse_stream
 from irosh.node.verification import Verification
+from irosh.node.ways import Way
 from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import ConnectionLost, Stream, StreamReset
 from irosh.transport.session.lifetime import CountedStream, Credentials, LinkEvent, SessionLifetime
@@ -75,13 +76,29 @@ class OpenedStream:
 
 
 class PeerConnection:
-    """A peer with which this node has a session; :meth:`run` serves it until it ends. ``dialed``: we opened it."""
+    """A peer with which this node has a session; :meth:`run` serves it until it ends. ``dialed``: we opened it.
 
-    def __init__(self, doorway: Doorway, session: SessionLifetime, *, dialed: bool, instance: bytes = b"") -> None:
+    ``way``: the way we went, through other machines; ``via``: what those are called. ``through``: who has brought it.
+    """
+
+    def __init__(
+        self,
+        doorway: Doorway,
+        session: SessionLifetime,
+        *,
+        dialed: bool,
+        instance: bytes = b"",
+        way: Way | None = None,
+        via: tuple[str, ...] = (),
+        through: str | None = None,
+    ) -> None:
         self._doorway = doorway
         self.session = session
         self.dialed = dialed
         self.instance = instance
+        self.way = way
+        self.via = via
+        self.through = through
         self.peer_id = session.peer_id
         self.since = time.time()
         self.serving = 0
@@ -113,6 +130,12 @@ class PeerConnection:
         """What this node calls the peer."""
         peer = self._doorway.trust.get(self.peer_id)
         return peer.petname if peer else self.peer_id[:10]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What programs that the peer runs here are told of it."""
+        brought = {} if self.through is None else {"IROSH_VIA": self.through}
+        return {"IROSH_PEER": self.petname, "IROSH_PEER_ID": self.peer_id, **brought}
 
     def proven(self, good_for: float) -> None:
         """The peer has been given its second factors, which it takes for ``good_for`` seconds (0: ever)."""
@@ -201,7 +224,8 @@ class PeerConnection:
             if not self.welcome.done():
                 self.welcome.set_exception(self.session.close_reason())
             self.welcome.exception()  # retrieved, whether or not somebody waited
-            self._doorway.auditor.record("connection", self.peer_id, "closed")
+            brought = "" if self.through is None else f"through {self.through}"
+            self._doorway.auditor.record("connection", self.peer_id, "closed", brought)
 
     def close(self, error: IroshError | None = None) -> None:
         """Close at once, telling the peer why."""

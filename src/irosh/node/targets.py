@@ -5,37 +5,20 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-import msgspec
-
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.mode import MANUAL_MODES, Mode
-from irosh.core.network_choice import NOTHING_CHOSEN, NetworkChoice
 from irosh.core.nostr_key import format_npub, parse_npub
 from irosh.core.paths import Paths
 from irosh.core.petname import valid_petname
 from irosh.core.ticket import parse_target
 from irosh.core.trust import Peer, TrustStore
-from irosh.node.links import Destination
+from irosh.node.destination import Destination
+from irosh.node.target_request import TargetRequest
+from irosh.node.ways import Way, known_peer_id, resolve_way
 from irosh.rendezvous.interfaces import Contact, Exchange
 
 ANYBODY = "-"
 """In the manual modes: whoever the offer is from."""
-
-
-class TargetRequest(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """What every operation that reaches a peer is asked with. ``mode`` None: as the ticket or the peer says.
-
-    ``connect_timeout`` in seconds; None: as long as the mode takes to give up.
-    """
-
-    target: str
-    name: str | None = None
-    mode: Mode | None = None
-    network: NetworkChoice = NOTHING_CHOSEN
-    paths: Paths | None = None
-    certificate: str | None = None
-    """A file with the certificate to show; None: the one in the state directory."""
-    connect_timeout: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +31,8 @@ class Target:
 
 def resolve_target(trust: TrustStore, own_id: str, asked: TargetRequest, exchange: Exchange | None) -> Target:
     """``IroshError``: invalid-ticket, ticket-version, unknown-target, usage."""
+    if (way := resolve_way(trust, own_id, asked, exchange)) is not None:
+        return _behind_hops(trust, own_id, asked, way)
     contact, mode, peer = _contact(trust, own_id, asked)
     if mode in MANUAL_MODES and exchange is None:
         raise IroshError(
@@ -56,6 +41,14 @@ def resolve_target(trust: TrustStore, own_id: str, asked: TargetRequest, exchang
             "use --offer-file and --answer-file, or another mode",
         )
     return Target(Destination(contact, mode, asked.network, exchange, asked.paths), peer)
+
+
+def _behind_hops(trust: TrustStore, own_id: str, asked: TargetRequest, way: Way) -> Target:
+    """How the target could be met is no matter: the last hop does that."""
+    peer_id = known_peer_id(trust, own_id, asked.target)
+    ticket = parse_target(asked.target)
+    contact = Contact(peer_id, invite=None if ticket is None else ticket.invite)
+    return Target(Destination(contact, paths=Paths.FASTEST, way=way), trust.get(peer_id))
 
 
 def _contact(trust: TrustStore, own_id: str, asked: TargetRequest) -> tuple[Contact, Mode, Peer | None]:

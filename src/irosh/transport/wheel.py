@@ -28,6 +28,7 @@ from irosh.transport.interfaces import (
     Told,
     Traffic,
 )
+from irosh.transport.only_source import hear_only
 from irosh.transport.reading import begin_read
 from irosh.transport.wheel_calls import stream_calls
 from irosh.transport.wheel_reading import Reads, Writes
@@ -237,7 +238,8 @@ class WheelConnection:
         self._end: str | None = None
         self._datagram_size, self._datagram_size_until = 0, 0.0
         self.via: str | None = None
-        """What carries all its paths, if the engine does not know: a TURN server."""
+        """What carries all its paths, if the engine does not know: a TURN server, another node."""
+        self._broken: ConnectionLost | None = None
 
     async def open_stream(self) -> WheelStream:
         return WheelStream(self, await self._ask(self._connection.open_bi()))
@@ -299,7 +301,15 @@ class WheelConnection:
     def is_closed(self) -> bool:
         return self._connection.close_reason() is not None
 
+    def broke(self, reason: ConnectionLost) -> None:
+        """Close it because what carries it has broken, which the engine does not know."""
+        if not self.is_closed:
+            self._broken = reason
+            self.close(moved=True)
+
     def close_reason(self) -> ConnectionLost:
+        if self._broken is not None:
+            return self._broken
         # The first answer counts: once the endpoint is closed, the engine has another.
         if self._end is None:
             self._end = self._connection.close_reason()
@@ -309,7 +319,7 @@ class WheelConnection:
         end = await self._connection.closed()
         if self._end is None:
             self._end = end
-        return decode_reason(self._end)
+        return self._broken or decode_reason(self._end)
 
     def close(self, error: IroshError | None = None, *, moved: bool = False) -> None:
         code, reason = (CLOSE_MOVED, b"") if moved else encode_reason(error)
@@ -344,6 +354,10 @@ class WheelEndpoint:
     def bound(self) -> tuple[str, ...]:
         """The socket addresses it is bound to, as asked for: possibly ``0.0.0.0:PORT`` and ``[::]:PORT``."""
         return tuple(self._endpoint.bound_sockets())
+
+    def hear_only(self, source: tuple[str, int]) -> None:
+        """Take no packets but those from ``source``, and no other way to the peer than the one it stands for."""
+        hear_only(self.bound(), source)
 
     def _bound_loopback(self) -> Iterable[str]:
         """Sockets bound to one address; the engine's own list may be empty at first, or leave loopback out."""
@@ -411,6 +425,11 @@ class WheelEndpoint:
         if self._acceptor is None:
             self._acceptor = asyncio.create_task(self._accept_all(), name="accept")
         return await self._ready[alpn].get()
+
+    def accept_no_more(self) -> None:
+        """Let nobody else connect; those who have stay."""
+        self._alpns.clear()
+        self._endpoint.set_alpns([])
 
     async def _accept_all(self) -> None:
         places = asyncio.Semaphore(MAX_HANDSHAKES)

@@ -66,7 +66,6 @@ def _until_connected(
 ) -> tuple[dict[str, Any], list[tuple[Kind, bytes]], bytes]:
     """Wait for the event ``connected``; returns it, the frames that came with it, and what was typed ahead."""
     typed = b""
-    questions = Questions(output, client.message)
     while True:
         typed += blocks.wait(client)
         data = client.socket.recv(CHUNK)
@@ -84,7 +83,7 @@ def _until_connected(
             elif message.get("event") == "connected":
                 tell_connected(output, message)
                 return message, frames[position + 1 :], typed
-            elif not questions.handle(message):
+            else:
                 blocks.handle(message)
 
 

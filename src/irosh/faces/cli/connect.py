@@ -27,7 +27,7 @@ from irosh.faces.cli.status_bar_flag import status_bar_option, with_status_bar
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.target_completion import complete_station
 from irosh.faces.cli.terminal import LocalTerminal
-from irosh.faces.cli.through_flags import check_direct, through_flags
+from irosh.faces.cli.through_flags import check_link
 
 # As ssh_config(5) SendEnv on Debian, and what says how many colours there are.
 SENT_ENVIRONMENT = ("LANG", "LC_", "COLORTERM")
@@ -63,7 +63,6 @@ class ConnectCommand(MeetingCommand):
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND...]")
 @click.option("-t", "force_tty", is_flag=True, help="Use a terminal, also for a command.")
 @click.option("-T", "no_tty", is_flag=True, help="Use no terminal, also for a shell.")
-@through_flags
 @agent_flags
 @click.option("--name", metavar="NAME", help="Petname to remember the peer by (default: its host name).")
 @ssh_options
@@ -79,7 +78,6 @@ def connect(
     command: tuple[str, ...],
     force_tty: bool,
     no_tty: bool,
-    through: dict[str, Any],
     agent: str | None,
     escapes: EscapeFlags,
     status_bar: bool,
@@ -101,11 +99,11 @@ def connect(
     When the network is lost, the session waits for it, for ten minutes unless the configuration says otherwise.
     """
     user, target = _split_user(target)
-    excluded = {"-O": forwards.control is not None, "--session": session is not None, "--name": name is not None}
-    check_direct(through, target, excluded)
+    check_link(
+        target, {"-O": forwards.control is not None, "--session": session is not None, "--name": name is not None}
+    )
     reach: dict[str, Any] = {
         **network.request(),
-        **through,
         **agent_request(agent, ssh),
         "target": read_target(target, network.modes),
         "user": user or ssh.value("User"),

@@ -16,7 +16,6 @@ from irosh.faces.cli.link_notices import LinkNotices, tell_connected
 from irosh.faces.cli.network_flags import NetworkFlags
 from irosh.faces.cli.options import Settings
 from irosh.faces.cli.output import Output
-from irosh.faces.cli.questions import Questions
 from irosh.faces.cli.running import control_client, running_node
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.node.control_client import ControlClient
@@ -43,8 +42,7 @@ def without_session(
         blocks = Blocks(settings.output, network.files(), stdin=False, stdout=False)
         request = {**reach, "source": flags.stdio_source()}
         with ended_as_interrupted(), control_client(settings, settings.output) as client:
-            handle = Questions(settings.output, client.message).before(blocks.handle)
-            client.switch("tunnel.stdio", request, handle, lambda: blocks.wait(client))
+            client.switch("tunnel.stdio", request, blocks.handle, lambda: blocks.wait(client))
             carry_stdio(client.socket)
         return 0
     if not flags.no_command:
@@ -92,7 +90,7 @@ def forwarded_session(
         if background is not None:
             background.stand()
         # It is pinned by now, and in the manual modes nobody shall be asked again.
-        known = {} if forwarding.goes_through else {"target": forwarding.peer_id, "name": None}
+        known = {} if forwarding.is_plain else {"target": forwarding.peer_id, "name": None}
         yield Begun(second, {**known, "mode": None}, forwarding)
         wait_for_connections(forwarding, settings.output)
 
@@ -107,12 +105,11 @@ def _forwards(
     """
     from irosh.faces.cli.forwarding import Forwarding
 
-    handle = Questions(output, client.message).before(blocks.handle)
     client.request("forward.open", request)
     for message in client.messages(lambda: blocks.wait(client)):
         if message.get("event") == "connected":
             break
-        handle(message)
+        blocks.handle(message)
     tell_connected(output, message, event=flags.no_command)
     notices = LinkNotices(output, on_terminal=False) if flags.no_command else None
     forwarding = Forwarding.over(

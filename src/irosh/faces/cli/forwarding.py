@@ -105,7 +105,8 @@ class Forwarding:
         self, client: ControlClient, connected: Mapping[str, Any], options: ForwardOptions, on_event: OnEvent
     ) -> None:
         self.peer_id = str(connected["id"])
-        self.goes_through = "via" in connected  # other machines; its target may be no peer then
+        self.is_plain = connected["id"] is None
+        """The target is an ordinary SSH server, not a peer."""
         self.options = options
         self._client = client
         self.on_event = on_event

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ import click
 
 from irosh.core.mode import Mode
 from irosh.core.paths import Paths
+from irosh.faces.cli.through_flags import jump_options, taken_jump
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,18 +29,20 @@ class NetworkFlags:
     answer_file: Path | None
     paths: str | None = None
     certificate: str | None = None
+    jump: dict[str, Any] = field(default_factory=dict)
 
     def files(self) -> dict[str, Path | None]:
         """By kind of block, for :class:`irosh.faces.cli.blocks.Blocks`."""
         return {"offer": self.offer_file, "answer": self.answer_file}
 
     def request(self) -> dict[str, Any]:
-        """The fields of :class:`irosh.node.targets.TargetRequest`."""
+        """The fields of :class:`irosh.node.target_request.TargetRequest`."""
         return {
             "mode": self.modes[0] if self.modes else None,
             "network": self.choice,
             "paths": self.paths,
             "certificate": self.certificate,
+            **self.jump,
         }
 
 
@@ -124,6 +127,7 @@ def _options(*, hosting: bool) -> list[Callable[[Any], Any]]:
             )
         )
     else:
+        common[:0] = jump_options(option)
         common.append(
             option(
                 "--paths",
@@ -165,4 +169,5 @@ def _collect(given: dict[str, Any]) -> NetworkFlags:
         answer_file=given.pop("answer_file"),
         paths=given.pop("paths", None),
         certificate=str(Path(certificate).absolute()) if certificate else None,
+        jump=taken_jump(given),
     )

@@ -11,13 +11,11 @@ import click
 from irosh.faces.cli.blocks import Blocks
 from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
-from irosh.faces.cli.questions import Questions
 from irosh.faces.cli.running import control_client
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.stdio import carry_stdio
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.target_completion import complete_station
-from irosh.faces.cli.through_flags import through_flags
 
 
 @click.command(cls=MeetingCommand)
@@ -30,8 +28,7 @@ from irosh.faces.cli.through_flags import through_flags
     metavar="FILE",
     help="With --listen: let in whoever has one of these keys, not this user's programs.",
 )
-@through_flags
-@click.option("--on-behalf", is_flag=True, help="What comes is not from you: have the peer ask for a key.")
+@click.option("--on-behalf", is_flag=True, help="Carry the link of another node to the peer instead, as a hop does.")
 @click.option("--allow-remote", is_flag=True, help="With --listen and --authorized-keys: not on loopback only.")
 @network_flags(hosting=False)
 @common_options
@@ -42,7 +39,6 @@ def proxy(
     keys_file: Path | None,
     allow_remote: bool,
     on_behalf: bool,
-    through: dict[str, Any],
     network: NetworkFlags,
 ) -> None:
     """Carry SSH between standard input and output and a peer.
@@ -51,8 +47,8 @@ def proxy(
     plain `ssh PEER` work. For programs that only know a host and a port: --listen, until interrupted.
     """
     request: dict[str, Any] = {**network.request(), "target": read_target(target, network.modes)}
-    if listen is not None and (on_behalf or through["jump"]):
-        raise click.UsageError("--listen does not go with -J and --on-behalf")
+    if listen is not None and on_behalf:
+        raise click.UsageError("--listen does not go with --on-behalf")
     if listen is not None:
         from irosh.faces.cli.proxy_port import serve_port
 
@@ -60,10 +56,9 @@ def proxy(
         return
     if keys_file is not None or allow_remote:
         raise click.UsageError("--authorized-keys and --allow-remote are about --listen")
-    request |= {**through, "on_behalf": on_behalf}
+    request["on_behalf"] = on_behalf
     # ssh(1) ends its ProxyCommand by SIGHUP, and shows what is written to stderr: nothing.
     with suppress(KeyboardInterrupt), ended_as_interrupted(), control_client(settings, settings.output) as client:
         blocks = Blocks(settings.output, network.files(), stdin=False, stdout=False)
-        questions = Questions(settings.output, client.message)
-        client.switch("proxy", request, questions.before(blocks.handle), lambda: blocks.wait(client))
+        client.switch("proxy", request, blocks.handle, lambda: blocks.wait(client))
         carry_stdio(client.socket)

@@ -32,10 +32,6 @@ class Questions:
         self._send({"reply": {"number": message["number"], "value": value}})
         return True
 
-    def before(self, other: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], object]:
-        """Handles events that are questions, and leaves all others to ``other``."""
-        return lambda message: self.handle(message) or other(message)
-
     def _ask(self, kind: str, text: str) -> str | None:
         """None when nobody answers."""
         program = os.environ.get("SSH_ASKPASS")

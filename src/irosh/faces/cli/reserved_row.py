@@ -30,7 +30,9 @@ _STRING_END = re.compile(rb"\x07|\x1b\\|[\x18\x1a]")
 _LONGEST = 256  # bytes of a sequence that is waited for
 _ORIGIN, _MARGINS = 6, 69
 _SAVE = 1048  # 1049 saves too, but where no other sequence does
-_ERASING = frozenset({3, 47, 1047, 1049})
+_SCREENS = frozenset({47, 1047, 1049})
+_SAVING_SCREEN = 1049
+_ERASING = frozenset({3, *_SCREENS})
 _NEVER_SAVED = b"\x1b[?6l\x1b[m\x0f\x1b(B\x1b[H"
 """What restoring a cursor does that the program has not saved: that which is saved may be ours."""
 _RESET = b"\x1b[m\x0f\x1b(B"
@@ -48,6 +50,8 @@ class ReservedRow:
         self._in_string = False
         self._region = (1, rows - 1)
         self._saved = False
+        self._alternate = False  # which screen is shown
+        self._main_saved = False  # the program has saved a cursor to come back to on the main screen
         self._forbidding: set[int] = set()  # modes in which positions mean something else
         self._placed = True  # whether the model knows where the cursor is
         self.stale = True
@@ -166,7 +170,7 @@ class ReservedRow:
             return whole if self._saved else _NEVER_SAVED
         elif escape == b"c":
             self._forbidding.clear()
-            self._saved = False
+            self._saved = self._alternate = False
             self._placed = True
             return whole + self._whole_region()
         elif escape == b"#8":
@@ -178,8 +182,8 @@ class ReservedRow:
         whole, final = match[0], match["final"]
         prefix, between = match["prefix"], match["between"]
         if prefix == b"?" and not between and final in b"hl":
-            self._modes(match["parameters"], on=final == b"h")
-        elif between == b"!" and final == b"p":
+            return whole + self._modes(match["parameters"], on=final == b"h")
+        if between == b"!" and final == b"p":
             self._forbidding.clear()
             self._saved = False
             return whole + b"\x1b7" + self._whole_region() + b"\x1b8"
@@ -198,14 +202,24 @@ class ReservedRow:
             return whole if self._saved else _NEVER_SAVED
         return whole
 
-    def _modes(self, parameters: bytes, *, on: bool) -> None:
+    def _modes(self, parameters: bytes, *, on: bool) -> bytes:
+        """Returns what is to be written besides."""
+        besides = b""
         for number in _numbers(parameters):
             if number in (_ORIGIN, _MARGINS):
                 (self._forbidding.add if on else self._forbidding.discard)(number)
             if number == _SAVE:
+                besides = b"" if on or self._saved else _NEVER_SAVED
                 self._saved = self._saved or on
             if number in _ERASING:
                 self.stale = True
+            if number in _SCREENS and on != self._alternate:
+                self._alternate = on
+                if on:
+                    self._main_saved = self._saved or number == _SAVING_SCREEN
+                elif number == _SAVING_SCREEN and not self._main_saved:
+                    besides = _NEVER_SAVED
+        return besides
 
     def _scroll_region(self, parameters: bytes) -> bytes:
         numbers = [*_numbers(parameters), 0, 0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.state import StateDirectory
@@ -36,8 +36,20 @@ def control_client(
     with ExitStack() as stack:
         client = _attach_or_start(state, settings, output, stack, hosting=hosting, prepare=prepare)
         client.answers = FactorPrompt(output).answer
+        client.questions = _questions(client, output)
         yield client
         client.close()
+
+
+def _questions(client: ControlClient, output: Output) -> Callable[[dict[str, Any]], bool]:
+    def handle(message: dict[str, Any]) -> bool:
+        if message.get("event") != "question":
+            return False
+        from irosh.faces.cli.questions import Questions
+
+        return Questions(output, client.message).handle(message)
+
+    return handle
 
 
 def _attach_or_start(
@@ -94,4 +106,5 @@ def running_node(settings: Settings) -> ControlClient:
         raise IroshError(
             ErrorCode.NOT_RUNNING, f"no node is running with state {state.path}", "start one with `irosh host`"
         )
+    client.questions = _questions(client, settings.output)
     return client

@@ -66,7 +66,7 @@ class SessionEscapes:
         self._verbosity = settings.verbosity
         self._session: Session | None = None
         self._peer = self._peer_id = ""
-        self._here = self._goes_through = False
+        self._here = self._is_plain = False
         self._stays: str | None = None
         self._handle: str | None = None
         self._guest = False
@@ -107,7 +107,7 @@ class SessionEscapes:
         self._here = connected["peer"] is None
         self._peer = "this machine" if self._here else printable(str(connected["peer"]))
         self._peer_id = str(connected["id"])
-        self._goes_through = "via" in connected
+        self._is_plain = connected["id"] is None and not self._here  # an ordinary SSH server
         self._handle = connected.get("handle")
         self._node = int(connected["node"])
         if self._terminal is not None and self._node_is_here:
@@ -266,7 +266,7 @@ class SessionEscapes:
             from irosh.faces.cli.prompt.beside import Beside
 
             self._beside = Beside(
-                self._settings, self._peer, self._peer_id, self._user, self._forwarding, through=self._goes_through
+                self._settings, self._peer, self._peer_id, self._user, self._forwarding, through=self._is_plain
             )
         return self._beside
 

@@ -2,49 +2,46 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from irosh.core.ssh_url import is_ssh_url
 from irosh.faces.cli.target_completion import complete_station
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 AGENT_VARIABLE = "SSH_AUTH_SOCK"
 
 
-def through_flags(function: F) -> F:
-    """Add ``-J`` and ``--accept-new``; the command gets fields of its request as the keyword argument ``through``."""
-
-    @click.option(
-        *("-J", "--jump", "hops"),
-        multiple=True,
-        metavar="HOP,...",
-        shell_complete=complete_station,
-        help="Go through these machines, in order.",
-    )
-    @click.option("--accept-new", is_flag=True, help="Trust an SSH server that is seen for the first time.")
-    @functools.wraps(function)
-    def wrapped(*args: Any, hops: tuple[str, ...], accept_new: bool, **kwargs: Any) -> Any:
-        through = {
-            "jump": [hop for given in hops for hop in given.split(",")],
-            "accept_new": accept_new,
-            "agent_socket": os.environ.get(AGENT_VARIABLE) or None,
-            "answers": True,
-        }
-        return function(*args, through=through, **kwargs)
-
-    return wrapped  # type: ignore[return-value]
+def jump_options(option: Callable[..., Callable[[Any], Any]]) -> list[Callable[[Any], Any]]:
+    """``-J`` and ``--accept-new``, made by ``option``."""
+    return [
+        option(
+            *("-J", "--jump", "hops"),
+            multiple=True,
+            metavar="HOP,...",
+            shell_complete=complete_station,
+            help="Go through these machines, in order.",
+        ),
+        option("--accept-new", is_flag=True, help="Trust an SSH server on the way that is seen for the first time."),
+    ]
 
 
-def check_direct(through: Mapping[str, Any], target: str, given: Mapping[str, bool]) -> None:
-    """``click.UsageError`` when one of the options ``given`` needs a link of this machine's own to TARGET."""
-    if not through["jump"] and not is_ssh_url(target):
+def taken_jump(given: dict[str, Any]) -> dict[str, Any]:
+    """Take what was ``given`` to these options: fields of :class:`irosh.node.target_request.TargetRequest`."""
+    return {
+        "jump": [hop for each in given.pop("hops", ()) for hop in each.split(",")],
+        "accept_new": given.pop("accept_new", False),
+        "agent_socket": os.environ.get(AGENT_VARIABLE) or None,
+        "answers": True,
+    }
+
+
+def check_link(target: str, given: Mapping[str, bool]) -> None:
+    """``click.UsageError`` when TARGET is an SSH server only, and one of the options ``given`` needs a node there."""
+    if not is_ssh_url(target):
         return
     for options, is_given in given.items():
         if is_given:
-            raise click.UsageError(f"{options} cannot go through other machines; use `ssh` with `irosh proxy -J`")
+            raise click.UsageError(f"{options} needs irosh at the target; an ssh:// URL names an ordinary SSH server")

@@ -14,7 +14,7 @@ from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
 from irosh.node.node import Node
 from irosh.node.peer_connection import FactorRequired, PeerConnection
-from irosh.node.targets import TargetRequest
+from irosh.node.target_request import TargetRequest
 from irosh.services.factor.messages import FactorAnswer, FactorRequest, FactorStep
 from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import StreamReset

@@ -18,7 +18,7 @@ from irosh.node.exchange import ChannelExchange
 from irosh.node.node import Node
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.services import IncomingStream
-from irosh.node.targets import TargetRequest
+from irosh.node.target_request import TargetRequest
 from irosh.transport.framing import read_frame, write_frame
 
 READ_DEADLINE = 15.0

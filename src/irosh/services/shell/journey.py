@@ -1,10 +1,10 @@
 """The way to a target through other machines: each is reached from the one before, none has to be trusted.
 
-At every station but the first we log in by SSH, end to end: what lies between sees ciphertext. A station is a node of
-irosh or a machine with an ordinary SSH server, in any order:
+What lies between sees ciphertext. A station is a node of irosh or a machine with an ordinary SSH server, in any order.
+To the last node on the way there is a link, as to every node, which may go through those before it; at each SSH server
+we log in, end to end. From one to the next:
 
-- from a node to its peer: the node's service ``jump``, or a channel to ``ID.irosh`` if we are there by SSH;
-- from a node to an SSH server: the same service, or an ordinary channel;
+- from a node to its peer, or to an SSH server: the node's service ``jump``;
 - from an SSH server to another: an ordinary channel, as ``ssh -J``;
 - from an SSH server to a node: the program ``irosh proxy`` there.
 """
@@ -12,7 +12,6 @@ irosh or a machine with an ordinary SSH server, in any order:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shlex
 import socket
 from collections.abc import Callable, Coroutine, Sequence
@@ -21,31 +20,28 @@ from typing import Any, Protocol, TypeVar
 
 from irosh.core.errors import ErrorCode, IroshError, system_message
 from irosh.core.gateway_list import check_entry
-from irosh.core.hops import NamedStop, PeerStop, SshStop, Stop, as_user, check_loops
+from irosh.core.hops import NamedStop, PeerStop, SshStop, Stop, as_user
 from irosh.core.identity import Identity
-from irosh.core.petname import DOMAIN
 from irosh.core.socket_spec import SocketSpec
 from irosh.core.ssh_settings import SshSettings
-from irosh.core.ticket import parse_target
-from irosh.core.trust import TrustStore
 from irosh.core.wording import escape
-from irosh.node.accounts import DEFAULT_USER
 from irosh.node.node import Node, Reached
 from irosh.node.peer_connection import FactorRequired, PeerConnection
-from irosh.node.targets import TargetRequest
+from irosh.node.target_request import TargetRequest
+from irosh.node.ways import DEADLINE, Passage, shown_way
+from irosh.rendezvous.carried import Carriage
 from irosh.rendezvous.interfaces import Exchange
 from irosh.services.shell.channel_opening import opened
 from irosh.services.shell.channel_stream import ChannelStream
 from irosh.services.shell.gateway_service import named_server
-from irosh.services.shell.login import ServeAgent, SSHLink, log_in
+from irosh.services.shell.login import ServeAgent, SSHLink
 from irosh.services.shell.messages import JumpRequest
 from irosh.services.shell.plain_login import Person, log_in_plainly, ssh_settings
+from irosh.transport.interfaces import ConnectionLost, Stream
 from irosh.transport.joining import ClosableStream
 from irosh.transport.socket_stream import SocketStream
 
-STEP_DEADLINE = 60.0  # seconds from one station to the next
 CONNECT_DEADLINE = 15.0
-SSH_PORT = 22
 
 T = TypeVar("T")
 
@@ -55,7 +51,7 @@ class Station(Protocol):
 
     name: str
 
-    async def to_peer(self, peer_id: str) -> ClosableStream:
+    async def to_peer(self, peer_id: str) -> Stream:
         """A stream to the SSH server of a node, which shall ask for our key."""
 
     async def to_server(self, host: str, port: int) -> ClosableStream:
@@ -71,7 +67,7 @@ class Here:
 
     name: str = "this machine"
 
-    async def to_peer(self, peer_id: str) -> ClosableStream:
+    async def to_peer(self, peer_id: str) -> Stream:
         raise NotImplementedError  # a way that begins at a node begins with its link
 
     async def to_server(self, host: str, port: int) -> ClosableStream:
@@ -115,13 +111,13 @@ class AtPeer:
     name: str
     connection: PeerConnection
 
-    async def to_peer(self, peer_id: str) -> ClosableStream:
+    async def to_peer(self, peer_id: str) -> Stream:
         return await self._jump(JumpRequest(peer=peer_id))
 
     async def to_server(self, host: str, port: int) -> ClosableStream:
         return await self._jump(JumpRequest(server=str(SocketSpec("tcp", host=host, port=port))))
 
-    async def _jump(self, request: JumpRequest) -> ClosableStream:
+    async def _jump(self, request: JumpRequest) -> Stream:
         jump = await self.connection.open("jump", request)
         await jump.answer()
         return jump.stream
@@ -132,19 +128,15 @@ class AtPeer:
 
 @dataclass
 class BySSH:
-    """A machine where we have logged in by SSH: a node (``is_node``) or any other."""
+    """An ordinary machine where we have logged in by SSH."""
 
     name: str
     link: SSHLink
-    is_node: bool
 
-    async def to_peer(self, peer_id: str) -> ClosableStream:
+    async def to_peer(self, peer_id: str) -> Stream:
         stream = ChannelStream()
-        if self.is_node:
-            await opened(self._ssh.create_connection(lambda: stream, peer_id + DOMAIN, SSH_PORT))
-        else:
-            command = shlex.join(["irosh", "proxy", "--on-behalf", peer_id])
-            await opened(self._ssh.create_session(lambda: stream, command, encoding=None))
+        command = shlex.join(["irosh", "proxy", "--on-behalf", peer_id])
+        await opened(self._ssh.create_session(lambda: stream, command, encoding=None))
         return stream
 
     async def to_server(self, host: str, port: int) -> ClosableStream:
@@ -162,21 +154,16 @@ class BySSH:
 
 @dataclass(frozen=True)
 class Goal:
-    """Where a way ends: the stream to its SSH server, before anybody has logged in; how to open one more.
-
-    ``peer_id``: of a node. ``settings``: of any other SSH server. ``user``: whom to be there, if that was said.
-    """
+    """An SSH server at the end of a way: the stream to it, before anybody has logged in; how to open one more."""
 
     name: str
     open_stream: Callable[[], Coroutine[Any, Any, ClosableStream]]
-    user: str | None
-    peer_id: str | None = None
-    settings: SshSettings | None = None
+    settings: SshSettings
 
 
 @dataclass
 class Journey:
-    """One way, with all that it holds open; a context manager that closes it. ``reached``: the first hop, if a node."""
+    """One way, with all that it holds open; a context manager that closes it. ``reached``: the last node on it."""
 
     node: Node
     identity: Identity
@@ -189,21 +176,51 @@ class Journey:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End the SSH connections of the way; the link to the last node is the node's."""
         while self._links:
             await self._links.pop().aclose()
 
     @property
     def via(self) -> list[str]:
         """The hops."""
-        return [station.name for station in self._stations[1:]]
+        before = [] if self.reached is None else self.reached.connection.via
+        return [*before, *(station.name for station in self._stations[1:])]
 
-    async def travel(
-        self, asked: TargetRequest, hops: Sequence[Stop], target: Stop, exchange: Exchange | None = None
-    ) -> Goal:
-        """Go through ``hops``; ``asked`` is about how to meet the first. ``IroshError`` that names the failing hop."""
-        check_loops([self._resolved(stop) for stop in (*hops, target)])
-        for position, stop in enumerate(hops):
-            await self._step(str(stop), self._go_to(stop, asked, exchange, first=position == 0))
+    async def travel(self, asked: TargetRequest, hops: Sequence[Stop], exchange: Exchange | None = None) -> None:
+        """Go to the last of ``hops``; ``asked`` is about how to meet the first. ``IroshError`` that names the hop."""
+        nodes = [position for position, stop in enumerate(hops) if isinstance(stop, PeerStop)]
+        rest = hops
+        if nodes:
+            await self._reach(hops[nodes[-1]], hops[: nodes[-1]], asked, exchange)
+            rest = hops[nodes[-1] + 1 :]
+        for stop in rest:
+            await self._step(str(stop), self._go_to(stop))
+
+    async def to_peer(self, peer_id: str) -> Passage:
+        """A stream to what lets guests in at the node ``peer_id``. ``IroshError`` that names the failing hop."""
+        name = self._name_of(peer_id)
+        stream = await self._step(name, self._stations[-1].to_peer(peer_id))
+
+        def broken() -> IroshError:
+            lost = ConnectionLost(ErrorCode.CONNECTION_LOST, _complaint(stream) or "the way on broke off")
+            return self.failure(name, lost) or lost
+
+        def blame(error: IroshError) -> IroshError:
+            if complaint := _complaint(stream):
+                error = IroshError(error.code, f"`irosh proxy` there says: {complaint}")
+            elif error.code is ErrorCode.UNKNOWN_PEER:
+                hint = f"this machine has to be a peer there: irosh peer add {self.identity.id} --allow shell"
+                error = IroshError(error.code, error.message, hint)
+            return self._blamed(name, error)
+
+        via = tuple(self.via)
+        return Passage(Carriage(stream, shown_way(via), len(via), broken, self.aclose), via, blame)
+
+    async def find(self, target: Stop) -> Goal:
+        """The SSH server ``target`` at the end of the way. ``IroshError`` that names the failing hop."""
         return await self._step(str(target), self._goal(target))
 
     async def log_in(self, goal: Goal, serve_agent: ServeAgent | None = None) -> SSHLink:
@@ -224,24 +241,25 @@ class Journey:
             before = station
         if before is self._stations[0]:
             return None
-        return IroshError(error.code, f"from hop {before.name} to {target}: {error.message}", error.hint)
+        return self._blamed(target, error)
 
     # -- steps
 
-    async def _go_to(self, stop: Stop, asked: TargetRequest, exchange: Exchange | None, *, first: bool) -> None:
-        if first and isinstance(stop, PeerStop):
-            self.reached = await self.node.reach(_first_leg(asked, stop), exchange)
-            self._stations.append(AtPeer(self.reached.peer.petname, self.reached.connection))
-            return
+    async def _reach(self, stop: Stop, before: Sequence[Stop], asked: TargetRequest, exchange: Exchange | None) -> None:
+        """The node ``stop`` by a link, which goes through what comes ``before`` it."""
+        assert isinstance(stop, PeerStop)
+        self.reached = await self.node.reach(_first_leg(asked, stop, before), exchange)
+        self._stations.append(AtPeer(self.reached.peer.petname, self.reached.connection))
+
+    async def _go_to(self, stop: Stop) -> None:
         goal = await self._goal(stop)
-        link = await self._logged_in(goal, None)
-        self._stations.append(BySSH(goal.name, link, is_node=isinstance(stop, PeerStop)))
+        self._stations.append(BySSH(goal.name, await self._logged_in(goal, None)))
 
     async def _meant(self, named: NamedStop) -> SshStop:
         """The machine that the gateway we are at shows by this name."""
         station = self._stations[-1]
         if not isinstance(station, AtPeer):
-            raise IroshError(ErrorCode.USAGE, "names of gateways are for those with a link of this machine's own")
+            raise IroshError(ErrorCode.USAGE, "the gateway itself has to be the station before its names")
         url = await named_server(self.node.trust, station.connection, station.name, named.name)
         return as_user(check_entry(named.name, url), named.user)
 
@@ -249,97 +267,57 @@ class Journey:
         station = self._stations[-1]
         if isinstance(stop, NamedStop):
             stop = await self._meant(stop)
-        if isinstance(stop, PeerStop):
-            peer_id = self._peer_id(stop.target)
-
-            async def open_to_peer() -> ClosableStream:
-                return await station.to_peer(peer_id)
-
-            return Goal(self._name_of(peer_id), open_to_peer, stop.user, peer_id=peer_id)
+        assert isinstance(stop, SshStop)
         settings = await ssh_settings(stop)
 
         async def open_to_server() -> ClosableStream:
             return await station.to_server(settings.hostname, settings.port)
 
-        return Goal(str(stop), open_to_server, stop.user, settings=settings)
+        return Goal(str(stop), open_to_server, settings)
 
     async def _logged_in(self, goal: Goal, serve_agent: ServeAgent | None) -> SSHLink:
-        if goal.settings is not None:
-            link = await log_in_plainly(goal.settings, self.identity, self.person, goal.open_stream, serve_agent)
-        else:
-            assert goal.peer_id is not None
-            user = goal.user or DEFAULT_USER
-            stream = await goal.open_stream()
-            try:
-                link = await log_in(self.identity, stream, goal.peer_id, user, serve_agent)
-            except IroshError as error:
-                if complaint := _complaint(stream):
-                    raise IroshError(error.code, f"`irosh proxy` there says: {complaint}") from None
-                if error.code is not ErrorCode.DENIED:
-                    raise
-                hint = f"this machine has to be a peer there: irosh peer add {self.identity.id} --allow shell"
-                raise IroshError(error.code, error.message, hint if user == DEFAULT_USER else error.hint) from None
+        link = await log_in_plainly(goal.settings, self.identity, self.person, goal.open_stream, serve_agent)
         self._links.append(link)
         return link
 
     async def _step(self, name: str, step: Coroutine[Any, Any, T]) -> T:
         """One step, with a deadline; its error says where it went wrong."""
-        station = self._stations[-1]
-        patience = None if self.person.questions is not None else STEP_DEADLINE  # a person has deadlines of its own
+        patience = None if self.person.questions is not None else DEADLINE  # a person has deadlines of its own
         try:
             async with asyncio.timeout(patience):
                 return await step
         except TimeoutError:
-            error = IroshError(ErrorCode.TIMEOUT, f"no answer within {STEP_DEADLINE:g} s")
+            error = IroshError(ErrorCode.TIMEOUT, f"no answer within {DEADLINE:g} s")
         except FactorRequired:
             raise  # the hop asks the person, who then sets out again
         except IroshError as failure:
             error = failure
-        if station is self._stations[0] and len(self._stations) == 1:
-            raise error
-        raise IroshError(error.code, f"from hop {station.name} to {name}: {error.message}", error.hint)
+        raise self._blamed(name, error)
 
-    # -- names
-
-    def _resolved(self, stop: Stop) -> Stop:
-        """With one spelling for each node, so that a way in a circle is seen."""
-        if isinstance(stop, PeerStop):
-            with contextlib.suppress(IroshError):
-                return PeerStop(self._peer_id(stop.target))
-        return stop
-
-    def _peer_id(self, target: str) -> str:
-        return known_peer_id(self.node.trust, self.identity.id, target)
+    def _blamed(self, name: str, error: IroshError) -> IroshError:
+        if len(self._stations) == 1:
+            return error
+        return IroshError(error.code, f"from hop {self._stations[-1].name} to {name}: {error.message}", error.hint)
 
     def _name_of(self, peer_id: str) -> str:
         peer = self.node.trust.get(peer_id)
         return peer.petname if peer is not None else f"{peer_id[:10]}…"
 
 
-def known_peer_id(trust: TrustStore, own_id: str, target: str) -> str:
-    """The identity that ``target`` means: of a peer, or in an id or a ticket. ``IroshError`` (unknown-target, …)."""
-    ticket = parse_target(target)
-    if ticket is not None:
-        peer_id = ticket.endpoint_id
-    else:
-        peer = trust.find(target)
-        if peer is None:
-            raise IroshError(
-                ErrorCode.UNKNOWN_TARGET,
-                f"no peer is named {target[:64]!r}, so its key could not be checked behind a hop",
-                "name it first: irosh peer add ID --name NAME; its ID is what `irosh identity show` says there",
-            )
-        peer_id = peer.id
-    if peer_id == own_id:
-        raise IroshError(ErrorCode.UNKNOWN_TARGET, "that is this machine itself", "use it on another machine")
-    return peer_id
-
-
-def _complaint(stream: ClosableStream) -> str:
+def _complaint(stream: Stream) -> str:
     """What the program that carries ``stream`` complained of, in one line."""
     said = stream.complaint if isinstance(stream, ChannelStream) else ""
     return escape(" ".join(said.split()), 300)
 
 
-def _first_leg(asked: TargetRequest, stop: PeerStop) -> TargetRequest:
-    return TargetRequest(target=stop.target, mode=asked.mode, network=asked.network, paths=asked.paths)
+def _first_leg(asked: TargetRequest, stop: PeerStop, before: Sequence[Stop]) -> TargetRequest:
+    return TargetRequest(
+        target=stop.target,
+        jump=tuple(each.text for each in before),
+        mode=asked.mode,
+        network=asked.network,
+        paths=None if before else asked.paths,
+        accept_new=asked.accept_new,
+        agent_socket=asked.agent_socket,
+        answers=asked.answers,
+    )

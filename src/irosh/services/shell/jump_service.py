@@ -11,7 +11,7 @@ from irosh.node.actions import Action, Reach, Use
 from irosh.node.control import Operation
 from irosh.node.node import Node
 from irosh.node.services import IncomingStream
-from irosh.services.shell.messages import JumpRequest
+from irosh.services.shell.messages import GuestRequest, JumpRequest
 from irosh.services.shell.onward import way_to_peer, way_to_server
 
 
@@ -47,7 +47,7 @@ class JumpService:
             if isinstance(action, Reach):
                 way = await way_to_server(action.spec, incoming.grants[0].addresses)
             else:
-                way = await way_to_peer(self._node, incoming.request.peer)
+                way = await way_to_peer(self._node, incoming.request.peer, "guest", GuestRequest())
         except IroshError as error:
             await incoming.refuse(error)
             return

@@ -7,7 +7,7 @@ import msgspec
 from irosh.core.hops import gateway_name
 from irosh.core.peer import ForwardAgent
 from irosh.core.ssh_url import is_ssh_url
-from irosh.node.targets import TargetRequest
+from irosh.node.target_request import TargetRequest
 
 MAX_LOGIN_KEYS = 256
 
@@ -30,8 +30,15 @@ class ShellRequest(msgspec.Struct, omit_defaults=True):
     on_behalf: bool = False
 
 
+class GuestRequest(msgspec.Struct):
+    """The stream is for a node that the opener only brings, and for which it does not vouch.
+
+    It carries the packets of a connection with that node; see :mod:`irosh.transport.packet_batches`.
+    """
+
+
 class JumpRequest(msgspec.Struct, omit_defaults=True):
-    """Asks a node to lead on: to the SSH service of its peer with the id ``peer``, or to the SSH server at ``server``.
+    """Asks a node to lead on: to its peer with the id ``peer``, for a link with it, or to the SSH server at ``server``.
 
     ``server``: an address as text, ``tcp://HOST:PORT``.
     """
@@ -45,25 +52,12 @@ class JumpRequest(msgspec.Struct, omit_defaults=True):
         return self.server or (self.peer or "")[:10]
 
 
-class ThroughRequest(TargetRequest, kw_only=True):
-    """What operations have that can go through other machines: ``jump`` are the hops on the way to the target.
-
-    The target may be an ``ssh://`` URL too. ``accept_new``: trust a machine whose host key is not known yet without
-    asking. ``agent_socket``: the ssh-agent of whoever runs the command. ``answers``: somebody answers questions.
-    """
-
-    jump: tuple[str, ...] = ()
-    accept_new: bool = False
-    agent_socket: str | None = None
-    answers: bool = False
+def is_plain(request: TargetRequest) -> bool:
+    """Whether the target is an ordinary SSH server, to which there can be no link: by its URL, or a gateway's name."""
+    return is_ssh_url(request.target) or gateway_name(request.target) is not None
 
 
-def goes_through(request: ThroughRequest) -> bool:
-    """Whether the target is reached in another way than by a link of this node's own."""
-    return bool(request.jump) or is_ssh_url(request.target) or gateway_name(request.target) is not None
-
-
-class ConnectRequest(ThroughRequest, kw_only=True):
+class ConnectRequest(TargetRequest, kw_only=True):
     """Operation ``connect``: a shell (``command`` None) or a command, on a terminal (``terminal``: TERM) or on pipes.
 
     ``forward_agent``: offer the agent to the host; with ``confirm`` the person is asked before each use of a key. None:
@@ -81,14 +75,14 @@ class ConnectRequest(ThroughRequest, kw_only=True):
     env: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-class WayRequest(ThroughRequest, kw_only=True):
-    """What operations about forwards have, of a way through other machines."""
+class WayRequest(TargetRequest, kw_only=True):
+    """What operations about forwards have, of a way to an ordinary SSH server."""
 
     user: str | None = None
 
 
-class ProxyRequest(ThroughRequest, kw_only=True):
-    """Operation ``proxy``. ``on_behalf``: what comes is not from this node's user; see :class:`ShellRequest`."""
+class ProxyRequest(TargetRequest, kw_only=True):
+    """Operation ``proxy``. ``on_behalf``: what comes is the link of another node; see :class:`GuestRequest`."""
 
     on_behalf: bool = False
 

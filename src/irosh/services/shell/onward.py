@@ -1,6 +1,6 @@
 """How a node leads others on: to one of its peers, or to an SSH server near it.
 
-What passes is SSH between the two ends, which neither trust nor have to trust the hop. It sees ciphertext only.
+What passes is encrypted between the two ends, which neither trust nor have to trust the hop.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec
 from irosh.core.wording import escape, quoted
 from irosh.node.node import Node
-from irosh.node.targets import TargetRequest
-from irosh.services.shell.messages import ShellRequest
+from irosh.node.target_request import TargetRequest
+from irosh.services.shell.messages import GuestRequest, ShellRequest
 from irosh.transport.interfaces import ByteStream, ConnectionLost, StreamReset
 from irosh.transport.joining import ClosableStream, join
 from irosh.transport.session.lifetime import LinkEvent, SessionLifetime
@@ -71,8 +71,8 @@ class Way:
                     raise ConnectionLost(ErrorCode.CONNECTION_LOST, "the link to the next station is down") from None
 
 
-async def way_to_peer(node: Node, name: str) -> Way:
-    """A way to the SSH service of the peer with this petname or id, for somebody whom this node only brings.
+async def way_to_peer(node: Node, name: str, service: str, request: ShellRequest | GuestRequest) -> Way:
+    """A way to a service of the peer with this petname or id, for somebody whom this node only brings.
 
     ``IroshError``: unknown-target when it is no peer of this node; what reaching it and the peer itself raise.
     """
@@ -86,7 +86,7 @@ async def way_to_peer(node: Node, name: str) -> Way:
     try:
         async with asyncio.timeout(DEADLINE):
             reached = await node.reach(TargetRequest(target=peer.id))
-            opened = await reached.connection.open("shell", ShellRequest(on_behalf=True))
+            opened = await reached.connection.open(service, request)
             await opened.answer()
     except TimeoutError:
         raise IroshError(ErrorCode.TIMEOUT, f"{peer.petname} did not answer within {DEADLINE:g} s") from None

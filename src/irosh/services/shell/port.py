@@ -18,9 +18,9 @@ from irosh.core.addresses import parse_ip
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec, parse_listen, with_loopback
 from irosh.node.control import Channel, parsed_request
+from irosh.node.destination import Destination
 from irosh.node.exchange import ChannelExchange
 from irosh.node.kept_link import KeptLink, kept_link
-from irosh.node.links import Destination
 from irosh.node.node import Node
 from irosh.node.operations import path_summary
 from irosh.services.shell.messages import MAX_LOGIN_KEYS, PortRequest, ShellRequest

@@ -17,11 +17,12 @@ from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
 from irosh.node.forward_way import ForwardWay
 from irosh.node.link_events import link_events
+from irosh.node.machine_names import with_gateways
 from irosh.node.node import Node, Reached
 from irosh.node.operations import path_summary
 from irosh.node.services import IncomingStream
-from irosh.services.shell.machine_names import with_gateways
-from irosh.services.shell.messages import ConnectRequest, ProxyRequest, ShellRequest, WayRequest, goes_through
+from irosh.node.ways import Passage, Way
+from irosh.services.shell.messages import ConnectRequest, GuestRequest, ProxyRequest, ShellRequest, WayRequest, is_plain
 from irosh.services.shell.port import serve_port_request
 from irosh.services.shell.ssh_library import load_ssh_library
 from irosh.services.shell.subsystems import ProgramLimit, Subsystems
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_PROGRAMS = 64  # of one peer: each takes some 10 MB
-# Any of these lets a peer speak SSH to the host; each channel is then checked by itself.
-_ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward", "listen", "jump", "gateway")
+# Any of these lets a peer speak SSH to the host, for itself or for others; each channel is then checked by itself.
+ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward", "listen", "jump", "gateway")
 
 
 class ShellService:
@@ -57,8 +58,8 @@ class ShellService:
         """SSH itself asks a stock client for second factors; irosh's own gives them before."""
         assert isinstance(request, ShellRequest)
         if request.on_behalf:
-            return (Use(_ENTRY),)  # what is used is a matter of whoever is brought
-        entry = Use(_ENTRY) if request.key_auth else Enter(_ENTRY)
+            return (Use(ENTRY),)  # what is used is a matter of whoever is brought
+        entry = Use(ENTRY) if request.key_auth else Enter(ENTRY)
         return (entry, Use(("agent",))) if request.agent else (entry,)
 
     async def serve(self, incoming: IncomingStream) -> None:
@@ -66,7 +67,7 @@ class ShellService:
         from irosh.services.shell.serving import SSHHost, serve_ssh
 
         assert self._node is not None
-        host = SSHHost(self._node, self._identity, self._subsystems, self._programs, _ENTRY, self._kept.adoptables)
+        host = SSHHost(self._node, self._identity, self._subsystems, self._programs, ENTRY, self._kept.adoptables)
         await serve_ssh(host, incoming)
 
     def operations(self, node: Node) -> dict[str, Operation]:
@@ -87,7 +88,7 @@ class ShellService:
         """See :data:`irosh.node.forward_way.FindWay`."""
         assert self._node is not None
         asked = with_gateways(self._node.trust, parsed_request(request, WayRequest))
-        return self._way(channel, asked) if goes_through(asked) else None
+        return self._way(channel, asked) if is_plain(asked) else None
 
     @contextlib.asynccontextmanager
     async def _way(self, channel: Channel, asked: WayRequest) -> AsyncIterator[ForwardWay]:
@@ -98,6 +99,14 @@ class ShellService:
         async with way_through(self._node, self._identity, channel, asked) as way:
             yield way
 
+    async def travel(self, way: Way, peer_id: str) -> Passage:
+        """See :data:`irosh.node.ways.Travel`."""
+        assert self._node is not None
+        await load_ssh_library()
+        from irosh.services.shell.through import travel
+
+        return await travel(self._node, self._identity, way, peer_id)
+
     async def aclose(self) -> None:
         """End the SSH connections to peers."""
         if self._clients is not None:
@@ -105,7 +114,7 @@ class ShellService:
 
     async def _connect(self, node: Node, channel: Channel, request: dict[str, Any]) -> None:
         session = with_gateways(node.trust, parsed_request(request, ConnectRequest))
-        if goes_through(session):
+        if is_plain(session):
             await load_ssh_library()
             from irosh.services.shell.through import connect_through
 
@@ -151,14 +160,15 @@ class ShellService:
     async def _proxy(self, node: Node, channel: Channel, request: dict[str, Any]) -> None:
         """Operation ``proxy``: after one answer the control connection carries the bytes of the stream itself."""
         asked = with_gateways(node.trust, parsed_request(request, ProxyRequest))
-        if goes_through(asked):
+        if is_plain(asked):
             await load_ssh_library()
             from irosh.services.shell.through import proxy_through
 
             await proxy_through(node, self._identity, channel, asked)
             return
         reached = await channel.while_connected(node.reach(asked, ChannelExchange(channel), proven=False))
-        opened = await reached.connection.open("shell", ShellRequest(on_behalf=asked.on_behalf))
+        service, wanted = ("guest", GuestRequest()) if asked.on_behalf else ("shell", ShellRequest())
+        opened = await reached.connection.open(service, wanted)
         await opened.answer()
         await channel.answer(_reached(reached))
         await opened.stream.splice(channel.socket, SpliceCounters())

@@ -60,7 +60,7 @@ async def serve_ssh(host: SSHHost, incoming: IncomingStream) -> None:
     tunnel = StreamTunnel(incoming.stream)
 
     async def lead_on(name: str) -> Way:
-        return await way_to_peer(node, name)
+        return await way_to_peer(node, name, "shell", ShellRequest(on_behalf=True))
 
     try:
         async with task_group() as group:
@@ -70,7 +70,7 @@ async def serve_ssh(host: SSHHost, incoming: IncomingStream) -> None:
                 authorize_now=incoming.authorize_now,
                 group=group,
                 transport=lambda: tunnel.transport,
-                environment={"IROSH_PEER": incoming.petname, "IROSH_PEER_ID": peer_id},
+                environment=incoming.connection.environment,
                 permits=incoming.permits,
                 subsystems=host.subsystems,
                 program_place=lambda: host.programs.place(peer_id),

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.node.targets import TargetRequest
+from irosh.node.target_request import TargetRequest
 
 LEAST_INTERVAL, DEFAULT_INTERVAL, MOST_INTERVAL = 1.0, 2.0, 60.0
 """Seconds between two frames. The least keeps it all below one kilobyte a second."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from irosh.core.errors import IroshError
 from irosh.core.socket_spec import SocketSpec
+from irosh.node.destination import Destination
 from irosh.node.forward_way import ForwardWay
-from irosh.node.links import Destination
 from irosh.node.node import Node
 from irosh.node.peer_connection import PeerConnection
 from irosh.services.tunnel.carrying import Opened

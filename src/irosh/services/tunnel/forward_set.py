@@ -9,6 +9,7 @@ from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.mode import MANUAL_MODES
+from irosh.node.destination import Destination
 from irosh.node.kept_link import KeptLink
 from irosh.services.tunnel.forward import Forward, ForwardContext, LinkContext, WayContext
 from irosh.services.tunnel.local_forward import LocalForward
@@ -21,16 +22,21 @@ MAX_FORWARDS = 256
 
 
 class ForwardSet:
-    """Forwards to one peer, ended with the set."""
+    """Forwards to one peer, at ``destination``, or to an ordinary SSH server; ended with the set."""
 
-    def __init__(self, peer_id: str | None, context: ForwardContext) -> None:
+    def __init__(self, context: ForwardContext, destination: Destination | None = None) -> None:
         self._changed = asyncio.Event()
         self._forwards: list[Forward] = []
         self._stopped: list[Forward] = []
         self._users = 0
-        self.peer_id = peer_id
+        self._destination = destination
         self.context = context
         context.changed = self._changed.set
+
+    def goes_to(self, asked: Destination) -> bool:
+        """Whether these are forwards to that peer, by that way if it says one."""
+        own = self._destination
+        return own is not None and own.peer_id == asked.peer_id and asked.way in (None, own.way)
 
     async def add(self, asked: ForwardText) -> Forward:
         """Begin a forward. ``IroshError``: denied, port-taken, bind-failed, …"""

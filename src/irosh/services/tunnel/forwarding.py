@@ -17,7 +17,9 @@ from irosh.node.forward_way import FindWay, ForwardWay
 from irosh.node.kept_link import KeptLink
 from irosh.node.node import Node, Reached
 from irosh.node.operations import path_summary
-from irosh.node.targets import TargetRequest, resolve_target
+from irosh.node.target_request import TargetRequest
+from irosh.node.targets import resolve_target
+from irosh.node.ways import Way
 from irosh.services.tunnel.forward import Forward, LinkContext, Report, WayContext
 from irosh.services.tunnel.forward_set import ForwardSet, kept
 from irosh.services.tunnel.messages import ForwardCommand, ForwardText, HoldRequest, StdioRequest, TunnelRequest
@@ -29,6 +31,9 @@ log = logging.getLogger(__name__)
 
 MAX_QUESTIONS = 64  # of one command, that wait for their answers
 
+Place = tuple[str, Way | None]
+"""Where forwards lead that the node holds: to which peer, and by which way."""
+
 
 class Forwarding:
     """All forwards of one node that asks for them."""
@@ -39,7 +44,7 @@ class Forwarding:
         self._find_way = find_way
         self._udp_idle = udp_idle
         self._sets: list[ForwardSet] = []
-        self._held: dict[str, ForwardSet] = {}
+        self._held: dict[Place, ForwardSet] = {}
         self._holding = TaskSet()
 
     def operations(self) -> dict[str, Operation]:
@@ -65,7 +70,7 @@ class Forwarding:
         reached = await channel.while_connected(self._node.reach(asked, ChannelExchange(channel)))
         link = KeptLink()
         context = self._context(reached, link.report)
-        forwards = ForwardSet(reached.peer.id, context)
+        forwards = ForwardSet(context, reached.destination)
         with self._known(forwards):
             async with kept(forwards, context, link):
                 await channel.event(
@@ -102,14 +107,13 @@ class Forwarding:
             await channel.answer({"forward": forward.to_dict()})
             return
         exchange = ChannelExchange(channel)  # which is not needed, as nobody is dialled
-        peer_id = resolve_target(self._node.trust, self._node.identity.id, asked, exchange).destination.peer_id
-        sets = [forwards for forwards in self._sets if forwards.peer_id == peer_id]
+        destination = resolve_target(self._node.trust, self._node.identity.id, asked, exchange).destination
+        sets = [forwards for forwards in self._sets if forwards.goes_to(destination)]
         if asked.command == "cancel":
             await _cancel(_required(asked.forward), sets)
         await channel.answer(
             {
-                "connected": peer_id is not None
-                and any(not each.retirement.begun for each in self._node.links.connections(peer_id)),
+                "connected": any(not each.retirement.begun for each in self._node.links.there(destination)),
                 "forwards": [state for forwards in sets for state in forwards.states()],
             }
         )
@@ -117,21 +121,22 @@ class Forwarding:
     async def _add(self, asked: HoldRequest, channel: Channel) -> Forward:
         wanted = _required(asked.forward)
         reached = await self._node.reach(asked, ChannelExchange(channel))
-        forwards = self._held.get(reached.peer.id)
+        place = reached.peer.id, reached.destination.way
+        forwards = self._held.get(place)
         if forwards is not None:
             with forwards.in_use():
                 return await forwards.add(wanted)
         context = self._context(reached, _noted)
-        forwards = ForwardSet(reached.peer.id, context)
-        self._held[reached.peer.id] = forwards
+        forwards = ForwardSet(context, reached.destination)
+        self._held[place] = forwards
         with forwards.in_use():
             ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._holding.start(self._keep(reached.peer.id, forwards, context, ready))
+            self._holding.start(self._keep(place, forwards, context, ready))
             await ready
             return await forwards.add(wanted)
 
     async def _keep(
-        self, peer_id: str, forwards: ForwardSet, context: LinkContext, ready: asyncio.Future[None]
+        self, place: Place, forwards: ForwardSet, context: LinkContext, ready: asyncio.Future[None]
     ) -> None:
         """Hold ``forwards`` until there is none any more, or nothing can be done for them."""
         link = KeptLink()
@@ -142,14 +147,14 @@ class Forwarding:
                         ready.set_result(None)
                     while not forwards.is_unused:
                         await first_to_end(link.until_ended(), forwards.wait_unused())
-                    del self._held[peer_id]  # before anything is waited for: nobody adds to it any more
+                    del self._held[place]  # before anything is waited for: nobody adds to it any more
         except IroshError as error:
             if not ready.done():
                 ready.set_exception(error)
-            log.warning("forwards to %s have ended: %s", peer_id[:10], error.message)
+            log.warning("forwards to %s have ended: %s", place[0][:10], error.message)
         finally:
-            if self._held.get(peer_id) is forwards:
-                del self._held[peer_id]
+            if self._held.get(place) is forwards:
+                del self._held[place]
 
     # -- one connection on standard input and output
 
@@ -173,7 +178,7 @@ class Forwarding:
 async def _forward_by(way: ForwardWay, channel: Channel) -> None:
     """Forwards of a command to a target through other machines; they end with the way."""
     link = KeptLink()
-    forwards = ForwardSet(way.connected["id"], WayContext(link.report, way))
+    forwards = ForwardSet(WayContext(link.report, way))
     try:
         await channel.event("connected", **way.connected)
         await first_to_end(way.until_lost(), link.tell(channel), _obey(channel, forwards))

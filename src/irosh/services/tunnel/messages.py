@@ -8,7 +8,7 @@ import msgspec
 
 from irosh.core.forward_spec import ForwardKind, listen_hosts
 from irosh.core.socket_spec import SocketSpec, bracketed, parse_listen, parse_source
-from irosh.node.targets import TargetRequest
+from irosh.node.target_request import TargetRequest
 
 
 class TunnelRequest(msgspec.Struct, omit_defaults=True):

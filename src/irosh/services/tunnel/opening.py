@@ -13,9 +13,9 @@ from irosh.core.capability import parse_source
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec, parse_listen, with_loopback
 from irosh.node.control import Channel, parsed_request
+from irosh.node.destination import Destination
 from irosh.node.exchange import ChannelExchange
 from irosh.node.kept_link import kept_link
-from irosh.node.links import Destination
 from irosh.node.node import Node
 from irosh.node.operations import path_summary
 from irosh.node.peer_connection import PeerConnection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from irosh.node.targets import TargetRequest
+from irosh.node.target_request import TargetRequest
 
 LEAST_MTU, MOST_MTU = 1280, 1500
 """Bytes of a packet. IPv6 asks for the least; what then does not fit a datagram goes by the stream."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from irosh.node.accounts import DEFAULT_USER
-from irosh.node.targets import TargetRequest
+from irosh.node.target_request import TargetRequest
 
 
 class FilesRequest(msgspec.Struct, omit_defaults=True):

@@ -68,7 +68,7 @@ class SessionHost:
         elif (end := self._registry.take_outcome(peer_id, name)) is not None:
             return lambda: line.send([(FrameKind.END, encode(end))])
         elif request.create:
-            environment = {"IROSH_PEER": incoming.petname, "IROSH_PEER_ID": peer_id}
+            environment = incoming.connection.environment
             account = find_account(request.user or DEFAULT_USER)
             session = await self._begin(peer_id, name, request, account, environment)
         else:

@@ -134,6 +134,7 @@ def _escape(screen: Screen, escape: Escape) -> None:
     if escape.between in ("(", ")"):
         screen.define_charset(escape.final, escape.between)
     elif escape.between == "#" and escape.final == "8":
+        screen.margins = None  # DECALN gives them up (DEC STD 070)
         for y in range(screen.lines):
             screen.cursor_position(y + 1, 1)
             screen.draw("E" * screen.columns)

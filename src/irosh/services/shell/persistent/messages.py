@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.node.targets import TargetRequest
+from irosh.node.target_request import TargetRequest
 from irosh.services.shell.persistent.codec import Manage
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")

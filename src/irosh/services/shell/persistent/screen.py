@@ -65,6 +65,11 @@ class Extras:
     """The flags pushed by the kitty keyboard protocol."""
 
 
+def _never_saved() -> Saved:
+    """What a terminal restores that has saved nothing (DECRC): home, with no attributes."""
+    return Saved(Cursor(0, 0, BLANK), charsets.LAT1_MAP, charsets.VT100_MAP, 0, False)  # type: ignore[arg-type]
+
+
 class Screen(pyte.Screen):
     """One terminal. Sizes are in characters and kept within limits."""
 
@@ -319,11 +324,7 @@ class Screen(pyte.Screen):
         )
 
     def restore_cursor(self) -> None:
-        saved = self.saved
-        if saved is None:
-            self.mode.discard(pyte_modes.DECOM)
-            self.cursor.x = self.cursor.y = 0
-            return
+        saved = self.saved or _never_saved()
         hidden = self.cursor.hidden
         self.cursor = copy(saved.cursor)
         self.cursor.hidden = hidden

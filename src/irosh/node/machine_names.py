@@ -10,17 +10,21 @@ from irosh.core.errors import IroshError
 from irosh.core.hops import PeerStop, as_user, parse_stop
 from irosh.core.petname import valid_petname
 from irosh.core.trust import TrustStore
-from irosh.services.shell.messages import ThroughRequest
+from irosh.node.target_request import TargetRequest
 
-R = TypeVar("R", bound=ThroughRequest)
+R = TypeVar("R", bound=TargetRequest)
 
 
 def with_gateways(trust: TrustStore, request: R) -> R:
     """``request`` with GATEWAY/NAME in place of names that only a gateway has. ``IroshError`` when several have it."""
-    hops = [hop for given in request.jump for hop in given.split(",")]
     return msgspec.structs.replace(
-        request, target=_full_name(trust, request.target), jump=tuple(_full_name(trust, hop) for hop in hops)
+        request, target=_full_name(trust, request.target), jump=hops_with_gateways(trust, request)
     )
+
+
+def hops_with_gateways(trust: TrustStore, request: TargetRequest) -> tuple[str, ...]:
+    """As :func:`with_gateways`, of the hops alone."""
+    return tuple(_full_name(trust, hop) for given in request.jump for hop in given.split(","))
 
 
 def _full_name(trust: TrustStore, text: str) -> str:
