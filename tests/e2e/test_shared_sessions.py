@@ -356,10 +356,10 @@ def test_a_guest_who_reads_nothing_holds_nobody_up_and_sees_the_end(tmp_path: Pa
     with sharing(tmp_path, "--users", "2") as shared:
         slow = shared.join(shared.guest("slow"), reads=False)
         wait_until(lambda: len(shared.guests()) == 1, what="the guest is there")
-        slow.process.send_signal(signal.SIGSTOP)
+        os.killpg(slow.process.pid, signal.SIGSTOP)
         shared.owner.type("seq 1000000 | tail -c 3000000; echo all $((40 + 2))")
         shared.owner.wait_for("all 42", timeout=60)
-        slow.process.send_signal(signal.SIGCONT)
+        os.killpg(slow.process.pid, signal.SIGCONT)
         slow.read_on()
         slow.wait_for("all 42")
         wait_until(lambda: same_screen(shared.owner, slow), what="the slow one sees the same")

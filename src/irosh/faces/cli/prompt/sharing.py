@@ -33,7 +33,7 @@ def share(context: PromptContext, line: PromptLine) -> None:
             raise IroshError(
                 ErrorCode.USAGE,
                 "this session cannot be shared",
-                "with -A guests could use your agent, with -J there is no stream to the host: connect without",
+                "with -A guests could use your agent: connect without it; ordinary SSH servers let nobody join",
             )
         context.session = str(ask_node(context, "session.move", {"handle": context.handle})["session"])
     made = manage(context, "share", **wanted.request())
