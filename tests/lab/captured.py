@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import struct
 import subprocess
 import termios
@@ -57,6 +58,7 @@ class CapturedTerminal:
             env={**os.environ, "TERM": "xterm-256color", **(environment or {})},
         )
         os.close(child)
+        self._ending, self._end = os.pipe()
         self._reader = threading.Thread(target=self._read, daemon=True)
         if reads:
             self._reader.start()
@@ -75,6 +77,10 @@ class CapturedTerminal:
             pass
         finally:
             end_group(self.process)
+            os.close(self._end)
+            if self._reader.is_alive():
+                self._reader.join()  # or it would go on with whatever has the descriptor's number next
+            os.close(self._ending)
             os.close(self._controller)
 
     def read_on(self) -> None:
@@ -131,7 +137,7 @@ class CapturedTerminal:
         return self.process.wait(SCREEN_DEADLINE)
 
     def _read(self) -> None:
-        while True:
+        while self._ending not in select.select([self._controller, self._ending], [], [])[0]:
             try:
                 data = os.read(self._controller, 65536)
             except OSError:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
@@ -17,6 +19,7 @@ from irosh.faces.cli.table import age, clock_time, printable, table
 F = TypeVar("F", bound=Callable[..., Any])
 
 EXIT_TAKEN_AWAY = 255
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What belongs to the session itself; the rest of a request says whom to reach and how.
 _OF_SESSION = ("user", "command", "terminal", "size", "modes", "env")
 
@@ -71,6 +74,17 @@ def shared_text(fields: Mapping[str, Any], *, raw: bool) -> str:
         *(["Enter begins."] if raw else []),
     ]
     return ("\r\n" if raw else "\n").join(lines)
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """``KeyboardInterrupt`` for signals that end: a handler that takes a note only would leave a read waiting."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def wait_for_enter() -> None:
