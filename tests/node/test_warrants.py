@@ -32,7 +32,7 @@ from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import CarrierStream, Connection, StreamReset
 from irosh.transport.interfaces import Path as NetworkPath
 from tests.support.certificates import CertificateMaker
-from tests.support.nodes import DEADLINE, LOOPBACK, bare_endpoint, open_foreign_stream
+from tests.support.nodes import DEADLINE, bare_endpoint, open_foreign_stream
 
 SERVER = "tcp://127.0.0.1:9"
 SHELL = ("shell", ShellRequest(key_auth=True))
@@ -80,8 +80,8 @@ class Caller:
 
 @asynccontextmanager
 async def call(host: Node, identity: Identity, certificate: bytes = b"") -> AsyncIterator[Caller | ErrorCode]:
-    """Connect and greet, from 127.0.0.1: the caller, or why it was turned away."""
-    async with bare_endpoint(identity, bind=LOOPBACK[:1]) as endpoint:
+    """Connect and greet, from a loopback address of the engine's choice: the caller, or why it was turned away."""
+    async with bare_endpoint(identity) as endpoint:
         connection = await endpoint.connect(host.modes.contact().route())
         control = await connection.open_stream()
         await write_frame(control, Hello(PROTOCOL_VERSION, certificate=certificate))
@@ -160,10 +160,10 @@ def test_a_file_that_others_can_write_stops_the_host_at_its_start(tmp_path: Path
         ('permitopen="localhost:9" ', SERVER, None),
         ("no-port-forwarding ", SERVER, ErrorCode.DENIED),
         ("restrict,port-forwarding ", SERVER, None),
-        ('from="127.0.0.0/8" ', SERVER, None),
+        ('from="127.0.0.0/8,::1" ', SERVER, None),
         ('from="*" ', SERVER, None),
         ('from="10.0.0.0/8" ', SERVER, ErrorCode.DENIED),
-        ('from="*,!127.0.0.1" ', SERVER, ErrorCode.DENIED),
+        ('from="*,!127.0.0.1,!::1" ', SERVER, ErrorCode.DENIED),
         ('expiry-time="20990101" ', SERVER, None),
     ],
 )
@@ -423,7 +423,7 @@ def test_what_the_certificate_says_is_enforced(tmp_path: Path, maker: Certificat
         cases: list[tuple[tuple[str, ...], ErrorCode | None]] = [
             ((), None),
             (("-O", "no-port-forwarding"), ErrorCode.DENIED),
-            (("-O", "source-address=127.0.0.0/8"), None),
+            (("-O", "source-address=127.0.0.0/8,::1/128"), None),
             (("-O", "source-address=10.0.0.0/8"), ErrorCode.DENIED),
         ]
         async with host_with(tmp_path) as (host, _):
