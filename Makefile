@@ -10,7 +10,7 @@ demo: $(STAMP)
 	$(BIN)/irosh demo
 
 test: lint packages
-	$(BIN)/python -m pytest -n 6 --dist worksteal
+	$(BIN)/python -m pytest -n 5 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -32,6 +32,11 @@ def round_trip(one: Host, other: Host, *, address: str | None = None) -> float:
         return (time.perf_counter() - begun) * 1000
 
 
+def quickest_round_trip(one: Host, other: Host, *, address: str | None = None) -> float:
+    """Milliseconds; a busy machine only ever adds to them."""
+    return min(round_trip(one, other, address=address) for _ in range(5))
+
+
 @pytest.fixture
 def ends() -> Iterator[tuple[Link, Host, Host]]:
     """A link, and the hosts at its ends."""
@@ -71,18 +76,18 @@ def numbered(count: int, size: int = 100) -> list[bytes]:
 def test_a_delay_is_added_each_way_and_can_be_undone(ends: tuple[Link, Host, Host]) -> None:
     link, one, other = ends
     link.shape(delay=30)
-    assert 60 <= round_trip(one, other) < 90
+    assert 60 <= quickest_round_trip(one, other) < 90
     link.shape(delay=30, direction="up")
     link.shape(direction="down")
-    assert 30 <= round_trip(one, other) < 60
+    assert 30 <= quickest_round_trip(one, other) < 60
     link.unshape()
-    assert round_trip(one, other) < 30
+    assert quickest_round_trip(one, other) < 30
 
 
 def test_ipv6_is_shaped_alike(ends: tuple[Link, Host, Host]) -> None:
     link, one, other = ends
     link.shape(delay=30)
-    assert 60 <= round_trip(one, other, address=other.address6) < 90
+    assert 60 <= quickest_round_trip(one, other, address=other.address6) < 90
 
 
 def test_jitter_spreads_packets_and_keeps_their_order(ends: tuple[Link, Host, Host]) -> None:

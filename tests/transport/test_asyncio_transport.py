@@ -86,10 +86,17 @@ def test_writer_is_paused_and_resumed() -> None:
             assert left.get_write_buffer_size() > HIGH_WATER
             drained = asyncio.create_task(left.drained())
             stream = await far.accept_stream()
-            while not protocol.resumed.is_set():
-                await stream.read()
+
+            async def read_on() -> None:
+                while await stream.read():
+                    pass
+
+            reading = asyncio.create_task(read_on())  # it may have everything before the writer is told to go on
+            await protocol.resumed.wait()
             await drained
             await left.aclose()
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
     asyncio.run(body())
 
