@@ -74,13 +74,13 @@ def test_delay_rate_and_loss(shaped: Shaped) -> None:
 
         def enough() -> dict[str, Any] | None:
             now = only(host)
-            return now if now["bytes_sent"] - before["bytes_sent"] > 1_500_000 else None
+            return now if now["bytes_sent"] - before["bytes_sent"] > 3_000_000 else None
 
         after = wait_until(enough, timeout=90, every=1.0, what="enough was sent to say how much is lost")
         lost = (after["bytes_lost"] - before["bytes_lost"]) / (after["bytes_sent"] - before["bytes_sent"])
-        assert 0.03 < lost < 0.08
+        assert 0.025 < lost < 0.09  # of some 2,000 packets: five times the standard deviation
         assert quiet < 0.2, "only what the queue has no room for"
-        wait_until(lambda: 0.03 < only(host)["loss"] < 0.08, every=1.0, what="the loss is the present one")
+        wait_until(lambda: 0.025 < only(host)["loss"] < 0.09, every=1.0, what="the loss is the present one")
         [peer] = host.call("status", "--history")["peers"]
         assert 38 <= peer["total"]["rtt_min_ms"] <= 60
         assert peer["total"]["bytes_sent"] >= after["bytes_sent"]

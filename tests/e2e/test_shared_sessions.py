@@ -361,6 +361,40 @@ def test_a_guest_who_floods_the_keyboard_disturbs_nobody(tmp_path: Path) -> None
         other.wait_for("still 42 here")
 
 
+@pytest.mark.parametrize("command", ["take", "remove"])
+def test_what_a_guest_typed_ahead_is_not_run_later(tmp_path: Path, command: str) -> None:
+    with sharing(tmp_path) as shared:
+        os.mkfifo(tmp_path / "busy")
+        shared.owner.type(f"cd {tmp_path}; clear; echo at work; cat busy")
+        shared.owner.wait_for("at work")
+        guest = shared.join(shared.guest("guest"))
+        guest.wait_for("at work")
+        guest.type("touch typed-ahead")
+        shared.owner.wait_for("touch typed-ahead")
+        shared.host.call("session", command, shared.guests()[0])
+        (tmp_path / "busy").write_text("over\n")
+        shared.owner.wait_for("over")
+        shared.owner.type("echo still $((40 + 2)) here")
+        shared.owner.wait_for("still 42 here")
+        assert not (tmp_path / "typed-ahead").exists()
+
+
+def test_a_guest_who_reads_nothing_can_be_removed(tmp_path: Path) -> None:
+    with sharing(tmp_path) as shared:
+        guest = shared.join(shared.guest("guest"), reads=False)
+        wait_until(lambda: len(shared.guests()) == 1, what="the guest is there")
+        shared.owner.type(f"cd {tmp_path}; seq 1000000 | tail -c 3000000; echo all $((40 + 2))")
+        shared.owner.wait_for("all 42", timeout=60)
+        shared.host.call("session", "remove", shared.guests()[0])
+        guest.type("touch typed-later")
+        wait_until(lambda: not shared.guests(), what="the guest is gone")
+        shared.owner.type("echo still $((40 + 2)) here")
+        shared.owner.wait_for("still 42 here")
+        assert not (tmp_path / "typed-later").exists()
+        guest.process.terminate()  # while it waits for its terminal to take something
+        assert guest.wait_exit() == 130
+
+
 def test_a_guest_who_reads_nothing_holds_nobody_up_and_sees_the_end(tmp_path: Path) -> None:
     with sharing(tmp_path, "--users", "2") as shared:
         slow = shared.join(shared.guest("slow"), reads=False)

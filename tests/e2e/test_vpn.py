@@ -330,7 +330,6 @@ def test_an_address_changes_and_the_link_goes_and_comes(place: Place) -> None:
             assert echo.poll() is None, "the connection through the tunnel lives"
             place.client_link.down()
             process.wait_event("lost")
-            time.sleep(1)
             place.client_link.up()
             process.wait_event("resumed")
             _hear(echo.stdout, 40)

@@ -113,6 +113,7 @@ class _Carrier:
         self._leave_at: float | None = None  # by the monotonic clock
         self._wake, self._wake_write = socket.socketpair()
         self._signals: list[int] = []
+        self._writing = False
         self._previous: dict[int, Any] = {}
         self._end: SessionEnd | None = None
         self._held: HeldOutput | None = None
@@ -280,7 +281,11 @@ class _Carrier:
         if self._held is not None and os.isatty(descriptor):
             self._held.add(descriptor, data)
         else:
-            write_all(descriptor, data)
+            self._writing = True
+            try:
+                write_all(descriptor, data)
+            finally:
+                self._writing = False
 
     def _handle_block(self, message: dict[str, Any]) -> bool:
         if self._terminal is None:
@@ -289,6 +294,8 @@ class _Carrier:
             return self._questions.handle(message) or self._blocks.handle(message)
 
     def _caught(self, number: int, _frame: FrameType | None) -> None:
+        if self._writing and self._ends(number):
+            raise KeyboardInterrupt  # who reads what is written may never go on, as a terminal that is suspended
         self._signals.append(number)
 
     def _pass_signals(self) -> None:
@@ -302,14 +309,17 @@ class _Carrier:
                     self.message({"resize": self._terminal.size()})
             elif self._console is not None and number == signal.SIGINT:
                 self._console.interrupt()
-            elif number in (signal.SIGTERM, signal.SIGHUP) or self._interrupts_us(number):
+            elif self._ends(number):
                 raise KeyboardInterrupt
             else:
                 self.message({"signal": _PASSED_SIGNALS[signal.Signals(number)]})
 
-    def _interrupts_us(self, number: int) -> bool:
-        """Without a terminal on the other side Ctrl-C is for this process, as with ssh; ending it ends the command."""
-        return self._terminal is None and number == signal.SIGINT
+    def _ends(self, number: int) -> bool:
+        """Whether a signal is for this process, so that the command ends with it.
+
+        Without a terminal on the other side that goes for Ctrl-C too, as with ssh.
+        """
+        return number in (signal.SIGTERM, signal.SIGHUP) or (self._terminal is None and number == signal.SIGINT)
 
 
 def _as_text(payload: bytes) -> dict[str, str]:

@@ -44,13 +44,15 @@ class SessionProcess:
         stdout: int,
         stderr: int | None,
         *,
-        terminal: bool,
+        terminal: str | None,
     ) -> None:
+        """``terminal``: the path of the program's end of it."""
         self._process = process
         self.stdin: int | None = stdin
         self.stdout = stdout
         self.stderr = stderr
-        self.on_terminal = terminal
+        self._terminal = terminal
+        self.on_terminal = terminal is not None
 
     async def wait(self) -> int:
         """The exit status, or minus the number of the signal that ended it."""
@@ -70,6 +72,17 @@ class SessionProcess:
                 group = os.tcgetpgrp(self.stdout) or group
         with contextlib.suppress(OSError):
             os.killpg(group, number)
+
+    def discard_unread_input(self) -> None:
+        """Forget what was typed and no program has read, as a terminal does for a key that interrupts."""
+        if self._terminal is not None:
+            with contextlib.suppress(OSError, termios.error):
+                # From our end only the newest part of it can be discarded: tcflush(3) counts from its own side.
+                program_end = os.open(self._terminal, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+                try:
+                    termios.tcflush(program_end, termios.TCIFLUSH)
+                finally:
+                    os.close(program_end)
 
     def close_stdin(self) -> None:
         """End of input. On a terminal there is none: the peer types it."""
@@ -157,7 +170,8 @@ async def _start_on_terminal(
         os.fchmod(child, 0o620)
         apply_modes(child, terminal.modes)
         set_window_size(child, terminal.size)
-        options["env"] |= {"TERM": terminal.kind or "dumb", "SSH_TTY": os.ttyname(child)}
+        path = os.ttyname(child)
+        options["env"] |= {"TERM": terminal.kind or "dumb", "SSH_TTY": path}
         process = await asyncio.create_subprocess_exec(
             *arguments,
             stdin=child,
@@ -172,7 +186,7 @@ async def _start_on_terminal(
     finally:
         os.close(child)
     os.set_blocking(controller, False)
-    return SessionProcess(process, controller, controller, None, terminal=True)
+    return SessionProcess(process, controller, controller, None, terminal=path)
 
 
 async def _start_on_pipes(arguments: list[str], options: dict[str, Any]) -> SessionProcess:
@@ -196,7 +210,7 @@ async def _start_on_pipes(arguments: list[str], options: dict[str, Any]) -> Sess
     finally:
         for descriptor in theirs:
             os.close(descriptor)
-    return SessionProcess(process, ours[0], ours[1], ours[2], terminal=False)
+    return SessionProcess(process, ours[0], ours[1], ours[2], terminal=None)
 
 
 def _enlarge(pipe: int) -> None:

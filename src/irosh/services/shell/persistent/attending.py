@@ -13,6 +13,7 @@ from irosh.services.shell.persistent.participant import Participant
 from irosh.services.shell.persistent.session import MAX_PARTICIPANTS, PersistentSession
 from irosh.transport.tasks import first_to_end
 
+FAREWELL = 10.0  # seconds in which somebody who has been put out may still take the end of what they are sent
 RESIZE_PAUSE = 0.1  # seconds after a guest's change of size in which nothing more is heard from it
 
 ManageSession = Callable[[Manage, PersistentSession], dict[str, Any]]
@@ -48,7 +49,9 @@ async def attend(
             participant.owner,
         )
         await line.send([(FrameKind.WELCOME, encode(welcome))])
-        await first_to_end(_show(session, participant, line), _listen(session, participant, line, manage))
+        await first_to_end(
+            _show(session, participant, line), _listen(session, participant, line, manage), _outstay(participant)
+        )
     finally:
         session.remove(participant)
 
@@ -60,6 +63,12 @@ async def _show(session: PersistentSession, participant: Participant, line: Line
         session.sent(participant)
         if frames and frames[-1][0] is FrameKind.END:
             return
+
+
+async def _outstay(participant: Participant) -> None:
+    """As long as somebody who has been put out, and takes nothing of what they are sent, is waited for."""
+    await participant.wait_put_out()
+    await asyncio.sleep(FAREWELL)
 
 
 async def _listen(

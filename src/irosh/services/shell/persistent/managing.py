@@ -152,7 +152,7 @@ class Manager:
         for each in guests:
             if each.peer_id is not None:
                 self._sharing.remove(session, each.peer_id)
-            each.end(End(reason="removed", name=session.terms.name))
+            session.put_out(each, "removed")
         return {"session": session.terms.name, "removed": sorted({each.who for each in guests})}
 
     def _guests(self, session: PersistentSession, asked: Manage) -> list[Participant]:

@@ -39,6 +39,7 @@ class Participant:
     _repaint: Callable[[], bytes] | None = None
     _fresh: asyncio.Event = field(default_factory=asyncio.Event)
     _room: asyncio.Event = field(default_factory=asyncio.Event)
+    _put_out: asyncio.Event = field(default_factory=asyncio.Event)
 
     # -- to the terminal
 
@@ -84,6 +85,18 @@ class Participant:
         if self._end is None:
             self._end = end
             self._fresh.set()
+
+    def put_out(self, end: End) -> None:
+        """It leaves at once: it hears the end and nothing more."""
+        self._output.clear()
+        self._waiting = 0
+        self._repaint = None
+        self.end(end)
+        self._put_out.set()
+
+    async def wait_put_out(self) -> None:
+        """Until it has been told to leave."""
+        await self._put_out.wait()
 
     async def next_frames(self) -> list[Frame]:
         """What to send now; END is in the last of them."""

@@ -182,11 +182,25 @@ class PersistentSession:
         """Give or take the keyboard."""
         if participant.may_type == may_type:
             return
-        participant.may_type = may_type
-        participant.drop_input()
+        if may_type:
+            participant.may_type = True
+        else:
+            self._take_keyboard(participant)
         participant.notice(Notice("keyboard", who=participant.who, may_type=may_type))
         self._tell_others(participant, "keyboard", may_type=may_type)
         self._reconcile()
+
+    def put_out(self, participant: Participant, reason: str) -> None:
+        """It has to leave, and types nothing any more, however long it takes to go."""
+        self._take_keyboard(participant)
+        participant.put_out(End(reason=reason, name=self.terms.name))
+
+    def _take_keyboard(self, participant: Participant) -> None:
+        """What it has typed must not be run later: of the terminal's queue nobody knows who typed what, so all goes."""
+        participant.drop_input()
+        if participant.may_type:
+            participant.may_type = False
+            self._process.discard_unread_input()
 
     def sent(self, participant: Participant) -> None:
         """The participant has taken some output."""
@@ -364,10 +378,12 @@ class PersistentSession:
         """The terminal's own queue is full, so Ctrl-C behind it would not be seen: the owner's goes past it."""
         if not any(each.owner and _INTERRUPT in each.input for each in self.participants):
             return
-        with contextlib.suppress(termios.error, OSError):
+        try:
             if not termios.tcgetattr(descriptor)[3] & termios.ISIG:
                 return
-            termios.tcflush(descriptor, termios.TCOFLUSH)
-        for each in self.participants:
-            each.drop_input()
+        except (termios.error, OSError):
+            return
+        self._process.discard_unread_input()
+        for each in self.participants:  # as a terminal does: what was typed before it goes, what was typed after stays
+            each.typed(each.input.rfind(_INTERRUPT) + 1 if each.owner else len(each.input))
         self._process.send_signal(signal.SIGINT)

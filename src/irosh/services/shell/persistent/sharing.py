@@ -11,7 +11,7 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.actions import MAY_SHARE, Join
 from irosh.node.node import InviteTerms, Node
 from irosh.node.operations import make_invite
-from irosh.services.shell.persistent.codec import MAX_USERS, End
+from irosh.services.shell.persistent.codec import MAX_USERS
 from irosh.services.shell.persistent.session import PersistentSession
 from irosh.services.shell.persistent.terms import Share
 
@@ -58,7 +58,7 @@ class Sharing:
             return 0
         guests = [each for each in session.participants if not each.owner]
         for each in guests:
-            each.end(End(reason="unshared", name=session.terms.name))
+            session.put_out(each, "unshared")
         granted = f"join:{share.id}"
         with suppress(IroshError):  # a full disk; what stays grants nothing, as the id is never used again
             for invite in self._node.trust.invites():
@@ -87,7 +87,7 @@ class Sharing:
             return
         for each in session.participants:
             if not each.owner and each.peer_id is not None and not permits(each.peer_id, Join(share.id)):
-                each.end(End(reason="revoked", name=session.terms.name))
+                session.put_out(each, "revoked")
 
     def invited_to(
         self, peer_id: str, name: str | None, shared: list[PersistentSession]
