@@ -101,7 +101,7 @@ def test_a_host_says_what_is_wrong_with_answers(mode: Mode, tmp_path: Path) -> N
         ):
             assert refused(hosting, text).startswith(said)
         wait_until(lambda: hosting.descriptors() <= descriptors, what="nothing is left of bad answers")
-        assert udp_ports(hosting.pid) == ports
+        wait_until(lambda: len(udp_ports(hosting.pid)) <= len(ports), what="no port is left of bad answers")
         # The offer is good still.
         client = Irosh(LOCAL, tmp_path / "client")
         with fed(client, "connect", f"--mode={mode}", *ALONE, "--name=box", "-", "echo through; sleep 100") as process:

@@ -125,6 +125,8 @@ def test_prompts_in_a_terminal(pair: Pair, tmp_path: Path) -> None:
         assert "not this one" not in terminal.screen()
         wait_until(lambda: terminal.screen().count(f"Password for {PEER}:") == 2, what="it is asked for again")
         terminal.type(PASSWORD)
+        # What is typed before the prompt of the shell is there may be forgotten: reading passwords ends with that.
+        wait_until(lambda: "Password" not in terminal.screen().split()[-1], what="there is another prompt")
         terminal.type("echo $((40+2))")
         terminal.wait_for("42")
         assert PASSWORD not in terminal.screen()

@@ -111,6 +111,38 @@ def test_completion_of_paths_there(loopback_pair: Pair, tmp_path: Path) -> None:
             wait_until(completed, what="the path is completed")
 
 
+CLOSING = {
+    "idle": ([], OURS),
+    "completing": (["Tab"], OURS),
+    "listing": ([*"get /", "Tab"], OURS),
+    "asking": ([*"get /usr/bin/", "Tab"], "Display all"),
+    "paging": ([*"get /usr/bin/", "Tab", "y"], "--MORE--"),
+}
+
+
+@pytest.mark.parametrize(("keys", "shown"), CLOSING.values(), ids=CLOSING)
+def test_the_terminal_is_closed(loopback_pair: Pair, tmp_path: Path, keys: list[str], shown: str) -> None:
+    with shell(loopback_pair, tmp_path, columns=150) as terminal:
+        open_prompt(terminal)
+        for key in keys:
+            terminal.press(key)
+        terminal.wait_for(shown)
+    # All that ran in it has ended now: see Terminal.
+
+
+def test_the_session_ends_while_completions_are_paged(loopback_pair: Pair, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with shell(loopback_pair, tmp_path, columns=150) as terminal:
+        terminal.type(f"(until test -e {go}; do sleep 0.1; done; kill -9 $$) &")
+        open_prompt(terminal)
+        terminal.press(*"get /usr/bin/", "Tab")
+        terminal.wait_for("Display all")
+        terminal.press("y")
+        terminal.wait_for("--MORE--")
+        go.touch()
+        assert terminal.wait_exit() == 255
+
+
 def test_files_here(loopback_pair: Pair, tmp_path: Path) -> None:
     (tmp_path / "list").mkdir()
     (tmp_path / "list" / "sub").mkdir()

@@ -18,6 +18,7 @@ from tests.e2e.test_factors import PASSWORD, askpass, client_name, require_passw
 from tests.e2e.test_openssh import FORBIDDEN, OpenSSH, openssh
 from tests.lab.machine import LOCAL
 from tests.lab.pair import PEER, Pair, pinned_pair
+from tests.lab.processes import wait_until
 from tests.lab.requirements import requires
 from tests.lab.soft_authenticator import SoftAuthenticator
 from tests.lab.terminal import Terminal
@@ -111,7 +112,10 @@ def test_ssh_prompts_in_a_terminal(pair: Pair, ssh: OpenSSH, tmp_path: Path) -> 
         terminal.wait_for(f"({getpass.getuser()}@{PEER}) Password:")
         terminal.type("not this one")
         terminal.wait_for("irosh: wrong password")
+        wait_until(lambda: terminal.screen().count("Password:") == 2, what="it is asked for again")
         terminal.type(PASSWORD)
+        # What is typed before the prompt of the shell is there may be forgotten: reading passwords ends with that.
+        wait_until(lambda: "Password" not in terminal.screen().split()[-1], what="there is another prompt")
         terminal.type("echo $((40+2))")
         terminal.wait_for("42")
         terminal.type("exit")

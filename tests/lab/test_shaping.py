@@ -51,21 +51,20 @@ def ends() -> Iterator[tuple[Link, Host, Host]]:
 
 
 def received(one: Host, other: Host, packets: list[bytes]) -> tuple[list[bytes], float]:
-    """Which of the packets come, in which order, and how many seconds the first and the last are apart."""
+    """Which of the packets come, in which order, and how many seconds after the first was sent the last came."""
     with one.udp_socket() as here, other.udp_socket(other.address) as there:
         there.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
         there.settimeout(0.5)
+        begun = ended = time.perf_counter()
         for packet in packets:
             here.sendto(packet, there.getsockname())
         came: list[bytes] = []
-        begun = ended = 0.0
         while True:
             try:
                 came.append(there.recv(2000))
             except TimeoutError:
                 return came, ended - begun
             ended = time.perf_counter()
-            begun = begun or ended
 
 
 def numbered(count: int, size: int = 100) -> list[bytes]:
@@ -121,9 +120,12 @@ def test_no_more_passes_than_the_rate_and_a_full_queue_drops(ends: tuple[Link, H
     link, one, other = ends
     packets = numbered(250, 1000)  # 250 x 1042 bytes at 10 Mbit/s: 208 ms
     link.shape(rate="10mbit", queue=1000)
-    came, seconds = received(one, other, packets)
-    assert came == packets
-    assert 0.18 < seconds < 0.4
+    took = []
+    for _ in range(3):
+        came, seconds = received(one, other, packets)
+        assert came == packets
+        took.append(seconds)
+    assert 0.2 < min(took) < 0.4  # a busy machine only ever adds to it
     link.shape(rate="10mbit", queue=50)
     came, _ = received(one, other, packets)
     assert 50 <= len(came) < 125

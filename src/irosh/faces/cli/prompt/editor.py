@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import threading
@@ -29,6 +30,8 @@ from prompt_toolkit.shortcuts import CompleteStyle
 from irosh.faces.cli.prompt.commands import Candidate
 from irosh.faces.cli.prompt.history import HistoryFile
 from irosh.faces.cli.terminal import LocalTerminal
+
+log = logging.getLogger(__name__)
 
 PROMPT = "irosh> "
 _SHOW_PATIENCE = 0.1  # seconds between looks whether the prompt, which was to make room, has ended
@@ -101,6 +104,7 @@ class LineEditor:
         self._above = above
         self._loop: asyncio.AbstractEventLoop | None = None
         self._app: Application[str] | None = None
+        self._reading: asyncio.Task[Any] | None = None
         self._leaving = False
         self._lock = threading.Lock()
 
@@ -142,7 +146,7 @@ class LineEditor:
         if self._leaving:
             return None
         try:
-            return self._session.prompt(pre_run=self._begun, handle_sigint=False)
+            return self._session.prompt(pre_run=self._begun, handle_sigint=False, set_exception_handler=False)
         except (KeyboardInterrupt, EOFError):
             return None
         finally:
@@ -194,14 +198,26 @@ class LineEditor:
         from prompt_toolkit.application import get_app
 
         app: Any = get_app()
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._failed)
+        self._reading = asyncio.current_task()
         with self._lock:
-            self._app, self._loop = app, asyncio.get_running_loop()
+            self._app, self._loop = app, loop
             if self._leaving:
                 self._loop.call_soon(self._exit)
+
+    def _failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # prompt_toolkit's own handler shows it and waits for Enter; when the terminal has gone, that fails as well.
+        log.warning("the prompt ends: %s", context.get("message"), exc_info=context.get("exception"))
+        self._exit()
 
     def _exit(self) -> None:
         if self._app is not None and self._app.future is not None and not self._app.future.done():
             self._app.exit(exception=EOFError)
+        if self._loop is not None:
+            for task in asyncio.all_tasks(self._loop):  # such as a list of completions that asks whether to go on
+                if task is not self._reading:
+                    task.cancel()
 
     def _message(self) -> str:
         return "\n".join([*self._above(), PROMPT])
