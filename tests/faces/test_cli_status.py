@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,33 +19,21 @@ from tests.lab.irosh_process import Irosh, Tunnel
 from tests.lab.machine import LOCAL
 from tests.lab.pair import PEER, Pair, pinned_pair
 from tests.lab.processes import wait_until
+from tests.lab.servers import tcp_server
 from tests.lab.terminal import Terminal
 
 
 @contextmanager
 def source(answer: int = 0) -> Iterator[str]:
     """A TCP server that sends ``answer`` bytes to each client, and reads what it says."""
-    listener = socket.create_server(("127.0.0.1", 0))
 
-    def serve() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            with client:
-                client.sendall(b"x" * answer)
-                while client.recv(65536):
-                    pass
+    def serve(client: socket.socket) -> None:
+        client.sendall(b"x" * answer)
+        while client.recv(65536):
+            pass
 
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
+    with tcp_server(serve) as port:
+        yield f"tcp://127.0.0.1:{port}"
 
 
 def use(tunnel: Tunnel, size: int, upload: bytes = b"") -> socket.socket:

@@ -15,6 +15,8 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.output import report_error
 
+_SOFTWARE = 70  # EX_SOFTWARE, sysexits.h
+
 # name: (module, attribute, one line of help). The help stands here so that `irosh --help` imports none of them.
 COMMANDS = {
     "host": ("host", "host", "Let peers connect to this machine; prints a ticket."),
@@ -103,11 +105,14 @@ def cli(settings: Settings) -> None:
 
 def main() -> None:
     """The program. Leaves at once: taking the interpreter down would cost a command a tenth of a second."""
-    status = run()
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(status)
+    status = _SOFTWARE
+    try:
+        status = run()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+    finally:  # also when it is interrupted once more: what goes on in threads is not waited for
+        os._exit(status)
 
 
 def run() -> int:
@@ -117,27 +122,43 @@ def run() -> int:
     arguments = sys.argv[1:]
     try:
         status = cli.main(arguments, prog_name="irosh", standalone_mode=False)
-    except IroshError as error:
-        report_error(error, as_json="--json" in arguments)
-        return 2 if error.code is ErrorCode.USAGE else 1
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return 2
-    except click.ClickException as error:
-        report_error(_usage(error), as_json="--json" in arguments)
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        return 130
-    except BrokenPipeError:
-        return 141  # whoever read our output has left (`irosh audit | head`): not an error worth a message
-    except SystemExit as left:
-        return left.code if isinstance(left.code, int) else 0
-    except Exception:  # noqa: BLE001 - shown, with where it came from
-        import traceback
-
-        traceback.print_exc()
-        return 70  # EX_SOFTWARE, sysexits.h
+    except BaseException as error:  # noqa: BLE001 - shown, if it is none of those that are expected
+        with contextlib.suppress(OSError):  # nobody may be there to be told: the terminal has gone
+            _tell(error, as_json="--json" in arguments)
+        return _status_of(error)
     return status if isinstance(status, int) else 0
+
+
+def _status_of(error: BaseException) -> int:
+    match error:
+        case IroshError():
+            return 2 if error.code is ErrorCode.USAGE else 1
+        case click.ClickException():
+            return error.exit_code
+        case KeyboardInterrupt() | click.Abort():
+            return 130
+        case BrokenPipeError():
+            return 141  # whoever read our output has left (`irosh audit | head`): not an error worth a message
+        case SystemExit():
+            return error.code if isinstance(error.code, int) else 0
+        case _:
+            return _SOFTWARE
+
+
+def _tell(error: BaseException, *, as_json: bool) -> None:
+    match error:
+        case IroshError():
+            report_error(error, as_json=as_json)
+        case click.exceptions.NoArgsIsHelpError():
+            click.echo(error.format_message(), err=True)
+        case click.ClickException():
+            report_error(_usage(error), as_json=as_json)
+        case KeyboardInterrupt() | click.Abort() | BrokenPipeError() | SystemExit():
+            pass
+        case _:
+            import traceback
+
+            traceback.print_exception(error)
 
 
 def _usage(error: click.ClickException) -> IroshError:

@@ -17,10 +17,17 @@ def ending_signals() -> list[signal.Signals]:
 
 @contextmanager
 def ended_as_interrupted() -> Iterator[None]:
-    """These signals end the block as Ctrl-C does: listeners are closed, and peers and the node are told."""
+    """These signals end the block as Ctrl-C does: listeners are closed, and peers and the node are told.
+
+    Further ones change nothing, or they would interrupt just that: a closed terminal tells its programs more than once.
+    """
+    interrupted = False
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
+            raise KeyboardInterrupt
 
     previous = {number: signal.signal(number, interrupt) for number in ending_signals()}
     try:

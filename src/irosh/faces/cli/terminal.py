@@ -114,7 +114,8 @@ class LocalTerminal:
 
     def _enter(self) -> None:
         if self._before is not None:
-            tty.setraw(self.descriptor, termios.TCSANOW)
+            with contextlib.suppress(termios.error):  # it has gone
+                tty.setraw(self.descriptor, termios.TCSANOW)
             self._raw = True
 
     def _leave(self) -> None:

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -104,7 +105,8 @@ class Console:
         self._ended.close()
         self._end.close()
         if self._screen is not None:
-            self._screen.close()
+            with suppress(OSError):  # the terminal has gone
+                self._screen.close()
 
     # -- in the thread of the prompt
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import sys
@@ -142,12 +143,16 @@ class LineEditor:
         return "".join(key.data for key in get_typeahead(self._input)).encode(errors="surrogateescape")
 
     def read(self) -> str | None:
-        """The next line; None at Ctrl-C, Ctrl-D, or once it was to :meth:`leave`."""
+        """The next line; None at Ctrl-C, Ctrl-D, when the terminal has gone, or once it was to :meth:`leave`."""
         if self._leaving:
             return None
         try:
             return self._session.prompt(pre_run=self._begun, handle_sigint=False, set_exception_handler=False)
         except (KeyboardInterrupt, EOFError):
+            return None
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
             return None
         finally:
             with self._lock:
