@@ -74,11 +74,3 @@ def _read_keys(path: Path) -> list[str]:
     if not digests:
         raise IroshError(ErrorCode.USAGE, f"{path} holds no key", "put public keys there, one a line")
     return [digest.hex() for digest in digests]
-
-
-def _source(_fields: dict[str, Any]) -> str:
-    return "its SSH server"
-
-
-def _refused(fields: dict[str, Any]) -> str:
-    return str(fields["client"])
