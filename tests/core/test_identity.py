@@ -14,11 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.identity import (
-    Identity,
-    parse_endpoint_id,
-    short_id,
-)
+from irosh.core.identity import Identity, parse_endpoint_id, short_id
 
 # RFC 8032 section 7.1, tests 1 and 2: secret key, public key, message, signature.
 RFC_8032 = [
