@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -17,3 +18,10 @@ def fails(code: ErrorCode, part: str = "") -> Iterator[None]:
         yield
     assert caught.value.code == code
     assert part in str(caught.value)
+
+
+async def refusal(work: Coroutine[Any, Any, object]) -> IroshError:
+    """The error that ``work`` ends with."""
+    with pytest.raises(IroshError) as caught:
+        await work
+    return caught.value
