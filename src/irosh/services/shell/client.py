@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 MAX_OUTPUT = 512 * 1024  # bytes of a session's output that may wait for the terminal
 MOST_AT_ONCE = 128 * 1024
+WINDOW = 2 * 1024 * 1024
+"""Bytes of a command's output on their way, as with OpenSSH."""
 TERMINAL_WINDOW = 256 * 1024
 """Bytes of a terminal's output on their way: what still comes after Ctrl-C, be the network slow or not. At a round trip
 time of 0.1 s that is some 2 MB a second, more than anybody reads."""
@@ -140,7 +142,7 @@ async def run_session(
             term_type=request.terminal,
             term_size=request.size,
             term_modes=request.modes,
-            **({"window": TERMINAL_WINDOW} if request.terminal else {}),
+            window=TERMINAL_WINDOW if request.terminal else WINDOW,
         )
     except asyncssh.ChannelOpenError as error:
         if ssh.is_closed():
