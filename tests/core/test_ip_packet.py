@@ -73,10 +73,10 @@ def test_nonsense(data: bytes) -> None:
 def test_ports(source: int, destination: int, protocol: int, options: int) -> None:
     payload = struct.pack(">HH", source, destination) + bytes(16)
     packet = packet4(IPv4Address("10.0.0.1"), IPv4Address("10.0.0.2"), payload, protocol=protocol, options=options)
-    assert upper_of(packet) == Upper(protocol, source, destination)
+    assert upper_of(packet) == Upper(protocol, destination)
     extension = bytes([protocol, 0]) + bytes(6)
     six = packet6(IPv6Address("fd00::1"), IPv6Address("fd00::2"), extension + payload, following=60)
-    assert upper_of(six) == Upper(protocol, source, destination)
+    assert upper_of(six) == Upper(protocol, destination)
 
 
 @pytest.mark.parametrize("fragment", [0x2000, 0x0001, 0x1FFF, 0x3FFF])
@@ -93,7 +93,7 @@ def test_what_is_cut_before_the_ports() -> None:
     assert upper_of(packet4(four, four, b"\0\1\0", protocol=TCP)) is None
     assert upper_of(packet6(six, six, b"\0\1\0", following=UDP)) is None
     assert upper_of(packet6(six, six, b"\x3c", following=60)) is None
-    assert upper_of(packet6(six, six, b"", following=ICMPV6)) == Upper(ICMPV6, 0, 0)
+    assert upper_of(packet6(six, six, b"", following=ICMPV6)) == Upper(ICMPV6, 0)
 
 
 def test_extensions_without_end_are_left() -> None:

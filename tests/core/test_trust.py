@@ -212,9 +212,8 @@ def test_strangers_can_be_blocked(store: TrustStore) -> None:
     assert store.standing(BOB) == "unknown"
 
 
-def test_capabilities_are_set_and_added(store: TrustStore) -> None:
+def test_capabilities_are_set(store: TrustStore) -> None:
     store.pin(ALICE, petname="x", origin="invite", capabilities=SHELL)
-    assert store.add_capabilities(ALICE, FILES).capabilities == (*SHELL, *FILES)
     assert store.set_capabilities(ALICE, FILES).capabilities == FILES
     assert store.set_capabilities(ALICE, ()).capabilities == ()
     assert store.get(ALICE) == store.active(ALICE)
@@ -224,7 +223,6 @@ def test_what_is_done_to_nobody_says_so(store: TrustStore) -> None:
     acts: list[Callable[[], object]] = [
         lambda: store.rename(ALICE, "x"),
         lambda: store.set_capabilities(ALICE, ()),
-        lambda: store.add_capabilities(ALICE, ()),
         lambda: store.set_expiry(ALICE, None),
         lambda: store.revoke(ALICE),
         lambda: store.unblock(ALICE),

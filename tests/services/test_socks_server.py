@@ -11,7 +11,8 @@ import pytest
 
 from irosh.core.socks import Command, Request, SocksError
 from irosh.services.tunnel import socks_server
-from irosh.services.tunnel.socks_server import SocketTalk, hear_request
+from irosh.services.tunnel.socks_server import hear_request
+from irosh.transport.socket_stream import SocketStream
 
 ASKED = b"\x05\x01\x00" + b"\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x50"
 
@@ -30,7 +31,7 @@ def test_what_follows_the_request_stays_in_the_socket() -> None:
     async def body() -> None:
         with sockets() as (ours, theirs):
             theirs.sendall(ASKED + b"early data")
-            assert await hear_request(SocketTalk(ours)) == Request(5, Command.CONNECT, "127.0.0.1", 80)
+            assert await hear_request(SocketStream(ours)) == Request(5, Command.CONNECT, "127.0.0.1", 80)
             assert theirs.recv(10) == b"\x05\x00"
             assert ours.recv(100) == b"early data"
 
@@ -45,7 +46,7 @@ def test_a_request_half_spoken_is_not_waited_for_for_ever(monkeypatch: pytest.Mo
         with sockets() as (ours, theirs):
             theirs.sendall(ASKED[:half])
             with pytest.raises(SocksError, match="no request within"):
-                await hear_request(SocketTalk(ours))
+                await hear_request(SocketStream(ours))
 
     asyncio.run(body())
 
@@ -62,7 +63,7 @@ def test_a_client_that_drips_its_request_has_one_deadline_for_all_of_it(monkeypa
         with sockets() as (ours, theirs):
             dripping = asyncio.create_task(drip(theirs))
             with pytest.raises(SocksError, match="no request within"):
-                await hear_request(SocketTalk(ours))
+                await hear_request(SocketStream(ours))
             dripping.cancel()
             await asyncio.gather(dripping, return_exceptions=True)
 
@@ -74,7 +75,7 @@ def test_nonsense_is_answered_before_it_is_let_go() -> None:
         with sockets() as (ours, theirs):
             theirs.sendall(b"GET / HTTP/1.0\r\n\r\n")
             with pytest.raises(SocksError, match="not SOCKS"):
-                await hear_request(SocketTalk(ours))
+                await hear_request(SocketStream(ours))
             assert theirs.recv(10) == b"\x05\xff"
 
     asyncio.run(body())
@@ -86,6 +87,6 @@ def test_a_client_that_leaves() -> None:
             theirs.sendall(b"\x05\x01")
             theirs.shutdown(socket.SHUT_WR)
             with pytest.raises(EOFError):
-                await hear_request(SocketTalk(ours))
+                await hear_request(SocketStream(ours))
 
     asyncio.run(body())

@@ -25,6 +25,7 @@ from irosh.core.wording import quoted
 _LEAST_REPLAY, _MOST_REPLAY = 64 * 1024, 1024**3
 
 T = TypeVar("T")
+Network = TypeVar("Network", IPv4Network, IPv6Network)
 
 _TYPE_NAMES: dict[type, str] = {
     bool: "true or false",
@@ -137,22 +138,23 @@ def of_type(value: object, kind: type[T], expected: str) -> T:
 
 
 def pool4(value: object) -> IPv4Network:
-    text = of_type(value, str, "a network")
-    try:
-        network = IPv4Network(text)
-    except ValueError as error:
-        raise Fault(f"{quoted(text)} is no IPv4 network: {error}", "write it like 100.64.7.0/24") from None
-    if not 16 <= network.prefixlen <= 30 or network.is_multicast or network.is_loopback or network.is_link_local:
-        raise Fault(f"{quoted(text)} is no network for clients", "take a private one between /16 and /30")
-    return network
+    return _pool(value, IPv4Network, range(16, 31), "100.64.7.0/24")
 
 
 def pool6(value: object) -> IPv6Network:
+    return _pool(value, IPv6Network, range(48, 113), "fd00:7::/64")
+
+
+def _pool(value: object, kind: type[Network], lengths: range, example: str) -> Network:
+    """A network with a prefix of one of ``lengths``, of which clients can have the addresses."""
     text = of_type(value, str, "a network")
     try:
-        network = IPv6Network(text)
+        network = kind(text)
     except ValueError as error:
-        raise Fault(f"{quoted(text)} is no IPv6 network: {error}", "write it like fd00:7::/64") from None
-    if not 48 <= network.prefixlen <= 112 or network.is_multicast or network.is_link_local:
-        raise Fault(f"{quoted(text)} is no network for clients", "take a private one between /48 and /112")
+        family = "IPv4" if kind is IPv4Network else "IPv6"
+        raise Fault(f"{quoted(text)} is no {family} network: {error}", f"write it like {example}") from None
+    useless = network.is_multicast or network.is_loopback or network.is_link_local
+    if network.prefixlen not in lengths or useless:
+        between = f"between /{lengths[0]} and /{lengths[-1]}"
+        raise Fault(f"{quoted(text)} is no network for clients", f"take a private one {between}")
     return network

@@ -128,13 +128,13 @@ def short_id(endpoint_id: EndpointId) -> str:
     return endpoint_id[:10]
 
 
-def openssh_public_key_of(endpoint_id: EndpointId, comment: str = "") -> str:
+def openssh_public_key_of(endpoint_id: EndpointId) -> str:
     """Any peer's id as an OpenSSH public key line, for ``known_hosts`` and ``authorized_keys``.
 
     Raises:
         IroshError: ``UNKNOWN_TARGET`` if it is not an endpoint id.
     """
-    return ssh_key.public_key_line(bytes.fromhex(parse_endpoint_id(endpoint_id)), comment)
+    return ssh_key.public_key_line(bytes.fromhex(parse_endpoint_id(endpoint_id)))
 
 
 def load_identity(path: Path) -> Identity:

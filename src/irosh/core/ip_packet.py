@@ -39,10 +39,9 @@ def addresses_of(packet: bytes) -> Addresses | None:
 
 
 class Upper(NamedTuple):
-    """What a packet carries: the protocol, and the ports of TCP and UDP (0 for others)."""
+    """What a packet carries: the protocol, and the port of TCP and UDP to which it goes (0 for others)."""
 
     protocol: int
-    source_port: int
     destination_port: int
 
 
@@ -53,10 +52,10 @@ def upper_of(packet: bytes) -> Upper | None:
         return None
     protocol, at = found
     if protocol not in (TCP, UDP):
-        return Upper(protocol, 0, 0)
+        return Upper(protocol, 0)
     if len(packet) < at + 4:
         return None
-    return Upper(protocol, packet[at] << 8 | packet[at + 1], packet[at + 2] << 8 | packet[at + 3])
+    return Upper(protocol, packet[at + 2] << 8 | packet[at + 3])
 
 
 def upper_at(packet: bytes) -> tuple[int, int] | None:

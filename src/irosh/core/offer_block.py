@@ -130,16 +130,16 @@ def read_offer(text: str, *, mode: str, own: EndpointId, now: float, sender: End
     return Offer(fields.mode, fields.sender.hex(), fields.expires_at, fields.body, fields.invite, fields.nonce)
 
 
-def read_answer(text: str, *, to: Offer, now: float, sender: EndpointId | None = None) -> Answer:
+def read_answer(text: str, *, to: Offer, now: float) -> Answer:
     """The answer to the offer ``to`` in a pasted ``text``; the last one if there are several.
 
     Raises:
-        IroshError: as :func:`read_offer`; ``BLOCK_MISMATCH`` also if it answers another offer.
+        IroshError: as :func:`read_offer` from anybody; ``BLOCK_MISMATCH`` also if it answers another offer.
     """
     fields = _open(_wanted(text, ANSWER, to.sender))
     if not isinstance(fields, _AnswerFields):
         raise _other_kind(ANSWER)
-    _check_sender(ANSWER, fields.sender, to.sender, sender)
+    _check_sender(ANSWER, fields.sender, to.sender)
     _check_mode(ANSWER, fields.mode, to.mode)
     if fields.offer != to.digest or fields.recipient.hex() != to.sender:
         whose = "an earlier offer" if fields.recipient.hex() == to.sender else "another host's offer"
@@ -214,7 +214,7 @@ def _open(block: Block) -> _OfferFields | _AnswerFields:
     return fields
 
 
-def _check_sender(label: str, found: bytes, own: EndpointId, expected: EndpointId | None) -> None:
+def _check_sender(label: str, found: bytes, own: EndpointId, expected: EndpointId | None = None) -> None:
     if found.hex() == own:
         raise _own(label)
     if expected is not None and found.hex() != expected:

@@ -22,7 +22,7 @@ The rules for addresses, all of which hold for every rule text alike:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Literal
@@ -39,6 +39,7 @@ from irosh.core.addresses import (
 from irosh.core.capability import Capability, SocketKind, is_user_name
 from irosh.core.file_tree import EVERYTHING, FileTree
 from irosh.core.socket_spec import LONGEST_PATH, SocketSpec
+from irosh.core.wildcards import matches
 
 PlainCapability = Literal[
     "shell",
@@ -213,29 +214,4 @@ def _is_normal_path(path: str) -> bool:
 
 
 def _path_matches(pattern: str, segments: Sequence[str]) -> bool:
-    return _glob(pattern.split("/"), segments, "**", lambda part, segment: _glob(part, segment, "*", str.__eq__))
-
-
-def _glob(pattern: Sequence[str], items: Sequence[str], star: str, same: Callable[[str, str], bool]) -> bool:
-    """Whether ``items`` match ``pattern``, where ``star`` stands for any number of items.
-
-    Only the last star met is ever tried again, so the time is at most the product of the lengths: a path made
-    to be slow to match is not (a backtracking regular expression would be).
-    """
-    at = 0
-    retry_pattern = -1
-    retry_item = 0
-    position = 0
-    while position < len(items):
-        if at < len(pattern) and pattern[at] == star:
-            retry_pattern, retry_item = at, position
-            at += 1
-        elif at < len(pattern) and same(pattern[at], items[position]):
-            at += 1
-            position += 1
-        elif retry_pattern >= 0:
-            retry_item += 1
-            at, position = retry_pattern + 1, retry_item
-        else:
-            return False
-    return all(part == star for part in pattern[at:])
+    return matches(pattern.split("/"), segments, "**", lambda part, segment: matches(part, segment, "*", str.__eq__))

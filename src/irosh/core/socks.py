@@ -18,7 +18,6 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.wording import quoted
 
 MAX_USER_ID = 255  # bytes of SOCKS 4's user id, and of 4a's name
-UDP_HEADER_MAX = 4 + 256 + 2
 
 _PORT = struct.Struct(">H")
 _NO_AUTHENTICATION, _NO_ACCEPTABLE = 0x00, 0xFF

@@ -5,32 +5,17 @@ from __future__ import annotations
 from ipaddress import AddressValueError, IPv4Network, IPv6Network, NetmaskValueError, ip_network
 
 from irosh.core.addresses import parse_ip
+from irosh.core.wildcards import matches
 
 LONGEST = 1024
 """Characters of a text that is matched."""
 
 
 def matches_pattern(text: str, pattern: str) -> bool:
-    """Whether ``pattern`` stands for all of ``text``: ``*`` for any characters, ``?`` for one.
-
-    Only the last ``*`` met is ever tried again, so the time is at most the product of the lengths.
-    """
+    """Whether ``pattern`` stands for all of ``text``: ``*`` for any characters, ``?`` for one."""
     if len(text) > LONGEST:
         return False
-    at, retry, resume, position = 0, -1, 0, 0
-    while position < len(text):
-        if at < len(pattern) and pattern[at] == "*":
-            retry, resume = at, position
-            at += 1
-        elif at < len(pattern) and pattern[at] in ("?", text[position]):
-            at += 1
-            position += 1
-        elif retry >= 0:
-            resume += 1
-            at, position = retry + 1, resume
-        else:
-            return False
-    return all(part == "*" for part in pattern[at:])
+    return matches(pattern, text, "*", lambda part, character: part in ("?", character))
 
 
 def matches_list(text: str, patterns: str) -> bool:

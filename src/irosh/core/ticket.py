@@ -48,6 +48,7 @@ from irosh.core.iroh_ticket import decode_endpoint_ticket
 from irosh.core.mode import Mode
 from irosh.core.network_options import parse_nostr_relay
 from irosh.core.nostr_key import format_npub, parse_npub
+from irosh.core.pasted import Pasted
 from irosh.core.petname import LONGEST as LONGEST_NAME
 from irosh.core.wording import quoted
 
@@ -65,10 +66,6 @@ _CHECKSUM_SIZE = 4
 _HEADER_SIZE = 3
 _RELAY, _IPV4, _IPV6, _INVITE, _FIRST_OPTIONAL = 1, 2, 3, 4, 128
 _NOSTR_KEY, _NOSTR_RELAY, _MODE = 128, 129, 130
-
-# What programs and people put around a pasted ticket (quotes, brackets) and into it (characters nobody sees).
-_WRAPPERS = frozenset("\"'`<>\u00ab\u00bb\u2018\u2019\u201c\u201d")
-_INVISIBLE = frozenset("\u00ad\u200b\u200c\u200d\u2060\ufeff")
 
 _COPY_AGAIN = "copy the whole ticket again"
 
@@ -188,7 +185,7 @@ def parse_ticket(text: str) -> Ticket:
     """
     if len(text) > MAX_TEXT:
         raise _invalid(f"the ticket has {len(text)} characters, at most {MAX_TEXT} are possible")
-    pasted = _Pasted(text)
+    pasted = Pasted(text)
     if not pasted.text:
         raise _invalid("the ticket is empty")
     generation = re.match(r"irosh([0-9])", pasted.text)
@@ -208,7 +205,7 @@ def parse_target(text: str) -> Ticket | None:
     Raises:
         IroshError: what :func:`parse_ticket` raises, or ``UNKNOWN_TARGET``, if it is one of these but broken.
     """
-    pasted = _Pasted(text[: MAX_TEXT + 1])
+    pasted = Pasted(text[: MAX_TEXT + 1])
     other_version = re.match(r"irosh[0-9]", pasted.text) and _looks_encoded(pasted.text[len(PREFIX) :], 24)
     if pasted.text.startswith(PREFIX) or other_version:
         return parse_ticket(text)
@@ -230,7 +227,7 @@ def _parse_endpoint_ticket(text: str) -> Ticket:
     """The Ticket with what a plain iroh ``EndpointTicket`` holds, as far as it fits."""
     if len(text) > MAX_TEXT:
         raise _invalid(f"the iroh ticket has more than the {MAX_TEXT} characters allowed")
-    pasted = _Pasted(text)
+    pasted = Pasted(text)
     try:
         body = base32.decode(pasted.text[len(_IROH_PREFIX) :])
         endpoint_id, relays, addresses = decode_endpoint_ticket(body)
@@ -239,29 +236,6 @@ def _parse_endpoint_ticket(text: str) -> Ticket:
     except ValueError as error:
         raise _invalid(f"the iroh ticket {error}", _COPY_AGAIN) from None
     return Ticket.fitting(endpoint_id.hex(), relays, addresses)
-
-
-class _Pasted:
-    """A text without what pasting added, ASCII letters in lower case; knows where each character was."""
-
-    def __init__(self, text: str) -> None:
-        kept = [
-            (position, character)
-            for position, character in enumerate(text, 1)
-            if not character.isspace() and character not in _INVISIBLE
-        ]
-        start, end = 0, len(kept)
-        while start < end and kept[start][1] in _WRAPPERS:
-            start += 1
-        while end > start and kept[end - 1][1] in _WRAPPERS:
-            end -= 1
-        self._positions = [position for position, _ in kept[start:end]]
-        # Not str.lower() on everything: U+212A, the Kelvin sign, would become a harmless k.
-        self.text = "".join(c.lower() if c.isascii() else c for _, c in kept[start:end])
-
-    def position(self, index: int) -> int:
-        """The 1-based position in the original text of the character at ``index`` of :attr:`text`."""
-        return self._positions[index]
 
 
 def _looks_encoded(text: str, least: int) -> bool:
@@ -275,7 +249,7 @@ def _seal(version: int, body: bytes) -> bytes:
     return sealed + _checksum(sealed)
 
 
-def _open_sealed(pasted: _Pasted) -> bytes:
+def _open_sealed(pasted: Pasted) -> bytes:
     """The body of the sealed bytes that follow the prefix, once length, checksum and version are right."""
     text = pasted.text[len(PREFIX) :]
     bad = next((index for index, character in enumerate(text) if character not in base32.ALPHABET), None)
@@ -387,7 +361,7 @@ def _valid(values: Iterable[str], check: Callable[[str], str]) -> list[str]:
     return list(kept)
 
 
-def _misspelt(error: base32.Base32Error, pasted: _Pasted, offset: int) -> IroshError:
+def _misspelt(error: base32.Base32Error, pasted: Pasted, offset: int) -> IroshError:
     if error.index is None:
         return _invalid(f"the iroh ticket is cut short (or mistyped): {error}", _COPY_AGAIN)
     position = pasted.position(offset + error.index)

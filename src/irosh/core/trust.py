@@ -176,12 +176,6 @@ class TrustStore:
         with self._database.transaction():
             return self._change(peer_id, capabilities=capabilities_to_text(capabilities))
 
-    def add_capabilities(self, peer_id: str, capabilities: Iterable[Capability]) -> Peer:
-        """Grant these as well."""
-        with self._database.transaction():
-            both = (*self._known(peer_id).capabilities, *capabilities)
-            return self._change(peer_id, capabilities=capabilities_to_text(both))
-
     def set_expiry(self, peer_id: str, expires_at: float | None) -> Peer:
         """From this moment (Unix seconds; None: never) the peer's capabilities are void."""
         with self._database.transaction():

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.ice_description import IceDescription, decode_description
@@ -20,11 +17,10 @@ from irosh.rendezvous.ice_session import IceSession
 from irosh.rendezvous.interfaces import Contact, Exchange, Hosting, Meeting
 from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.transport.interfaces import Connection
-from irosh.transport.tasks import to_the_end
+from irosh.transport.tasks import TaskSet, to_the_end
 
 FIRST_OFFER = 6.0
 """Seconds that gathering candidates takes at most."""
-log = logging.getLogger(__name__)
 
 
 class Custom:
@@ -38,12 +34,12 @@ class Custom:
         self._own_fallback = RelayFallback(identity.secret, options) if fallback is None else None
         self._fallback = fallback or self._own_fallback
         self._host: CustomHost | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = TaskSet()
         self._problems: list[IroshError] = []
         self._gathered = asyncio.Event()
         if hosting is not None and hosting.exchange is not None:
             self._host = CustomHost(identity, hosting, hosting.exchange, self._gather_as_host, self._keep)
-            self._own(self._host.run(), "custom host")
+            self._tasks.start(self._host.run())
 
     @classmethod
     async def start(
@@ -101,10 +97,7 @@ class Custom:
 
     async def close(self) -> None:
         """Close all sessions with what they hold."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.close()
         if self._own_fallback is not None:
             await self._own_fallback.close()
 
@@ -149,17 +142,7 @@ class Custom:
 
     def _keep(self, session: IceSession) -> None:
         """Own a session until its connection ends."""
-        self._own(_until_over(session), "custom session")
-
-    def _own(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            log.error("%s failed", task.get_name(), exc_info=failure)
+        self._tasks.start(_until_over(session))
 
 
 async def _until_over(session: IceSession) -> None:

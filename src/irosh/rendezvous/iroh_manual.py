@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Coroutine
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
@@ -16,8 +14,7 @@ from irosh.rendezvous.manual_host import ManualHost
 from irosh.rendezvous.manual_line import Line, within
 from irosh.rendezvous.punching_endpoint import PunchingEndpoint, bind_punching
 from irosh.transport.interfaces import Connection
-
-log = logging.getLogger(__name__)
+from irosh.transport.tasks import TaskSet
 
 KNOWN_DEADLINE = 2.5
 """Seconds in which a host that is still where it was answers, before anybody is asked for an offer."""
@@ -39,9 +36,9 @@ class IrohManual:
         self._node = host_node
         self._host = host
         self._lines: dict[str, Line] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
         if host is not None:
-            self._own(host.run(), "iroh-manual host")
+            self._tasks.start(host.run())
 
     @classmethod
     async def start(cls, identity: Identity, options: NetworkOptions, hosting: Hosting | None) -> IrohManual:
@@ -116,7 +113,7 @@ class IrohManual:
         line = self._lines.get(contact.endpoint_id)
         if line is None and contact.addresses:
             line = self._lines[contact.endpoint_id] = Line(await self._bind(), contact.endpoint_id, contact.addresses)
-            self._own(self._close_later(line, None), "iroh-manual line")
+            self._tasks.start(self._close_later(line, None))
         return line
 
     async def _bind(self) -> PunchingEndpoint:
@@ -126,8 +123,8 @@ class IrohManual:
         former = self._lines.get(line.host_id)
         self._lines[line.host_id] = line
         if former is not None and former is not line:
-            self._own(former.close(), "iroh-manual line")
-        self._own(self._close_later(line, connection), "iroh-manual line")
+            self._tasks.start(former.close())
+        self._tasks.start(self._close_later(line, connection))
         return Meeting(connection, invite)
 
     async def _close_later(self, line: Line, connection: Connection | None) -> None:
@@ -141,18 +138,8 @@ class IrohManual:
                 del self._lines[line.host_id]
             await line.close()
 
-    def _own(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            log.error("%s failed", task.get_name(), exc_info=failure)
-
     async def close(self) -> None:
-        await _cancelled(*self._tasks)
+        await self._tasks.close()
         await asyncio.gather(*(line.close() for line in self._lines.values()))
         if self._node is not None:
             await self._node.close()

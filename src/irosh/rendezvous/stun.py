@@ -32,6 +32,7 @@ DEADLINE = 3.0
 FIRST_RETRANSMISSION = 0.3
 MAX_ANSWER = 1500  # bytes; what is longer is no answer to a binding request
 MAX_SERVERS = 8
+_PROBES, _PROBE_PAUSE = 4, 0.25  # packets, and seconds between them
 CHANGE_IP, CHANGE_PORT = 0x04, 0x02  # RFC 5780, 7.2
 _PADDING = 0xFF01  # from the range of attributes that a server ignores when it does not know them
 # Socket options by platform: send with DF, whatever the kernel believes of the path (IP_PMTUDISC_PROBE; IP_DONTFRAG).
@@ -124,14 +125,14 @@ class StunClient(asyncio.DatagramProtocol):
         finally:
             del self._waiting[request.transaction_id]
 
-    async def reaches(self, other: StunClient, address: Address, *, tries: int = 4, pause: float = 0.25) -> bool:
+    async def reaches(self, other: StunClient, address: Address) -> bool:
         """Whether a packet sent to ``address`` arrives at ``other``."""
         packet = b"irosh netcheck " + os.urandom(16)
         arrived = other._expected[packet] = asyncio.get_running_loop().create_future()
         try:
-            for _ in range(tries):
+            for _ in range(_PROBES):
                 self._socket.sendto(packet, address)
-                await asyncio.wait((arrived,), timeout=pause)
+                await asyncio.wait((arrived,), timeout=_PROBE_PAUSE)
                 if arrived.done():
                     return True
             return False

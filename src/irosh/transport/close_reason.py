@@ -15,6 +15,7 @@ CLOSE_NORMAL = 0
 CLOSE_ERROR = 1
 CLOSE_MOVED = 2  # only this connection ends: what it carried goes on over another
 _MAX_TEXT = 320  # characters of message and of hint; both and the code must fit one packet
+_MAX_SHOWN = 400  # characters of a peer's text
 
 # noq's texts for the end of a connection
 _BY_PEER = re.compile(r"closed by peer: (?P<reason>.*) \(code (?P<code>\d+)\)\Z", re.DOTALL)
@@ -61,6 +62,6 @@ def _reason_of_peer(reason: str) -> ConnectionLost:
     return ConnectionLost(error.code, printable(error.message), printable(error.hint))
 
 
-def printable(text: str, limit: int = 400) -> str:
+def printable(text: str) -> str:
     """``text`` from a peer, made safe to show on a terminal: control characters escaped, length bounded."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:limit])
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_MAX_SHOWN])

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from contextlib import suppress
 
+from irosh.transport.exact_read import read_exactly
 from irosh.transport.splice import end_writing
 
 
@@ -25,13 +26,7 @@ class SocketStream:
         return await self._loop.sock_recv(self._socket, limit)
 
     async def read_exactly(self, size: int) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            chunk = await self.read(size - len(data))
-            if not chunk:
-                raise EOFError
-            data += chunk
-        return bytes(data)
+        return await read_exactly(self.read, size)
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         await self._loop.sock_sendall(self._socket, data)

@@ -14,7 +14,8 @@ import pytest
 
 from irosh.core.file_tree import EVERYTHING, FileTree
 from irosh.node.accounts import Account
-from irosh.services.files.sftp_server import EXTENSIONS, MAX_HANDLES
+from irosh.services.files.sftp_handles import MAX_HANDLES
+from irosh.services.files.sftp_server import EXTENSIONS
 from irosh.services.files.sftp_wire import MAX_DATA, MAX_PACKET, Packet, Status
 from tests.lab.processes import resident_memory
 from tests.support.sftp_client import NO_ATTRIBUTES, SFTPClient, long, number, sftp, text, worker

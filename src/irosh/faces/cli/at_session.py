@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.errors import IroshError
 from irosh.faces.cli.blocks import Blocks
 from irosh.faces.cli.carrier import carry_session
-from irosh.faces.cli.connect import EXIT_LOST, SENT_ENVIRONMENT, finish
 from irosh.faces.cli.escape_flags import EscapeFlags
 from irosh.faces.cli.network_flags import NetworkFlags
 from irosh.faces.cli.options import Settings
-from irosh.faces.cli.output import report_error
 from irosh.faces.cli.running import Abandoned, control_client, running_node
 from irosh.faces.cli.session_escapes import SessionEscapes, begin_foreground
+from irosh.faces.cli.session_exit import cut_short, ended
 from irosh.faces.cli.signals import ended_as_interrupted
+from irosh.faces.cli.ssh_options import sent_environment
 from irosh.faces.cli.terminal import LocalTerminal
 
 Request = Callable[[dict[str, Any]], tuple[str, Mapping[str, Any]]]
@@ -41,9 +40,7 @@ def be_at_session(
     if terminal is None:
         escapes = replace(escapes, character=None)
     foreground = begin_foreground(escapes, terminal)
-    described: dict[str, Any] = {
-        "env": {key: value for key, value in os.environ.items() if key.startswith(SENT_ENVIRONMENT)}
-    }
+    described: dict[str, Any] = {"env": sent_environment()}
     if terminal is not None:
         described |= terminal.request()
     try:
@@ -54,10 +51,6 @@ def be_at_session(
             with SessionEscapes(settings, escapes, terminal, foreground=foreground) as keys:
                 end = carry_session(client, settings.output, terminal, blocks, keys)
                 keys.finish()
-    except Abandoned as left:
-        settings.output.event("closed", {}, f"irosh: {left}")
-        return EXIT_LOST
-    except IroshError as error:
-        report_error(error, as_json=settings.json)
-        return 2 if error.code is ErrorCode.USAGE else EXIT_LOST
-    return finish(settings, end)
+    except (Abandoned, IroshError) as error:
+        return cut_short(settings, error)
+    return ended(settings, end)

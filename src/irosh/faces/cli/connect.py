@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.errors import IroshError
 from irosh.core.ssh_url import is_ssh_url
 from irosh.faces.cli.agent_flags import agent_flags, agent_request
 from irosh.faces.cli.blocks import Blocks
-from irosh.faces.cli.carrier import SessionEnd, carry_session
+from irosh.faces.cli.carrier import carry_session
 from irosh.faces.cli.escape_flags import EscapeFlags, escape_flags
 from irosh.faces.cli.forward_flags import ForwardFlags, forward_flags
 from irosh.faces.cli.forwarded_session import forwarded_session, without_session
@@ -20,18 +20,15 @@ from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import Abandoned
 from irosh.faces.cli.session_escapes import SessionEscapes, begin_foreground
-from irosh.faces.cli.session_flags import finished, session_option, session_request
+from irosh.faces.cli.session_exit import cut_short, ended
+from irosh.faces.cli.session_flags import session_option, session_request
 from irosh.faces.cli.signals import ended_as_interrupted
-from irosh.faces.cli.ssh_options import SSHOptions, environment, ssh_options
+from irosh.faces.cli.ssh_options import SSHOptions, environment, sent_environment, ssh_options
 from irosh.faces.cli.status_bar_flag import status_bar_option, with_status_bar
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.target_completion import complete_station
 from irosh.faces.cli.terminal import LocalTerminal
 from irosh.faces.cli.through_flags import check_link
-
-# As ssh_config(5) SendEnv on Debian, and what says how many colours there are.
-SENT_ENVIRONMENT = ("LANG", "LC_", "COLORTERM")
-EXIT_LOST = 255
 
 
 class ConnectCommand(MeetingCommand):
@@ -110,10 +107,9 @@ def connect(
         "name": name,
         "connect_timeout": float(ssh.value("ConnectTimeout") or 0) or None,
     }
-    sent = {key: value for key, value in os.environ.items() if key.startswith(SENT_ENVIRONMENT)}
     asked: dict[str, Any] = {
         "command": " ".join(command) if command else None,
-        "env": sent | environment(ssh, dict(os.environ)),
+        "env": sent_environment() | environment(ssh, dict(os.environ)),
     }
     terminal = with_status_bar(settings, LocalTerminal.find()) if status_bar else LocalTerminal.find()
     tty = "force" if force_tty else "no" if no_tty else ssh.value("RequestTTY") or "auto"
@@ -140,15 +136,9 @@ def connect(
             ) as keys:
                 end = carry_session(begun.client, settings.output, terminal, blocks, keys)
                 keys.finish()
-    except Abandoned as left:
-        settings.output.event("closed", {}, f"irosh: {left}")
-        return EXIT_LOST
-    except IroshError as error:
-        from irosh.faces.cli.output import report_error
-
-        report_error(error, as_json=settings.json)
-        return 2 if error.code is ErrorCode.USAGE else EXIT_LOST
-    return finish(settings, end)
+    except (Abandoned, IroshError) as error:
+        return cut_short(settings, error)
+    return ended(settings, end)
 
 
 def _split_user(target: str) -> tuple[str | None, str]:
@@ -156,12 +146,3 @@ def _split_user(target: str) -> tuple[str | None, str]:
         return None, target
     user, at, rest = target.strip().rpartition("@")
     return (user, rest) if at and user else (None, rest)
-
-
-def finish(settings: Settings, end: SessionEnd) -> int:
-    """Tell how a session ended; the exit status of the command."""
-    if (status := finished(settings, end.answer)) is not None:
-        return status
-    fields: dict[str, Any] = {"status": end.status, "signal": end.signal}
-    settings.output.event("exit", fields, f"irosh: ended by signal {end.signal}" if end.signal else None)
-    return EXIT_LOST if end.status is None else end.status

@@ -73,14 +73,7 @@ class Forwarding:
     carried), ``lost``, ``resumed``, …, and last ``ended`` when nothing can be forwarded any more.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        peer_id: str,
-        *,
-        options: ForwardOptions = DEFAULTS,
-        on_event: OnEvent = lambda _event: None,
-    ) -> None:
+    def __init__(self, settings: Settings, peer_id: str, *, on_event: OnEvent = lambda _event: None) -> None:
         from irosh.faces.cli.running import running_node
 
         client = running_node(settings)
@@ -90,7 +83,7 @@ class Forwarding:
         except BaseException:
             client.close()
             raise
-        self._begin(client, connected, options, on_event)
+        self._begin(client, connected, DEFAULTS, on_event)
 
     @classmethod
     def over(
@@ -130,10 +123,6 @@ class Forwarding:
     def list(self) -> States:
         """All, also cancelled ones with open connections."""
         return [ForwardState.from_dict(each) for each in self._ask("list")["forwards"]]
-
-    def open_connections(self) -> int:
-        """How many are carried now."""
-        return sum(state.open for state in self.list())
 
     def wait_idle(self) -> None:
         """Return once no connection is open."""

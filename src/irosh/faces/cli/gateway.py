@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.gateway_list import parse_list
 from irosh.core.hops import GATEWAY_SEPARATOR
 from irosh.faces.cli.blocks import Blocks
+from irosh.faces.cli.input_file import read_input
 from irosh.faces.cli.network_flags import MeetingCommand, NetworkFlags, network_flags
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import control_client, running_node
@@ -36,7 +36,7 @@ def serve(settings: Settings, file: Path) -> None:
     Each line of FILE is NAME ssh://[USER@]HOST[:PORT]. A peer sees those it may go on to:
     irosh peer allow NAME 'gateway:ssh://10.0.0.0/8:22'.
     """
-    entries = _read(file)
+    entries = read_input(file, MAX_FILE, parse_list)
     output = settings.output
     with suppress(KeyboardInterrupt), ended_as_interrupted(), running_node(settings) as client:
         client.request("gateway.serve", {"entries": entries})
@@ -65,17 +65,3 @@ def list_names(settings: Settings, target: str, network: NetworkFlags) -> None:
     nobody = f"{answer['gateway']} shows no machines to this one."
     fields = {"gateway": answer["gateway"], "names": names}
     settings.output.result(fields, table(("TARGET", "ADDRESS"), rows) if rows else nobody)
-
-
-def _read(file: Path) -> dict[str, str]:
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_FILE + 1)
-    except OSError as error:
-        raise IroshError(ErrorCode.USAGE, f"cannot read {file}: {error.strerror}") from None
-    if len(content) > MAX_FILE:
-        raise IroshError(ErrorCode.USAGE, f"{file} is larger than {MAX_FILE} bytes")
-    try:
-        return parse_list(content.decode(errors="replace"))
-    except IroshError as error:
-        raise IroshError(error.code, f"{file}: {error.message}", error.hint) from None

@@ -11,6 +11,7 @@ import click
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.key_list import parse_key_list
 from irosh.faces.cli.blocks import Blocks
+from irosh.faces.cli.input_file import read_input
 from irosh.faces.cli.limits import raise_file_limit
 from irosh.faces.cli.network_flags import NetworkFlags
 from irosh.faces.cli.open_events import show_open_event
@@ -60,25 +61,7 @@ def _is_local(listen: str) -> bool:
 
 
 def _read_keys(path: Path) -> list[str]:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise IroshError(ErrorCode.USAGE, f"cannot read {path}: {error.strerror}") from None
-    if len(content) > MAX_FILE:
-        raise IroshError(ErrorCode.USAGE, f"{path} is larger than {MAX_FILE} bytes")
-    try:
-        digests = parse_key_list(content.decode(errors="replace"))
-    except IroshError as error:
-        raise IroshError(error.code, f"{path}: {error.message}", error.hint) from None
+    digests = read_input(path, MAX_FILE, parse_key_list)
     if not digests:
         raise IroshError(ErrorCode.USAGE, f"{path} holds no key", "put public keys there, one a line")
     return [digest.hex() for digest in digests]
-
-
-def _source(_fields: dict[str, Any]) -> str:
-    return "its SSH server"
-
-
-def _refused(fields: dict[str, Any]) -> str:
-    return str(fields["client"])

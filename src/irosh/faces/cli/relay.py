@@ -107,13 +107,13 @@ async def _serve(settings: Settings, config: RelayConfig) -> None:
             "needs_token": bool(config.tokens),
             "allowed": sorted(endpoint_id.hex() for endpoint_id in config.allow),
         }
-        settings.output.event("ready", fields, _welcome(server.url, fields["listen"], config))
+        settings.output.event("ready", fields, _welcome(server.url, config))
         await stop.wait()
         settings.output.event("stopping", {}, "irosh: stopping; clients are told to come back")
     settings.output.event("stopped", {}, "irosh: stopped")
 
 
-def _welcome(url: str, listen: object, config: RelayConfig) -> str:
+def _welcome(url: str, config: RelayConfig) -> str:
     import sys
 
     condition = " and ".join(

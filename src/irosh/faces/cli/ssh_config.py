@@ -106,12 +106,8 @@ def named_peer(known: Peer | None, name: str) -> Peer:
 
 def host_block(known: Peer, program: Sequence[str]) -> str:
     """What ssh_config(5) must say of a peer. ``program``: how irosh is called, with its state directory."""
-    # Host patterns are matched by case, petnames are not.
-    lines = [f"Host {' '.join(dict.fromkeys((known.petname, known.petname.lower())))}"]
-    # The peer says what its user is called; anything but a plain name could be a further line of configuration.
-    if known.remote_user is not None and is_user_name(known.remote_user):
-        lines.append(f"    User {known.remote_user}")
-    lines += [
+    lines = [
+        *_head([known.petname], known.remote_user),
         f"    HostKeyAlias {known.petname}",
         f"    ProxyCommand {_shell_words(program)} proxy '%h'",
         f"    KnownHostsCommand {_ssh_words(program)} identity export-ssh %H",
@@ -131,15 +127,23 @@ def machine_block(machine: Machine, program: Sequence[str], *, by_name: bool) ->
     """
     stop = check_entry(machine.name, machine.url)
     hosts = [f"{machine.name}.{machine.gateway}{DOMAIN}", *([machine.name] if by_name and machine.unique else [])]
-    lines = [f"Host {' '.join(dict.fromkeys(form for host in hosts for form in (host, host.lower())))}"]
-    if stop.user is not None and is_user_name(stop.user):
-        lines.append(f"    User {stop.user}")
-    lines += [
+    lines = [
+        *_head(hosts, stop.user),
         f"    HostName {stop.host.replace('%', '%%')}",
         f"    Port {stop.port or DEFAULT_PORT}",
         f"    ProxyCommand {_shell_words([*program, 'proxy', machine.full_name])}",
     ]
     return "\n".join(lines)
+
+
+def _head(hosts: Sequence[str], user: str | None) -> list[str]:
+    """The first lines of a block."""
+    # Host patterns are matched by case, petnames are not.
+    lines = [f"Host {' '.join(dict.fromkeys(form for host in hosts for form in (host, host.lower())))}"]
+    # Others say what the user is called; anything but a plain name could be a further line of configuration.
+    if user is not None and is_user_name(user):
+        lines.append(f"    User {user}")
+    return lines
 
 
 def _shell_words(words: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -13,6 +14,8 @@ from irosh.core.wording import did_you_mean, quoted
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# As ssh_config(5) SendEnv on Debian, and what says how many colours there are.
+_SENT_ENVIRONMENT = ("LANG", "LC_", "COLORTERM")
 _YES, _NO = ("yes", "true"), ("no", "false")
 
 
@@ -133,6 +136,11 @@ def _nearest(word: str) -> str:
     for lower, name in lowered.items():
         hint = hint.replace(f"'{lower}'", name)
     return hint if hint.startswith("did you mean") else f"it knows {', '.join(OPTIONS)}"
+
+
+def sent_environment() -> dict[str, str]:
+    """What a session is told of this command's environment without being asked."""
+    return {key: value for key, value in os.environ.items() if key.startswith(_SENT_ENVIRONMENT)}
 
 
 def environment(ssh: SSHOptions, everything: dict[str, str]) -> dict[str, str]:

@@ -33,15 +33,15 @@ def printable(text: str) -> str:
     return text if text.isprintable() and len(text) <= _LONGEST_CELL else escape(text, _LONGEST_CELL)
 
 
-def clock_time(timestamp: float | None, missing: str = "never") -> str:
+def clock_time(timestamp: float | None) -> str:
     """Unix seconds as local date and time."""
-    return missing if timestamp is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))
+    return "never" if timestamp is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))
 
 
-def age(timestamp: float | None, missing: str = "never") -> str:
+def age(timestamp: float | None) -> str:
     """How long ago ``timestamp`` (Unix seconds) was, in its one or two largest units: ``3d4h``, ``12m``."""
     if timestamp is None:
-        return missing
+        return "never"
     seconds = max(0, int(time.time() - timestamp))
     days, hours, minutes = seconds // 86_400, seconds // 3_600 % 24, seconds // 60 % 60
     if days:

@@ -11,16 +11,15 @@ import os
 import pwd
 import stat
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from irosh.services.files import sftp_wire as wire
 from irosh.services.files.long_names import group_name, long_name, user_name
-from irosh.services.files.open_file import Change, OpenFile
+from irosh.services.files.open_file import Change
+from irosh.services.files.sftp_handles import MAX_HANDLES, Failed, Handles, OpenDirectory
 from irosh.services.files.sftp_wire import BadPacket, Packet, Reader, Status
-from irosh.services.files.tree import Listing, Tree
+from irosh.services.files.tree import Tree
 from irosh.services.files.view import join
 
-MAX_HANDLES = 1000
 READ_SIZE = 256 * 1024
 FLUSH_SIZE = 512 * 1024  # bytes of replies after which they are sent, though more requests are here
 NAMES_AT_ONCE = 100
@@ -41,19 +40,6 @@ EXTENSIONS = {
 }
 
 
-class Failed(Exception):
-    """A request that ends with ``status``."""
-
-    def __init__(self, status: Status, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class _Directory(NamedTuple):
-    listing: Listing
-    entries: Iterator[tuple[bytes, os.stat_result]]
-
-
 class SFTPServer:
     """Serves ``tree`` to one client, whose requests come from ``source`` and whose replies go to ``sink``.
 
@@ -67,8 +53,7 @@ class SFTPServer:
         self._standard_links = standard_links
         self._replies: list[bytes] = []
         self._waiting = 0
-        self._handles: dict[bytes, OpenFile | _Directory] = {}
-        self._next_handle = 0
+        self._handles = Handles()
 
     def run(self) -> None:
         """Serve until the client has no more to ask. :class:`BadPacket` when it does not speak the protocol."""
@@ -84,8 +69,7 @@ class SFTPServer:
             for request in packets:
                 self._reply(self._answer(Reader(request)))
         finally:
-            for handle in list(self._handles):
-                self._forget(handle)
+            self._handles.close_all()
 
     # -- packets
 
@@ -141,54 +125,27 @@ class SFTPServer:
         except (ValueError, OverflowError):  # a number that the system call cannot take
             return _status(number, Status.FAILURE, os.strerror(errno.EINVAL))
 
-    # -- handles
-
-    def _remember(self, thing: OpenFile | _Directory) -> _Reply:
-        handle = wire.uint32(self._next_handle)
-        self._next_handle = (self._next_handle + 1) & 0xFFFF_FFFF
-        self._handles[handle] = thing
-        return Packet.HANDLE, (wire.string(handle),)
-
-    def _check_room(self) -> None:
-        if len(self._handles) >= MAX_HANDLES:
-            raise Failed(Status.FAILURE, f"too many open files: {MAX_HANDLES}")
-
-    def _forget(self, handle: bytes) -> None:
-        thing = self._handles.pop(handle, None)
-        if thing is None:
-            raise Failed(Status.FAILURE, "there is no such handle")
-        if isinstance(thing, OpenFile):
-            thing.close()
-        else:
-            thing.listing.close()
-
-    def _file(self, request: Reader) -> OpenFile:
-        thing = self._handles.get(request.string())
-        if not isinstance(thing, OpenFile):
-            raise Failed(Status.FAILURE, "there is no such open file")
-        return thing
-
     # -- requests
 
     def _open(self, request: Reader) -> _Reply:
         path, asked, attributes = request.string(), request.uint32(), request.attributes()
-        self._check_room()
+        self._handles.check_room()
         mode = 0o666 if attributes.permissions is None else attributes.permissions & 0o7777
-        return self._remember(self._tree.open(path, wire.open_flags(asked), mode))
+        return _handle(self._handles.add(self._tree.open(path, wire.open_flags(asked), mode)))
 
     def _close(self, request: Reader) -> _Reply:
-        self._forget(request.string())
+        self._handles.close(request.string())
         return _OK
 
     def _read(self, request: Reader) -> _Reply:
-        file, offset, size = self._file(request), request.uint64(), request.uint32()
+        file, offset, size = self._handles.file(request.string()), request.uint64(), request.uint32()
         data = file.read(offset, min(size, wire.MAX_DATA))
         if not data and size:
             raise Failed(Status.EOF, "end of file")
         return Packet.DATA, (wire.uint32(len(data)), data)
 
     def _write(self, request: Reader) -> _Reply:
-        self._file(request).write(request.uint64(), request.string())
+        self._handles.file(request.string()).write(request.uint64(), request.string())
         return _OK
 
     def _stat(self, request: Reader) -> _Reply:
@@ -198,7 +155,7 @@ class SFTPServer:
         return _attributes(self._tree.stat(request.string(), follow=False))
 
     def _fstat(self, request: Reader) -> _Reply:
-        return _attributes(self._file(request).stat())
+        return _attributes(self._handles.file(request.string()).stat())
 
     def _setstat(self, request: Reader) -> _Reply:
         path = request.string()
@@ -211,22 +168,20 @@ class SFTPServer:
         return _OK
 
     def _fsetstat(self, request: Reader) -> _Reply:
-        file = self._file(request)
+        file = self._handles.file(request.string())
         file.set(_change(request))
         return _OK
 
     def _opendir(self, request: Reader) -> _Reply:
-        self._check_room()
+        self._handles.check_room()
         listing = self._tree.list(request.string())
-        return self._remember(_Directory(listing, iter(listing)))
+        return _handle(self._handles.add(OpenDirectory(listing, iter(listing))))
 
     def _readdir(self, request: Reader) -> _Reply:
-        thing = self._handles.get(request.string())
-        if not isinstance(thing, _Directory):
-            raise Failed(Status.FAILURE, "there is no such open directory")
+        directory = self._handles.directory(request.string())
         with_names = not self._tree.view.confined
         found = []
-        for name, attributes in thing.entries:
+        for name, attributes in directory.entries:
             shown = long_name(name, attributes, with_names=with_names)
             found.append((name, shown, wire.attributes(attributes)))
             if len(found) == NAMES_AT_ONCE:
@@ -277,10 +232,10 @@ class SFTPServer:
         return Packet.EXTENDED_REPLY, (wire.space(self._tree.space(request.string())),)
 
     def _fstatvfs(self, request: Reader) -> _Reply:
-        return Packet.EXTENDED_REPLY, (wire.space(self._file(request).space()),)
+        return Packet.EXTENDED_REPLY, (wire.space(self._handles.file(request.string()).space()),)
 
     def _fsync(self, request: Reader) -> _Reply:
-        self._file(request).sync()
+        self._handles.file(request.string()).sync()
         return _OK
 
     def _limits(self, request: Reader) -> _Reply:
@@ -288,8 +243,8 @@ class SFTPServer:
         return Packet.EXTENDED_REPLY, tuple(map(wire.uint64, limits))
 
     def _copy_data(self, request: Reader) -> _Reply:
-        source, start, size = self._file(request), request.uint64(), request.uint64()
-        target, at = self._file(request), request.uint64()
+        source, start, size = self._handles.file(request.string()), request.uint64(), request.uint64()
+        target, at = self._handles.file(request.string()), request.uint64()
         found, into = source.stat(), target.stat()
         # A file copied into itself would grow for ever; so would one from a device.
         if not (stat.S_ISREG(found.st_mode) and stat.S_ISREG(into.st_mode)):
@@ -342,6 +297,10 @@ class SFTPServer:
 _Reply = tuple[Packet, tuple[bytes, ...]]
 _Method = Callable[[SFTPServer, Reader], _Reply]
 _OK: _Reply = (Packet.STATUS, (wire.uint32(Status.OK), wire.string(b""), wire.string(b"")))
+
+
+def _handle(handle: bytes) -> _Reply:
+    return Packet.HANDLE, (wire.string(handle),)
 
 
 def _attributes(found: os.stat_result) -> _Reply:

@@ -14,7 +14,8 @@ from typing import Any
 
 from irosh.services.files.scp_command import parse_scp_command
 from irosh.services.files.scp_server import ScpServer
-from irosh.services.files.sftp_server import MAX_HANDLES, SFTPServer
+from irosh.services.files.sftp_handles import MAX_HANDLES
+from irosh.services.files.sftp_server import SFTPServer
 from irosh.services.files.sftp_wire import BadPacket
 from irosh.services.files.tree import Tree
 from irosh.services.files.view import View, confined, everything

@@ -11,6 +11,7 @@ from typing import Any
 
 import asyncssh
 
+from irosh.transport.exact_read import read_exactly
 from irosh.transport.interfaces import ConnectionLost, SpliceCounters, lost
 from irosh.transport.splice import Copies, end_writing, socket_to_stream, splice, stream_to_socket
 
@@ -95,13 +96,7 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes
         return chunk
 
     async def read_exactly(self, size: int) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            chunk = await self.read(size - len(data))
-            if not chunk:
-                raise EOFError
-            data += chunk
-        return bytes(data)
+        return await read_exactly(self.read, size)
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         await self._opened.wait()

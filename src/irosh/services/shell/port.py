@@ -7,7 +7,6 @@ SSH has to ask for a key.
 
 from __future__ import annotations
 
-import errno
 import logging
 import socket
 import sys
@@ -31,8 +30,6 @@ from irosh.transport.tasks import task_group
 
 log = logging.getLogger(__name__)
 
-_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_PAUSE = 0.2  # seconds until there may be descriptors again
 _DIGEST_SIZE = 32
 
 

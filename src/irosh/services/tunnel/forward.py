@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from irosh.core.errors import IroshError
+from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.socket_spec import SocketSpec
+from irosh.core.socks import SocksError
 from irosh.node.destination import Destination
 from irosh.node.forward_way import ForwardWay
 from irosh.node.node import Node
@@ -126,12 +127,19 @@ class Forward(ABC):
 
     @contextmanager
     def carrying(self, peer: str, target: str) -> Iterator[Carried]:
-        """Count a connection while the context lasts."""
+        """Count a connection while the context lasts; what it cannot be carried for is reported, and ends the context.
+
+        That is ``IroshError`` and ``SocksError``.
+        """
         carried = Carried(peer, target)
         self.carried[carried] = None
         self.context.changed()
         try:
             yield carried
+        except IroshError as error:
+            self.refused(peer, carried.target, error)
+        except SocksError as error:
+            self.refused(peer, "SOCKS", IroshError(ErrorCode.PROTOCOL, str(error)))
         finally:
             del self.carried[carried]
             self._past.sent += carried.counters.sent

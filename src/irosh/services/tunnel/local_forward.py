@@ -13,8 +13,9 @@ from irosh.core.socks import Command, Reply, Request, SocksError, answer, reply_
 from irosh.services.tunnel.carrying import carry_by
 from irosh.services.tunnel.forward import Carried, Forward, ForwardContext, LinkContext
 from irosh.services.tunnel.messages import ForwardText
-from irosh.services.tunnel.socks_server import SocketTalk, hear_request, serve_udp, serves_udp
+from irosh.services.tunnel.socks_server import hear_request, serve_udp, serves_udp
 from irosh.transport.interfaces import StreamReset
+from irosh.transport.socket_stream import SocketStream
 from irosh.transport.sockets import Bound, accept_each, bind_all, close_listener, tune
 from irosh.transport.tasks import TaskSet
 
@@ -72,16 +73,12 @@ class LocalForward(Forward):
                     await carry_by(functools.partial(self.context.open, self._target), client, carried.counters)
                 else:
                     await self._serve_socks(client, carried)
-            except IroshError as error:
-                self.refused(name, carried.target, error)
-            except SocksError as error:
-                self.refused(name, "SOCKS", IroshError(ErrorCode.PROTOCOL, str(error)))
             except (StreamReset, OSError, EOFError) as error:
                 log.debug("forward from %s: %s", name, error)
 
     async def _serve_socks(self, client: socket.socket, carried: Carried) -> None:
         tune(client)
-        talk = SocketTalk(client)
+        talk = SocketStream(client)
         request = await hear_request(talk)
         if isinstance(self.context, LinkContext) and serves_udp(request, client):
             carried.target = "SOCKS UDP"

@@ -135,12 +135,7 @@ class RemoteForward(Forward):
         request: ForwardedRequest = incoming.request
         name = escape(request.origin, 100)
         with self.carrying(name, str(self._target or "SOCKS")) as carried:
-            try:
-                await first_to_end(self._aborted.wait(), self._serve(incoming, carried))
-            except IroshError as error:
-                self.refused(name, carried.target, error)
-            except SocksError as error:
-                self.refused(name, "SOCKS", IroshError(ErrorCode.PROTOCOL, str(error)))
+            await first_to_end(self._aborted.wait(), self._serve(incoming, carried))
 
     async def _serve(self, incoming: IncomingStream, carried: Carried) -> None:
         if self._target is None:

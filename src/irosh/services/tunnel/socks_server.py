@@ -25,6 +25,7 @@ from irosh.services.tunnel.associations import Associations
 from irosh.services.tunnel.carrying import Connect
 from irosh.services.tunnel.udp_listener import packets_of
 from irosh.transport.interfaces import SpliceCounters
+from irosh.transport.socket_stream import SocketStream
 from irosh.transport.sockets import bind_listener
 from irosh.transport.tasks import first_to_end, task_group
 
@@ -40,27 +41,6 @@ class Talk(Protocol):
     async def read_exactly(self, size: int) -> bytes: ...
 
     async def write(self, data: bytes) -> None: ...
-
-
-class SocketTalk:
-    """A conversation on a socket that does not block."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self._loop = asyncio.get_running_loop()
-
-    async def read_exactly(self, size: int) -> bytes:
-        """``EOFError`` when the client leaves before that; and ``OSError``."""
-        data = b""
-        while len(data) < size:
-            chunk = await self._loop.sock_recv(self._socket, size - len(data))
-            if not chunk:
-                raise EOFError
-            data += chunk
-        return data
-
-    async def write(self, data: bytes) -> None:
-        await self._loop.sock_sendall(self._socket, data)
 
 
 async def hear_request(talk: Talk) -> Request:
@@ -97,7 +77,7 @@ async def serve_udp(
     Packets come to a port of the very address that ``client`` connected to, from its address only. Each destination
     has an association of its own.
     """
-    talk = SocketTalk(client)
+    talk = SocketStream(client)
     ours, theirs = client.getsockname(), client.getpeername()
     try:
         sock = await bind_listener(SocketSpec("udp", host=ours[0], port=0))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from irosh.core.errors import ErrorCode, IroshError
-from irosh.core.socks import SocksError
 from irosh.core.wording import escape
 from irosh.node.forward_way import ListenerThere
 from irosh.services.tunnel.forward import Forward, WayContext
@@ -50,10 +48,6 @@ class WayRemoteForward(Forward):
             try:
                 sock = await (connected(self._target) if self._target is not None else dynamic(stream, carried))
                 await stream.splice(sock, carried.counters)
-            except IroshError as error:
-                self.refused(name, carried.target, error)
-            except SocksError as error:
-                self.refused(name, "SOCKS", IroshError(ErrorCode.PROTOCOL, str(error)))
             except (StreamReset, OSError, EOFError) as error:
                 log.debug("forward from %s: %s", name, error)
             finally:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any, Protocol
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.transport.interfaces import ConnectionLost, SpliceCounters, StreamReset
+from irosh.transport.interfaces import SpliceCounters, StreamReset
 from irosh.transport.session.carrier import Carrier
+from irosh.transport.session.ending import EndingStream
 from irosh.transport.session.frames import Telling
 from irosh.transport.session.lane_frames import Piece
 from irosh.transport.session.load import CarrierLoad
 from irosh.transport.session.reassembly import FIRST_WINDOW, Reassembly, Window, WindowBudget
-from irosh.transport.session.replay import ReplayBudget, ReplayLog
+from irosh.transport.session.replay import ReplayBudget
 from irosh.transport.session.sending import Flight, Sending, checked_acknowledgement
 from irosh.transport.small import SmallEvent
 from irosh.transport.splice import LARGE_CHUNK, Copies, end_writing, socket_to_stream, splice
@@ -47,7 +47,7 @@ class MultiStreamOwner(Protocol):
         """The stream needs the session no more."""
 
 
-class MultiStream:
+class MultiStream(EndingStream):
     """See :class:`irosh.transport.interfaces.Stream`. ``ours``: this side opened it."""
 
     def __init__(
@@ -60,9 +60,9 @@ class MultiStream:
         ours: bool,
         redundant: bool,
     ) -> None:
+        super().__init__(replay)
         self.number = number
         self.ours = ours
-        self.log = ReplayLog(replay)
         self.sending: Sending[Carrier] = Sending(FIRST_WINDOW, redundant=redundant)
         self.incoming = Reassembly()
         self._window = Window(windows)
@@ -72,9 +72,7 @@ class MultiStream:
         self._readable = SmallEvent()
         self._early = bytearray()
         self._read_error: Exception | None = None
-        self._write_error: Exception | None = None
         self._stopped = False
-        self._torn = False  # a write was cancelled half-way
 
     # -- the session's side
 
@@ -245,15 +243,6 @@ class MultiStream:
         if self._write_error is not None:
             raise self._write_error
 
-    async def _check_writing(self) -> None:
-        """Raises what keeps this side from writing."""
-        if self._write_error is None and self._torn:
-            await self.abort()  # rather a reset than a stream that seems whole
-        if self._write_error is not None:
-            raise self._write_error
-        if self.log.finished:
-            raise StreamReset(0)  # as an engine's stream says it
-
     @property
     def _has_room(self) -> bool:
         return self.log.has_room and self.log.end - self.sending.next < MOST_UNSENT
@@ -289,13 +278,6 @@ class MultiStream:
             self._owner.tell(self, Telling.ABORT, code)
         self.fail(StreamReset(code))
         self._owner.forget(self)
-
-    async def close(self) -> None:
-        """Nothing more is read or written here; what was written still arrives. Never raises."""
-        with suppress(StreamReset, ConnectionLost):
-            if not self.log.finished:
-                await self.finish()
-        await self.stop()
 
     # -- splice
 

@@ -25,7 +25,8 @@ from irosh.transport.session.frames import (
     unpack_start,
 )
 from irosh.transport.session.lifetime import CountedStream, Credentials, LinkEvent, Report, SessionLifetime
-from irosh.transport.session.stream import READ_AHEAD, SessionStream
+from irosh.transport.session.receiving import READ_AHEAD, ReceivingSide
+from irosh.transport.session.stream import SessionStream
 from irosh.transport.small import SmallQueue
 
 __all__ = ["Credentials", "LinkEvent", "Report", "Session"]
@@ -55,7 +56,7 @@ class Session(SessionLifetime):
         self._ack_after = ACK_AFTER
         self._streams: dict[int, SessionStream] = {}
         self._arrived: SmallQueue[SessionStream | None] = SmallQueue()
-        self._due: dict[int, SessionStream] = {}
+        self._due: dict[int, ReceivingSide] = {}
         self._ack_timer: asyncio.TimerHandle | None = None
         self._live_of_peer: set[int] = set()
         self._unwanted_early: dict[int, None] = {}
@@ -163,8 +164,8 @@ class Session(SessionLifetime):
 
     # -- for the streams
 
-    def arrived(self, stream: SessionStream, size: int) -> None:
-        """See :class:`irosh.transport.session.stream.StreamOwner`."""
+    def arrived(self, stream: ReceivingSide, size: int) -> None:
+        """See :class:`irosh.transport.session.receiving.Acknowledger`."""
         self._due[stream.number] = stream
         if stream.unacknowledged >= self._ack_after:
             self._send_acks()

@@ -1,7 +1,7 @@
 """One stream of a session, carried by one stream of a connection at a time and continued on the next.
 
 Sending: every byte is kept in a :class:`~irosh.transport.session.replay.ReplayLog` until the peer has acknowledged it.
-Receiving: bytes are counted as they arrive; after a resume the peer goes on from there.
+Receiving: see :class:`~irosh.transport.session.receiving.ReceivingSide`.
 """
 
 from __future__ import annotations
@@ -9,62 +9,43 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.transport.interfaces import CarrierStream, ConnectionLost, SpliceCounters, StreamReset
+from irosh.transport.session.ending import EndingStream
 from irosh.transport.session.frames import ReceiveState
-from irosh.transport.session.kept_read import KeptRead
-from irosh.transport.session.replay import ReplayBudget, ReplayLog
-from irosh.transport.session.taps import CountingTap, KeepingTap
+from irosh.transport.session.receiving import Acknowledger, ReceivingSide
+from irosh.transport.session.replay import ReplayBudget
+from irosh.transport.session.taps import KeepingTap
 from irosh.transport.small import SmallEvent
-from irosh.transport.splice import LARGE_CHUNK, Copies, StaleCopy, end_writing, splice
-
-READ_AHEAD = 16 * 1024  # bytes asked of the carrier when only a few are wanted: one call where there were several
+from irosh.transport.splice import LARGE_CHUNK, Copies, StaleCopy, splice
 
 
-class StreamOwner(Protocol):
+class StreamOwner(Acknowledger, Protocol):
     """The session of a stream."""
-
-    def arrived(self, stream: SessionStream, size: int) -> None:
-        """``size`` more bytes (or the end, as one) have arrived; they are to be acknowledged."""
 
     def forget(self, stream: SessionStream) -> None:
         """The stream needs the session no more."""
 
 
-class SessionStream:
+class SessionStream(ReceivingSide, EndingStream):
     """See :class:`irosh.transport.interfaces.Stream`. ``ours``: this side opened it."""
 
+    _owner: StreamOwner
+
     def __init__(self, owner: StreamOwner, number: int, budget: ReplayBudget, *, ours: bool) -> None:
-        self.number = number
-        self.ours = ours
-        self.log = ReplayLog(budget)
-        self.received = 0
-        self.unacknowledged = 0
-        """Bytes that arrived since the last acknowledgement was sent."""
-        self.confirmed = False
-        """The peer is known to have heard of this stream."""
-        self._owner = owner
-        self._reader: CarrierStream | None = None
+        ReceivingSide.__init__(self, owner, number, ours=ours)
+        EndingStream.__init__(self, budget)
         self._writer: CarrierStream | None = None
-        self._attached = SmallEvent()  # there is a reader, or there will never be one
         self._writable = SmallEvent()  # there is a writer, or there will never be one
         self._turn = asyncio.Lock()  # of writers, who may wait for room
         self._writing = asyncio.Lock()  # of who uses the carrier, or sends again on the next
         self._copying: KeepingTap | None = None
         self._resuming: asyncio.Task[Any] | None = None  # sends again, and then the end if there is one
-        self._torn = False  # a write was cancelled half-way: what the peer gets of it is not known
         self._room: list[Callable[[], None]] = []
-        self._early = bytearray()  # arrived, not yet taken
-        self._reads = KeptRead()
         self._start = b""  # goes before the first bytes
-        self._read_end = False
-        self._stopped: int | None = None
-        self._read_error: Exception | None = None
-        self._write_error: Exception | None = None
 
     # -- the session's side
 
@@ -79,10 +60,7 @@ class SessionStream:
             self._count(len(early))
 
     def detach(self) -> None:
-        """The carrier is gone; wait for the next one."""
-        self._reader = None
-        if self._read_error is None:
-            self._attached.clear()
+        self._no_reader()
         self._no_writer()
 
     def _no_writer(self) -> None:
@@ -91,23 +69,6 @@ class SessionStream:
             self._writable.clear()
         if self._copying is not None:
             self._copying.interrupt()  # it may be waiting for its socket, and would not notice
-
-    @property
-    def is_attached(self) -> bool:
-        """Whether a carrier brings what the peer sends."""
-        return self._reader is not None
-
-    @property
-    def receive_state(self) -> ReceiveState:
-        """What to tell the peer besides ``received``."""
-        state = ReceiveState.OPEN
-        if self._read_end:
-            state |= ReceiveState.ENDED
-        if self._stopped is not None:
-            state |= ReceiveState.STOPPED
-        if self.ours and not self.confirmed:
-            state |= ReceiveState.UNSURE
-        return state
 
     async def resume(self, carrier: CarrierStream, received: int, state: ReceiveState) -> None:
         """Go on with ``carrier``: the peer has ``received`` bytes of ours. ``ConnectionLost`` when it goes as well."""
@@ -167,74 +128,6 @@ class SessionStream:
         self.log.drop()
         self._wake_writers()
 
-    # -- reading
-
-    async def read(self, limit: int = 65536) -> bytes:
-        if self._early:
-            return self._take(limit)
-        data = await self._read(limit)
-        if len(data) > limit:  # of a read that was begun with another limit
-            self._early += data[limit:]
-            data = data[:limit]
-        return data
-
-    async def read_exactly(self, size: int) -> bytes:
-        while len(self._early) < size:
-            data = await self._read(max(READ_AHEAD, size - len(self._early)))
-            if not data:
-                raise EOFError("the stream ended early")
-            self._early += data
-        return self._take(size)
-
-    def _take(self, limit: int) -> bytes:
-        data = bytes(self._early[:limit])
-        del self._early[:limit]
-        return data
-
-    async def _read(self, limit: int) -> bytes:
-        while not self._read_end:
-            carrier = await self._readable()
-            try:
-                data = await self._reads.read(carrier, limit)
-            except (ConnectionLost, StreamReset) as error:
-                self._read_failed(carrier, error)
-                continue
-            if carrier is not self._reader:
-                continue  # the peer sends it again on the new carrier
-            if data:
-                self._count(len(data))
-                return data
-            self._end_reading()
-        return b""
-
-    async def _readable(self) -> CarrierStream:
-        while self._reader is None:
-            if self._read_error is not None:
-                raise self._read_error
-            await self._attached.wait()
-        return self._reader
-
-    def _read_failed(self, carrier: CarrierStream, error: Exception) -> None:
-        """Raises what is meant for the reader; returns when the next carrier is to be waited for."""
-        if carrier is not self._reader:
-            return
-        if isinstance(error, StreamReset):
-            self._read_error = error
-            self._settle()
-            raise error
-        self.detach()
-
-    def _count(self, size: int) -> None:
-        self.confirmed = True
-        self.received += size
-        self.unacknowledged += size
-        self._owner.arrived(self, size)
-
-    def _end_reading(self) -> None:
-        self._read_end = True
-        self._owner.arrived(self, 1)
-        self._settle()
-
     # -- writing
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -266,15 +159,6 @@ class SessionStream:
             self._lost_writing(carrier)
         except StreamReset as error:
             self._write_failed(carrier, error)
-
-    async def _check_writing(self) -> None:
-        """Raises what keeps this side from writing."""
-        if self._write_error is None and self._torn:
-            await self.abort()  # rather a reset than a stream that seems whole
-        if self._write_error is not None:
-            raise self._write_error
-        if self.log.finished:
-            raise StreamReset(0)  # as an engine's stream says it
 
     def _lost_writing(self, carrier: CarrierStream) -> None:
         if carrier is self._writer:
@@ -311,12 +195,6 @@ class SessionStream:
         self._room.append(wake)
         return False
 
-    def copied(self, carrier: CarrierStream, size: int) -> None:
-        """A copy has read ``size`` bytes from ``carrier``. :class:`StaleCopy` if that is the present one no more."""
-        if carrier is not self._reader:
-            raise StaleCopy  # the peer sends them again
-        self._count(size)
-
     def _wake_writers(self) -> None:
         if self._room and (self.log.has_room or self._write_error is not None):
             waiting, self._room = self._room, []
@@ -352,19 +230,6 @@ class SessionStream:
 
     # -- ending
 
-    async def stop(self, code: int = 0) -> None:
-        if self._stopped is not None or self._read_end:
-            return
-        self._stopped = code
-        self._early.clear()
-        self._read_error = self._read_error or StreamReset(code)
-        carrier = self._reader
-        self._owner.arrived(self, 0)  # a peer that has finished would never learn it from its carrier
-        self._settle()
-        self._reads.drop()
-        if carrier is not None:
-            await carrier.stop(code)
-
     async def abort(self, code: int = 0) -> None:
         carrier = self._reader or self._writer
         if self._stopped is None and not self._read_end:
@@ -377,15 +242,7 @@ class SessionStream:
         if carrier is not None:
             await carrier.abort(code)
 
-    async def close(self) -> None:
-        """Nothing more is read or written here; what was written still arrives. Never raises."""
-        with suppress(StreamReset, ConnectionLost):
-            if not self.log.finished:
-                await self.finish()
-        await self.stop()
-
     def _settle(self) -> None:
-        """The session may forget the stream once neither way needs it."""
         reading = not self._read_end and self._stopped is None and self._read_error is None
         writing = self._write_error is None and not self.log.settled
         if not reading and not writing:
@@ -429,26 +286,6 @@ class SessionStream:
             finally:
                 self._copying = None
             return True
-
-    async def _copy_down(self, sock: socket.socket, counters: SpliceCounters) -> None:
-        loop = asyncio.get_running_loop()
-        while self._early or self._reads.is_kept:
-            if not (data := await self.read(LARGE_CHUNK)):
-                break
-            await loop.sock_sendall(sock, data)
-            counters.received += len(data)
-        while not self._read_end:
-            carrier = await self._readable()
-            try:
-                await carrier.copy_to(sock, CountingTap(partial(self.copied, carrier), counters))
-            except (ConnectionLost, StreamReset) as error:
-                self._read_failed(carrier, error)
-                continue
-            except StaleCopy:
-                continue
-            if carrier is self._reader:
-                self._end_reading()
-        end_writing(sock)
 
 
 def _set(ready: asyncio.Future[None]) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.session.replay import ReplayLog
 
-HasRoom = Callable[[Callable[[], None]], bool]
-
 
 class KeepingTap:
     """Keeps in ``log`` what a copy sends, and holds it back while there is no room.

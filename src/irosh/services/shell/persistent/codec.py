@@ -45,14 +45,6 @@ def pack(kind: FrameKind, payload: bytes | bytearray | memoryview = b"") -> byte
     return PREFIX.pack(kind, len(payload)) + bytes(payload)
 
 
-def pack_bytes(kind: FrameKind, data: bytes) -> bytes:
-    """As many frames as ``data`` takes."""
-    if len(data) <= MAX_PAYLOAD:
-        return pack(kind, data)
-    view = memoryview(data)
-    return b"".join(pack(kind, view[at : at + MAX_PAYLOAD]) for at in range(0, len(data), MAX_PAYLOAD))
-
-
 def encode(message: msgspec.Struct) -> bytes:
     """The payload of a frame that carries a message."""
     return _encoder.encode(message)
