@@ -151,6 +151,7 @@ class Channel:
         """
         watched = select.poll()
         watched.register(self._socket, 0)  # for nothing but POLLHUP, which event loops do not wait for alone
+        timer: asyncio.TimerHandle
 
         def look() -> None:
             nonlocal timer
