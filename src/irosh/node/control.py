@@ -31,6 +31,7 @@ from irosh.node.control_wire import (
     parse_message,
     parse_prefix,
 )
+from irosh.transport.interfaces import SpliceCounters, Stream
 from irosh.transport.socket_owner import is_own
 from irosh.transport.tasks import first_to_end, task_group
 
@@ -43,7 +44,7 @@ REQUEST_DEADLINE = 10.0
 _BACKLOG = 128
 _RECEIVE = 64 * 1024  # bytes of several frames, as of keys that were typed at once
 MAX_PASTED = 4  # blocks that wait to be taken
-LOOK = 1.0  # seconds between two looks whether a client that is not read from is still there
+LOOK = 0.5  # seconds between two looks whether a client that is not read from is still there
 MAX_DESCRIPTORS = 1  # with one frame; what is more the system closes
 
 
@@ -145,9 +146,9 @@ class Channel:
 
     @contextlib.asynccontextmanager
     async def minding(self) -> AsyncIterator[None]:
-        """For a block that waits and meanwhile receives nothing: :class:`Gone` once the client has left.
+        """For a block that receives nothing itself: :class:`Gone` soon after the client has left for good.
 
-        What it had sent before may wait unread, so that no read would tell.
+        What it had sent before may wait unread, so that no read would tell; a little of that is still taken.
         """
         watched = select.poll()
         watched.register(self._socket, 0)  # for nothing but POLLHUP, which event loops do not wait for alone
@@ -156,7 +157,7 @@ class Channel:
         def look() -> None:
             nonlocal timer
             if watched.poll(0):
-                deadline.reschedule(self._loop.time())
+                deadline.reschedule(self._loop.time() + LOOK)
             else:
                 timer = self._loop.call_later(LOOK, look)
 
@@ -205,6 +206,14 @@ class Channel:
             await ready
         finally:
             remove(self._socket)
+
+    async def carry(self, stream: Stream) -> None:
+        """Be nothing but the bytes of ``stream`` from now on, until both ends of it have ended.
+
+        A client that has left, not only ended what it sends, is past waiting for the peer.
+        """
+        async with self.minding():
+            await stream.splice(self.socket, SpliceCounters())
 
     @property
     def socket(self) -> socket.socket:
