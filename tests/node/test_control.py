@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import socket
 import stat
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from irosh.node.control import Channel
 from irosh.node.control_client import ControlClient, attach
 from irosh.node.control_wire import MAX_PAYLOAD, PREFIX, FrameParser, Kind, pack, pack_message, parse_message
 from irosh.node.node import Node
+from irosh.transport.tasks import first_to_end
 from tests.support.nodes import DEADLINE, running_node
 
 T = TypeVar("T")
@@ -145,6 +147,36 @@ def test_a_client_that_leaves_cancels_its_operation(tmp_path: Path) -> None:
             client.close()
             await cancelled.wait()
             await node.control.wait_unused()
+
+    asyncio.run(body())
+
+
+def test_an_error_is_told_whole_though_a_client_has_not_taken_what_was_being_sent(tmp_path: Path) -> None:
+    said = "x" * (MAX_PAYLOAD // 2)
+
+    async def body() -> None:
+        async with running_node(tmp_path / "state") as node, asyncio.timeout(DEADLINE):
+            refused = asyncio.Event()
+
+            async def fail(channel: Channel, _request: dict[str, Any]) -> None:
+                async def work() -> None:
+                    await refused.wait()
+                    raise IroshError(ErrorCode.DENIED, "no more")
+
+                await first_to_end(work(), channel.event("large", said=said))
+
+            node.add_operations({"fail": fail})
+            client = await asyncio.to_thread(ControlClient, node.state.control_socket_path)
+            with client:
+                client.request("fail", {})
+                while not select.select([client.socket], [], [], 0)[0]:
+                    await asyncio.sleep(0.01)
+                refused.set()
+                messages = client.messages()
+                assert await asyncio.to_thread(next, messages) == {"event": "large", "said": said}
+                with pytest.raises(IroshError) as error:
+                    await asyncio.to_thread(next, messages)
+                assert error.value.code is ErrorCode.DENIED
 
     asyncio.run(body())
 

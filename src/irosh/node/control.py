@@ -11,10 +11,11 @@ import contextlib
 import errno
 import logging
 import os
+import select
 import socket
 import stat
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ from irosh.node.control_wire import (
     parse_message,
     parse_prefix,
 )
+from irosh.transport.interfaces import SpliceCounters, Stream
 from irosh.transport.socket_owner import is_own
 from irosh.transport.tasks import first_to_end, task_group
 
@@ -42,6 +44,7 @@ REQUEST_DEADLINE = 10.0
 _BACKLOG = 128
 _RECEIVE = 64 * 1024  # bytes of several frames, as of keys that were typed at once
 MAX_PASTED = 4  # blocks that wait to be taken
+LOOK = 0.5  # seconds between two looks whether a client that is not read from is still there
 MAX_DESCRIPTORS = 1  # with one frame; what is more the system closes
 
 
@@ -57,6 +60,7 @@ class Channel:
         self._loop = asyncio.get_running_loop()
         self._writing = asyncio.Lock()
         self._received = bytearray()  # of a frame that is not complete, or whose reader was cancelled
+        self._unsent = memoryview(b"")  # of a frame whose sender was cancelled: the next begins behind it
         self._descriptors: asyncio.Queue[int] | None = None
         self._pasted: asyncio.Queue[str] = asyncio.Queue(MAX_PASTED)
         self.on_reply: Callable[[dict[str, Any]], None] | None = None
@@ -140,6 +144,34 @@ class Channel:
                 await self.receive()
         raise Gone
 
+    @contextlib.asynccontextmanager
+    async def minding(self) -> AsyncIterator[None]:
+        """For a block that receives nothing itself: :class:`Gone` soon after the client has left for good.
+
+        What it had sent before may wait unread, so that no read would tell; a little of that is still taken.
+        """
+        watched = select.poll()
+        watched.register(self._socket, 0)  # for nothing but POLLHUP, which event loops do not wait for alone
+        timer: asyncio.TimerHandle
+
+        def look() -> None:
+            nonlocal timer
+            if watched.poll(0):
+                deadline.reschedule(self._loop.time() + LOOK)
+            else:
+                timer = self._loop.call_later(LOOK, look)
+
+        timer = self._loop.call_later(LOOK, look)
+        try:
+            async with asyncio.timeout(None) as deadline:
+                yield
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise Gone from None
+        finally:
+            timer.cancel()
+
     @contextlib.contextmanager
     def descriptors(self) -> Iterator[asyncio.Queue[int]]:
         """File descriptors that the client sends along with its frames (SCM_RIGHTS), from now on.
@@ -161,19 +193,27 @@ class Channel:
             try:
                 data, descriptors, _, _ = socket.recv_fds(self._socket, limit, MAX_DESCRIPTORS)
             except BlockingIOError:
-                await self._readable()
+                await self._ready(self._loop.add_reader, self._loop.remove_reader)
                 continue
             for each in descriptors:
                 self._descriptors.put_nowait(each)
             return data
 
-    async def _readable(self) -> None:
+    async def _ready(self, add: Callable[..., None], remove: Callable[[socket.socket], object]) -> None:
         ready = self._loop.create_future()
-        self._loop.add_reader(self._socket, _set, ready)
+        add(self._socket, _set, ready)
         try:
             await ready
         finally:
-            self._loop.remove_reader(self._socket)
+            remove(self._socket)
+
+    async def carry(self, stream: Stream) -> None:
+        """Be nothing but the bytes of ``stream`` from now on, until both ends of it have ended.
+
+        A client that has left, not only ended what it sends, is past waiting for the peer.
+        """
+        async with self.minding():
+            await stream.splice(self.socket, SpliceCounters())
 
     @property
     def socket(self) -> socket.socket:
@@ -195,9 +235,18 @@ class Channel:
     async def _send_all(self, frame: bytes) -> None:
         async with self._writing:
             try:
-                await self._loop.sock_sendall(self._socket, frame)
+                await self._send_rest()
+                self._unsent = memoryview(frame)
+                await self._send_rest()
             except OSError:
                 raise Gone from None
+
+    async def _send_rest(self) -> None:
+        while self._unsent:
+            try:
+                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+            except (BlockingIOError, InterruptedError):
+                await self._ready(self._loop.add_writer, self._loop.remove_writer)
 
 
 def _set(ready: asyncio.Future[None]) -> None:

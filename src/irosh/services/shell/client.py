@@ -171,7 +171,10 @@ async def run_session(
                 work.cancel()
             await asyncio.gather(*works, return_exceptions=True)
     finally:
-        chan.close()
+        if movable is not None and movable.moved.is_set():
+            chan.close()  # what was typed last still goes on its way
+        else:
+            chan.abort()  # what the program has not taken would keep the host from hearing of it
     if movable is not None and movable.moved.is_set():
         return None
     if session.error is not None:
@@ -202,7 +205,9 @@ async def _carry_input(ssh: asyncssh.SSHClientConnection, chan: Any, session: _C
                         chan.write(payload)
                     else:
                         chan.write_eof()
-                await session.writable.wait()
+                if not session.writable.is_set():
+                    async with channel.minding():
+                        await session.writable.wait()
             elif kind is Kind.MESSAGE:
                 message = parse_message(payload)
                 if message.get("rekey"):

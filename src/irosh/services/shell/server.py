@@ -16,6 +16,7 @@ from irosh.core.socket_spec import SocketSpec
 from irosh.node.accounts import Account, find_account, is_own_account
 from irosh.node.actions import AsUser, Reach, Use
 from irosh.services.shell.agent_forwarding import forward_agent
+from irosh.services.shell.channel_closing import end_when_closed
 from irosh.services.shell.channel_stream import ChannelStream
 from irosh.services.shell.listening import Listeners
 from irosh.services.shell.onward import Way, way_to_server
@@ -114,6 +115,7 @@ class IroshSSHServer(asyncssh.SSHServer):
         assert self._connection is not None
         session = ServerSession(self._context, self._account)
         chan = self._connection.create_server_channel(encoding=None)
+        end_when_closed(chan)
         forward_agent(self._connection, chan, session.agent_requested)
         return chan, session
 

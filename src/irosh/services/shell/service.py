@@ -26,7 +26,6 @@ from irosh.services.shell.messages import ConnectRequest, GuestRequest, ProxyReq
 from irosh.services.shell.port import serve_port_request
 from irosh.services.shell.ssh_library import load_ssh_library
 from irosh.services.shell.subsystems import ProgramLimit, Subsystems
-from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import task_group
 
 if TYPE_CHECKING:
@@ -171,4 +170,4 @@ class ShellService:
         opened = await reached.connection.open(service, wanted)
         await opened.answer()
         await channel.answer(reached_summary(reached))
-        await opened.stream.splice(channel.socket, SpliceCounters())
+        await channel.carry(opened.stream)

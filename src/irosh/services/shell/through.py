@@ -100,7 +100,8 @@ async def proxy_through(node: Node, identity: Identity, channel: Channel, reques
 
         goal, stream = await channel.while_connected(arrive())
         await channel.answer(_arrived(journey, goal))
-        await join(SocketStream(channel.socket), stream)
+        async with channel.minding():
+            await join(SocketStream(channel.socket), stream)
         await stream.close()
 
 

@@ -24,7 +24,6 @@ from irosh.services.tunnel.forward import Forward, LinkContext, Report, WayConte
 from irosh.services.tunnel.forward_set import ForwardSet, kept
 from irosh.services.tunnel.messages import ForwardCommand, ForwardText, HoldRequest, StdioRequest, TunnelRequest
 from irosh.services.tunnel.promises import Promises
-from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import TaskSet, first_to_end, task_group
 
 log = logging.getLogger(__name__)
@@ -159,13 +158,13 @@ class Forwarding:
             async with found as way:
                 stream = await channel.while_connected(way.open(source))
                 await channel.answer({"peer": way.connected["peer"], "id": way.connected["id"]})
-                await stream.splice(channel.socket, SpliceCounters())
+                await channel.carry(stream)
             return
         reached = await channel.while_connected(self._node.reach(asked, ChannelExchange(channel)))
         opened = await reached.connection.open("tunnel", TunnelRequest(str(source)))
         await opened.answer()
         await channel.answer({"peer": reached.peer.petname, "id": reached.peer.id})
-        await opened.stream.splice(channel.socket, SpliceCounters())
+        await channel.carry(opened.stream)
 
 
 async def _forward_by(way: ForwardWay, channel: Channel) -> None:

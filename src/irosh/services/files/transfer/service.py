@@ -115,7 +115,7 @@ async def _transfer(node: Node, channel: Channel, request: dict[str, Any]) -> No
     await channel.answer()
     if not in_this_process(channel.socket):  # where both would only keep each other from running
         widen(channel.socket)
-    await opened.stream.splice(channel.socket, SpliceCounters())
+    await channel.carry(opened.stream)
 
 
 async def _watch_link(node: Node, channel: Channel, request: dict[str, Any]) -> None:

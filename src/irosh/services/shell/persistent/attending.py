@@ -48,15 +48,17 @@ async def attend(
             len(session.participants),
             participant.owner,
         )
-        await line.send([(FrameKind.WELCOME, encode(welcome))])
         await first_to_end(
-            _show(session, participant, line), _listen(session, participant, line, manage), _outstay(participant)
+            _show(session, participant, line, welcome),
+            _listen(session, participant, line, manage),
+            _outstay(participant),
         )
     finally:
         session.remove(participant)
 
 
-async def _show(session: PersistentSession, participant: Participant, line: Line) -> None:
+async def _show(session: PersistentSession, participant: Participant, line: Line, welcome: Welcome) -> None:
+    await line.send([(FrameKind.WELCOME, encode(welcome))])
     while True:
         frames = await participant.next_frames()
         await line.send(frames)

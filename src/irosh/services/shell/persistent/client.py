@@ -22,6 +22,7 @@ from irosh.transport.session.lifetime import SessionLifetime
 from irosh.transport.tasks import first_to_end
 
 ANSWER_DEADLINE = 30.0
+FAREWELL = 2.0  # seconds for which a node that ends waits for a command to take what gives its terminal back
 
 # What the host sends; a frame of another kind is none of a session's.
 _FROM_HOST = frozenset({FrameKind.WELCOME, FrameKind.OUTPUT, FrameKind.NOTICE, FrameKind.ANSWER, FrameKind.END})
@@ -43,13 +44,18 @@ async def carry_terminal(opened: OpenedStream, channel: Channel, *, terminal: bo
     session = opened.connection.session
     async with link_errors(session):
         here, there = ChannelLine(channel, terminal=terminal), StreamLine(opened.stream)
+        patience: float | None = None  # as long as the command is there
         try:
-            await first_to_end(_to_terminal(there, here), _from_terminal(here, there))
+            await first_to_end(_to_terminal(there, here), _from_terminal(channel, here, there))
+        except asyncio.CancelledError:
+            patience = FAREWELL
+            raise
         finally:
             await opened.stream.abort()
             if not here.answered:
-                with suppress(Gone):
-                    await here.leave(in_the_middle=True)
+                with suppress(Gone, TimeoutError):
+                    async with asyncio.timeout(patience):
+                        await here.leave(in_the_middle=True)
         if not here.answered:
             raise _dropped()
 
@@ -78,9 +84,11 @@ async def _to_terminal(there: Line, here: ChannelLine) -> None:
         await here.send(_checked(frames))
 
 
-async def _from_terminal(here: Line, there: Line) -> None:
+async def _from_terminal(channel: Channel, here: Line, there: Line) -> None:
     while True:
-        await there.send(await here.receive())
+        frames = await here.receive()
+        async with channel.minding():
+            await there.send(frames)
 
 
 def _checked(frames: list[Frame]) -> list[Frame]:

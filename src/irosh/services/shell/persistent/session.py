@@ -8,7 +8,8 @@ import os
 import signal
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from irosh.services.shell.descriptors import read_descriptor, until_writable
 from irosh.services.shell.persistent.codec import End, Notice, Size
@@ -80,20 +81,17 @@ class PersistentSession:
     async def run(self) -> End:
         """Until the program has ended; everybody at it has been told then. Cancelling ends it."""
         works = [asyncio.create_task(work) for work in (self._carry_output(), self._carry_input(), self._follow())]
+        waiting = asyncio.create_task(self._process.wait())
+        ending = asyncio.create_task(self._ending.wait())
         try:
-            waiting = asyncio.create_task(self._process.wait())
-            ending = asyncio.create_task(self._ending.wait())
             await asyncio.wait((waiting, ending), return_when=asyncio.FIRST_COMPLETED)
             if waiting.done():
                 await self._drain(works[0])
-            for task in (waiting, ending):
-                task.cancel()
-            await asyncio.gather(waiting, ending, return_exceptions=True)
         except asyncio.CancelledError:
             self._reason = self._reason or "host-stopped"
             raise
         finally:
-            await to_the_end(self._clean_up(works))
+            await to_the_end(self._clean_up([*works, waiting, ending]))
         assert self.outcome is not None
         return self.outcome
 
@@ -127,7 +125,7 @@ class PersistentSession:
             return False
         return time.monotonic() > self._owner_by
 
-    async def _clean_up(self, works: list[asyncio.Task[None]]) -> None:
+    async def _clean_up(self, works: Sequence[asyncio.Task[Any]]) -> None:
         for work in works:
             work.cancel()
         await asyncio.gather(*works, return_exceptions=True)
