@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.measuring import BenchError, Contender, Effort, Figures, interleaved
 from bench.nodes import PETNAME, client_state, irosh_host, pin
 from bench.openssh import openssh
-from bench.places import HERE, free_port
+from bench.places import HERE, free_port, scratch
 from bench.programs import IROSH, RUN_DEADLINE
 from bench.results import Aim, Measurement
 
@@ -24,7 +24,7 @@ _COMMAND = "echo x"
 def run(effort: Effort) -> list[Measurement]:
     """Cold: nothing runs on the client's side. Attached: an irosh node does, or an ssh ControlMaster."""
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="irosh-bench-")))
+        directory = stack.enter_context(scratch())
         server = stack.enter_context(openssh(HERE, free_port(), directory))
         host = stack.enter_context(irosh_host(HERE, directory / "host"))
         cold, attached = client_state(directory / "cold"), client_state(directory / "attached")

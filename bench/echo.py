@@ -13,15 +13,13 @@ import pty
 import select
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from bench.measuring import BenchError, Contender, Effort, Figures, interleaved, percentile
 from bench.nodes import PETNAME, client_state, irosh_host, pin
 from bench.openssh import openssh
-from bench.places import Place, python, two_namespaces
+from bench.places import Place, python, scratch, two_namespaces
 from bench.programs import IROSH
 from bench.programs import run as run_program
 from bench.results import SUBJECT, Measurement
@@ -39,7 +37,7 @@ _TIMEOUT = 30.0
 def run(effort: Effort) -> list[Measurement]:
     """Both in turn, each time with a session of its own."""
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="irosh-bench-")))
+        directory = stack.enter_context(scratch())
         near, far = stack.enter_context(two_namespaces())
         server = stack.enter_context(openssh(far, _PORT, directory))
         host = stack.enter_context(irosh_host(far, directory / "host"))

@@ -18,7 +18,7 @@ import time
 
 from bench.measuring import Figures
 from bench.places import Place, python
-from bench.programs import Program, run
+from bench.programs import Program, run, started
 
 _CHUNK = 256 * 1024
 _TIMEOUT = 30.0
@@ -29,13 +29,8 @@ _CONNECTIONS = 50
 
 def flow_server(place: Place, port: int) -> Program:
     """The server as a program in ``place``, listening on all its addresses."""
-    server = Program(place.command(*python("bench.flow", "serve", "0.0.0.0", str(port))))
-    try:
-        server.wait_line(lambda line: line if line.startswith("listening") else None)
-    except BaseException:
-        server.stop()
-        raise
-    return server
+    command = place.command(*python("bench.flow", "serve", "0.0.0.0", str(port)))
+    return started(command, lambda line: line.startswith("listening"))
 
 
 def flows(place: Place, host: str, port: int, seconds: int, socks_port: int | None = None) -> Figures:

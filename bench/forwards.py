@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from bench.flow import flow_server, flows
 from bench.measuring import Contender, Effort, Figures, interleaved
 from bench.nodes import client_state, irosh_forwards, irosh_host
 from bench.openssh import openssh
-from bench.places import Place, two_namespaces
+from bench.places import Place, scratch, two_namespaces
 from bench.results import SUBJECT, Aim, Measurement
 from bench.usage import cpu_seconds
 
@@ -34,7 +33,7 @@ class Forwarder:
 def run(effort: Effort) -> list[Measurement]:
     """Measure ``-L``, then ``-D``, both programs in turn."""
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="irosh-bench-")))
+        directory = stack.enter_context(scratch())
         near, far = stack.enter_context(two_namespaces())
         stack.enter_context(flow_server(far, _PORT))
         ssh = _ssh(stack, near, far, directory)

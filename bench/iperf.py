@@ -6,7 +6,7 @@ import json
 
 from bench.measuring import BenchError
 from bench.places import Place
-from bench.programs import Program, find_program, run
+from bench.programs import Program, find_program, run, started
 
 _PACKAGE = "iperf3"
 _GRACE = 60.0  # seconds for connecting and for the last bytes of a slow way
@@ -15,13 +15,8 @@ _GRACE = 60.0  # seconds for connecting and for the last bytes of a slow way
 def iperf_server(place: Place, port: int) -> Program:
     """An iperf3 server as a program in ``place``, listening on all its addresses."""
     iperf3 = find_program("iperf3", _PACKAGE)
-    server = Program(place.command(iperf3, "--server", "--port", str(port), "--forceflush"))
-    try:
-        server.wait_line(lambda line: line if "listening" in line else None)
-    except BaseException:
-        server.stop()
-        raise
-    return server
+    command = place.command(iperf3, "--server", "--port", str(port), "--forceflush")
+    return started(command, lambda line: "listening" in line)
 
 
 def throughput(place: Place, host: str, port: int, seconds: int, *, reverse: bool) -> float:

@@ -13,7 +13,7 @@ import threading
 import time
 
 from bench.places import Place, python
-from bench.programs import Program
+from bench.programs import Program, started
 
 INTERVAL = 0.01
 _TIMEOUT = 60.0
@@ -22,9 +22,8 @@ _SETTLED = 150  # echoes before the first that counts
 
 def typing(place: Place, host: str, port: int, seconds: float) -> Program:
     """The program, started in ``place`` and typing."""
-    program = Program(place.command(*python("bench.keystrokes", host, str(port), str(seconds))))
-    program.wait_line(lambda line: line if line.startswith("typing") else None)
-    return program
+    command = place.command(*python("bench.keystrokes", host, str(port), str(seconds)))
+    return started(command, lambda line: line.startswith("typing"))
 
 
 def gap(program: Program, seconds: float) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from bench.measuring import Effort, Figures, interleaved, progress
 from bench.nodes import client_state, irosh_host, irosh_tunnel, pin
 from bench.openssh import OpenSSH, openssh
-from bench.places import HERE, free_port, python
+from bench.places import HERE, free_port, python, scratch
 from bench.programs import Program
 from bench.results import SUBJECT, Measurement
 from bench.round_trip import echo_server
@@ -58,7 +57,7 @@ def _idle(growing: Mapping[str, Mapping[str, Sequence[float]]]) -> Iterator[Meas
 
 
 def _irosh_peers(counts: Sequence[int]) -> Figures:
-    with _directory() as directory, irosh_host(HERE, directory / "host", uses=max(counts)) as host:
+    with scratch() as directory, irosh_host(HERE, directory / "host", uses=max(counts)) as host:
 
         def host_memory() -> Iterable[int]:
             return [host.program.pid]
@@ -75,7 +74,7 @@ def _irosh_peers(counts: Sequence[int]) -> Figures:
 
 
 def _ssh_clients(counts: Sequence[int]) -> Figures:
-    with _directory() as directory, _sshd(directory) as server, contextlib.ExitStack() as clients:
+    with scratch() as directory, _sshd(directory) as server, contextlib.ExitStack() as clients:
 
         def server_memory() -> Iterable[int]:
             return process_tree(server.server.pid)
@@ -104,14 +103,14 @@ def _growth(counts: Sequence[int], connect: Callable[[int], None], pids: Pids) -
 
 
 def _irosh_held(count: int) -> Figures:
-    with _directory() as directory, irosh_host(HERE, directory / "host") as host, _echo() as there:
+    with scratch() as directory, irosh_host(HERE, directory / "host") as host, _echo() as there:
         here = free_port()
         with irosh_tunnel(HERE, client_state(directory / "client"), host.ticket, {there: here}) as tunnel:
             return _held(here, count, lambda: [host.program.pid], lambda: [tunnel.pid])
 
 
 def _ssh_held(count: int) -> Figures:
-    with _directory() as directory, _sshd(directory) as server, _echo() as there:
+    with scratch() as directory, _sshd(directory) as server, _echo() as there:
         here = free_port()
         with server.background(HERE, "-L", f"127.0.0.1:{here}:127.0.0.1:{there}") as client:
             return _held(here, count, lambda: process_tree(server.server.pid), lambda: [client.pid])
@@ -131,18 +130,12 @@ def _held(port: int, count: int, host: Pids, client: Pids) -> Figures:
 
 
 def _irosh_served() -> Figures:
-    with _directory() as directory, irosh_host(HERE, directory / "host") as host:
+    with scratch() as directory, irosh_host(HERE, directory / "host") as host:
         pin(HERE, client_state(directory / "client"), host.ticket)
         return {"served": _settled(lambda: [host.program.pid])["anonymous"]}
 
 
 # -- parts
-
-
-@contextmanager
-def _directory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="irosh-bench-") as name:
-        yield Path(name)
 
 
 @contextmanager

@@ -7,8 +7,6 @@ behind a NAT too. Servers for STUN, iroh's relay and Nostr's run on the same int
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from pathlib import Path
 
 from bench.connect import timed
 from bench.laboratory import internet, place
@@ -16,6 +14,7 @@ from bench.measuring import Contender, Effort, Figures, interleaved
 from bench.meeting import Pair, pair
 from bench.nodes import irosh_relay, nostr_relay
 from bench.openssh import openssh
+from bench.places import scratch
 from bench.results import SUBJECT, Measurement
 from tests.lab.coturn import coturn
 from tests.lab.nat import NatKind
@@ -32,7 +31,7 @@ _RELAY_PORT, _NOSTR_PORT = 3340, 7447
 def run(effort: Effort) -> list[Measurement]:
     """All modes with both hosts, and ssh with the public one, in turn."""
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="irosh-bench-")))
+        directory = stack.enter_context(scratch())
         net = stack.enter_context(internet(needs={"turnserver": "coturn"}))
         stun = stack.enter_context(coturn(net.server)).stun
         server = place(net.server)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.places import Place
-from bench.programs import Program, find_program, run
+from bench.programs import Program, find_program, run, started
 
 # sshd run by root insists on it; Debian's service makes it too, and several may share it.
 _PRIVILEGE_SEPARATION = Path("/run/sshd")
@@ -63,13 +63,8 @@ class OpenSSH:
     def background(self, place: Place, *arguments: str) -> Program:
         """An ssh client without a command (``-N``), for forwards or to be shared, once it is logged in."""
         # A local command runs after login, when the forwards listen.
-        ssh = Program(place.command(*self.command("-N", "-o", "LocalCommand=echo ready", *arguments)))
-        try:
-            ssh.wait_line(lambda line: line if line == "ready\n" else None)
-        except BaseException:
-            ssh.stop()
-            raise
-        return ssh
+        command = place.command(*self.command("-N", "-o", "LocalCommand=echo ready", *arguments))
+        return started(command, lambda line: line == "ready\n")
 
 
 @contextmanager

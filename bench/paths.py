@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from bench.iperf import throughput
 from bench.keystrokes import gap, typing
 from bench.measuring import BenchError, Contender, Effort, Figures, Skipped, interleaved
 from bench.nodes import Host, client_state, irosh_host, irosh_tunnel
-from bench.places import Place, free_port
+from bench.places import Place, free_port, scratch
 from bench.programs import IROSH
 from bench.programs import run as run_program
 from bench.results import SUBJECT, Aim, Measurement
@@ -37,7 +36,7 @@ def run(effort: Effort) -> list[Measurement]:
     if sys.platform != "linux" or os.geteuid() != 0:
         raise Skipped("needs Linux and root, for network namespaces")
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="irosh-bench-")))
+        directory = stack.enter_context(scratch())
         network = stack.enter_context(Network())
         far, near, slow, router = network.host("far"), network.host("near"), network.host("slow"), network.router("r")
         network.link(far, router, "10.1.0.0/24")

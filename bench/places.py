@@ -6,10 +6,12 @@ import contextlib
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 
 from bench.measuring import BenchError, Skipped
 from bench.programs import find_program, run
@@ -32,6 +34,13 @@ class Place:
 
 
 HERE = Place("127.0.0.1")
+
+
+@contextmanager
+def scratch(within: Path | None = None) -> Iterator[Path]:
+    """A directory for the length of the block; ``within``: not where temporary files are, but there."""
+    with tempfile.TemporaryDirectory(prefix="irosh-bench-", dir=within) as name:
+        yield Path(name)
 
 
 @contextmanager

@@ -114,6 +114,17 @@ class Program:
         return BenchError(f"`{_shown(self.command)}` {what}:\n{''.join(self._last)}")
 
 
+def started(command: Sequence[str], ready: Callable[[str], bool]) -> Program:
+    """The program, once it has said a line that is ``ready``. When none comes it is stopped: :class:`BenchError`."""
+    program = Program(command)
+    try:
+        program.wait_line(lambda line: line if ready(line) else None)
+    except BaseException:
+        program.stop()
+        raise
+    return program
+
+
 def run(command: Sequence[str], *, stdin: str | None = None, deadline: float = RUN_DEADLINE) -> str:
     """Run a program to its end and return its output. :class:`BenchError` unless it succeeds within ``deadline`` s."""
     try:

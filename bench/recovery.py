@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from bench.laboratory import internet, place
 from bench.measuring import BenchError, Effort, progress
 from bench.nodes import PETNAME, client_state, irosh_host, pin
 from bench.openssh import OpenSSH, openssh
-from bench.places import Place
+from bench.places import Place, scratch
 from bench.programs import IROSH
 from bench.programs import run as run_program
 from bench.results import SUBJECT, Measurement
@@ -43,7 +42,7 @@ def run(effort: Effort) -> list[Measurement]:
     cuts = effort.pick((5.0, 40.0), (1.0,))
     results: dict[float, dict[str, list[float]]] = {cut: {} for cut in cuts}
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="irosh-bench-")))
+        directory = stack.enter_context(scratch())
         net = stack.enter_context(internet())
         far_home, near_home = net.home("far"), net.home("near", NatKind.PORT_RESTRICTED)
         for home in (far_home, near_home):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from pathlib import Path
 
 from bench.measuring import BenchError, Effort, interleaved
 from bench.nodes import client_state, irosh_host, irosh_relay, irosh_tunnel, path_in_use
-from bench.places import Place, two_namespaces
+from bench.places import Place, scratch, two_namespaces
 from bench.results import Measurement
-from bench.ways import ECHO_PORT, IPERF_PORT, Way, far_servers, traffic
+from bench.ways import ECHO_PORT, IPERF_PORT, Way, far_servers, shown, traffic
 
 TITLE = "a tunnel through the embedded relay, against one on the direct path"
 DIRECT, RELAYED = "direct", "relayed"
@@ -24,7 +23,7 @@ _FORWARDS = {
 def run(effort: Effort) -> list[Measurement]:
     """Measure both ways in turn. The relay runs beside the host in the far place."""
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="irosh-bench-")))
+        directory = stack.enter_context(scratch())
         near, far = stack.enter_context(two_namespaces())
         stack.enter_context(far_servers(far))
         relay = stack.enter_context(irosh_relay(far, _RELAY_PORT))
@@ -37,15 +36,7 @@ def run(effort: Effort) -> list[Measurement]:
         for path in ways:
             if (found := path_in_use(near, _client(directory, path))) != path:
                 raise BenchError(f"the {path} tunnel's path is {found}")
-    return [
-        Measurement("throughput up", "MB/s", "more", results["up"], subject=RELAYED),
-        Measurement("throughput down", "MB/s", "more", results["down"], subject=RELAYED),
-        Measurement("round trip of one byte, median", "ms", "less", results["median"], subject=RELAYED),
-        Measurement("round trip of one byte, p99", "ms", "less", results["p99"], subject=RELAYED),
-        Measurement("CPU up, all programs", "s/GB", "less", results["cpu up"], subject=RELAYED),
-        Measurement("CPU down, all programs", "s/GB", "less", results["cpu down"], subject=RELAYED),
-        Measurement("CPU of a round trip, all programs", "µs", "less", results["cpu trip"], subject=RELAYED),
-    ]
+    return shown(results, "all programs", subject=RELAYED)
 
 
 def _way(

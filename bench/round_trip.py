@@ -15,7 +15,7 @@ import time
 
 from bench.measuring import Figures, percentile
 from bench.places import Place, python
-from bench.programs import Program, run
+from bench.programs import Program, run, started
 
 _WARM_UP = 100
 _TIMEOUT = 30.0
@@ -23,13 +23,8 @@ _TIMEOUT = 30.0
 
 def echo_server(place: Place, host: str, port: int) -> Program:
     """The echo server as a program in ``place``, listening."""
-    server = Program(place.command(*python("bench.round_trip", "serve", host, str(port))))
-    try:
-        server.wait_line(lambda line: line if line.startswith("listening") else None)
-    except BaseException:
-        server.stop()
-        raise
-    return server
+    command = place.command(*python("bench.round_trip", "serve", host, str(port)))
+    return started(command, lambda line: line.startswith("listening"))
 
 
 def round_trips(place: Place, host: str, port: int, count: int) -> Figures:

@@ -11,7 +11,6 @@ import os
 import pty
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from bench.connect import timed
 from bench.measuring import BenchError, Contender, Effort, Figures, interleaved
 from bench.nodes import PETNAME, client_state, irosh_host, pin
 from bench.openssh import OpenSSH, openssh
-from bench.places import HERE, free_port
+from bench.places import HERE, free_port, scratch
 from bench.programs import IROSH, RUN_DEADLINE, find_program
 from bench.programs import run as run_program
 from bench.results import Measurement
@@ -36,7 +35,7 @@ def run(effort: Effort) -> list[Measurement]:
     """Everything by a node, or a ControlMaster, that is connected already."""
     tmux = find_program("tmux", "tmux")
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="irosh-bench-")))
+        directory = stack.enter_context(scratch())
         server = stack.enter_context(openssh(HERE, free_port(), directory))
         host = stack.enter_context(irosh_host(HERE, directory / "host"))
         state = client_state(directory / "client")

@@ -8,7 +8,6 @@ import os
 import random
 import shlex
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 from bench.measuring import BenchError, Contender, Effort, Figures, interleaved
 from bench.nodes import PETNAME, client_state, irosh_host, pin
 from bench.openssh import OpenSSH, openssh
-from bench.places import Place, rate_limited, two_namespaces
+from bench.places import Place, rate_limited, scratch, two_namespaces
 from bench.programs import IROSH, find_program
 from bench.programs import run as run_program
 from bench.results import SUBJECT, Aim, Measurement
@@ -35,8 +34,8 @@ def run(effort: Effort) -> list[Measurement]:
         find_program(program, package)
     with contextlib.ExitStack() as stack:
         # In memory: what is compared is the programs, not the disk.
-        files = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="irosh-bench-", dir=_memory())))
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="irosh-bench-")))
+        files = stack.enter_context(scratch(_memory()))
+        directory = stack.enter_context(scratch())
         size, count = effort.pick(1_000_000_000, 1_000_000), effort.pick(10_000, 50)
         _make_large(files / _LARGE, size)
         _make_many(files / _MANY, count)
@@ -160,8 +159,9 @@ def _children() -> float:
     return times.children_user + times.children_system
 
 
-def _memory() -> str | None:
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+def _memory() -> Path | None:
+    memory = Path("/dev/shm")
+    return memory if memory.is_dir() else None
 
 
 def _make_large(path: Path, size: int) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from pathlib import Path
 
 from bench.measuring import Effort
 from bench.nodes import client_state, irosh_host, irosh_tunnel
 from bench.openssh import openssh
-from bench.places import Place, two_namespaces
+from bench.places import Place, scratch, two_namespaces
 from bench.results import SUBJECT, Aim, Measurement
 from bench.ways import ECHO_PORT, IPERF_PORT, Way, compared, far_servers
 
@@ -23,7 +22,7 @@ _IROSH_FORWARDS = {IPERF_PORT: 25201, ECHO_PORT: 27007}
 def run(effort: Effort) -> list[Measurement]:
     """Measure all three ways in turn."""
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="irosh-bench-")))
+        directory = stack.enter_context(scratch())
         near, far = stack.enter_context(two_namespaces())
         stack.enter_context(far_servers(far))
         ways = {

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from pathlib import Path
 
 from bench.measuring import Effort, Skipped
 from bench.nodes import PETNAME, client_state, irosh_host_with, pin, wait_event
 from bench.openssh import openssh
-from bench.places import Place, two_namespaces
+from bench.places import Place, scratch, two_namespaces
 from bench.programs import IROSH, Program
 from bench.programs import run as run_program
 from bench.results import SUBJECT, Aim, Measurement
@@ -28,7 +27,7 @@ def run(effort: Effort) -> list[Measurement]:
     if shutil.which("nft") is None or not Path("/dev/net/tun").exists():
         raise Skipped("needs nft and /dev/net/tun")
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="irosh-bench-")))
+        directory = stack.enter_context(scratch())
         near, far = stack.enter_context(two_namespaces())
         stack.enter_context(far_servers(far))
         ways = {

@@ -10,7 +10,7 @@ from typing import Literal
 from bench.iperf import iperf_server, throughput
 from bench.measuring import Contender, Effort, Figures, interleaved
 from bench.places import Place
-from bench.results import Aim, Measurement
+from bench.results import SUBJECT, Aim, Measurement
 from bench.round_trip import echo_server, round_trips
 from bench.usage import cpu_seconds
 
@@ -61,13 +61,27 @@ def traffic(near: Place, way: Way, effort: Effort) -> Contender:
 def compared(near: Place, ways: Mapping[str, Way], effort: Effort, **aims: Aim) -> list[Measurement]:
     """All ways measured in turn; ``aims`` by the names of the figures, as in :func:`traffic`."""
     results = interleaved({name: traffic(near, way, effort) for name, way in ways.items()}, effort.repeats)
-    shown: Sequence[tuple[str, str, str, Literal["more", "less"]]] = (
+    return shown(results, "both ends", aims=aims)
+
+
+def shown(
+    results: Mapping[str, Mapping[str, Sequence[float]]],
+    whose: str,
+    *,
+    subject: str = SUBJECT,
+    aims: Mapping[str, Aim] | None = None,
+) -> list[Measurement]:
+    """What came of :func:`traffic`. ``whose``: that of which the CPU time counts."""
+    figures: Sequence[tuple[str, str, str, Literal["more", "less"]]] = (
         ("up", "throughput up", "MB/s", "more"),
         ("down", "throughput down", "MB/s", "more"),
         ("median", "round trip of one byte, median", "ms", "less"),
         ("p99", "round trip of one byte, p99", "ms", "less"),
-        ("cpu up", "CPU up, both ends", "s/GB", "less"),
-        ("cpu down", "CPU down, both ends", "s/GB", "less"),
-        ("cpu trip", "CPU of a round trip, both ends", "µs", "less"),
+        ("cpu up", f"CPU up, {whose}", "s/GB", "less"),
+        ("cpu down", f"CPU down, {whose}", "s/GB", "less"),
+        ("cpu trip", f"CPU of a round trip, {whose}", "µs", "less"),
     )
-    return [Measurement(title, unit, better, results[name], aim=aims.get(name)) for name, title, unit, better in shown]
+    return [
+        Measurement(title, unit, better, results[name], subject=subject, aim=(aims or {}).get(name))
+        for name, title, unit, better in figures
+    ]

@@ -7,7 +7,6 @@ The relay and coturn run on a server of the same internet. No link is shaped, so
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,9 @@ from bench.laboratory import internet, place
 from bench.measuring import BenchError, Effort, interleaved
 from bench.meeting import pair
 from bench.nodes import PETNAME, irosh_relay, irosh_tunnel, path_in_use
-from bench.places import Place
+from bench.places import Place, scratch
 from bench.results import Measurement
-from bench.ways import ECHO_PORT, IPERF_PORT, Way, far_servers, traffic
+from bench.ways import ECHO_PORT, IPERF_PORT, Way, far_servers, shown, traffic
 from tests.lab.coturn import coturn
 from tests.lab.nat import NatKind
 from tests.lab.topologies import Internet
@@ -32,7 +31,7 @@ _FORWARDS = {IPERF_PORT: 15201, ECHO_PORT: 17007}
 def run(effort: Effort) -> list[Measurement]:
     """Measure the three ways in turn."""
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="irosh-bench-")))
+        directory = stack.enter_context(scratch())
         net = stack.enter_context(internet(needs={"turnserver": "coturn"}))
         with_turn = stack.enter_context(coturn(net.server))
         turn = with_turn.turn
@@ -48,15 +47,7 @@ def run(effort: Effort) -> list[Measurement]:
         }
         contenders = {name: traffic(near, way, effort) for name, (near, way) in ways.items()}
         results = interleaved(contenders, effort.repeats)
-    return [
-        Measurement("throughput up", "MB/s", "more", results["up"], subject=DIRECT),
-        Measurement("throughput down", "MB/s", "more", results["down"], subject=DIRECT),
-        Measurement("round trip of one byte, median", "ms", "less", results["median"], subject=DIRECT),
-        Measurement("round trip of one byte, p99", "ms", "less", results["p99"], subject=DIRECT),
-        Measurement("CPU up, all programs", "s/GB", "less", results["cpu up"], subject=DIRECT),
-        Measurement("CPU down, all programs", "s/GB", "less", results["cpu down"], subject=DIRECT),
-        Measurement("CPU of a round trip, all programs", "µs", "less", results["cpu trip"], subject=DIRECT),
-    ]
+    return shown(results, "all programs", subject=DIRECT)
 
 
 @dataclass(frozen=True)

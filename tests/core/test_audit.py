@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,30 +10,10 @@ from hypothesis import strategies as st
 
 from irosh.core import audit
 from irosh.core.trust import AuditEntry, TrustStore
+from tests.support.clock import Clock
 
 ALICE = "a1" * 32
 BOB = "b0" * 32
-
-
-class Clock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> Iterator[TrustStore]:
-    with TrustStore(tmp_path / "irosh.db", clock=clock) as opened:
-        yield opened
 
 
 def test_entries_come_back_in_order(store: TrustStore, clock: Clock) -> None:

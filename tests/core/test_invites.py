@@ -5,11 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +14,9 @@ from hypothesis import strategies as st
 from irosh.core.capability import parse_capabilities
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.trust import TrustStore
+from tests.support import scripts
+from tests.support.clock import Clock
+from tests.support.failures import fails
 
 ALICE = "a1" * 32
 BOB = "b0" * 32
@@ -25,34 +24,6 @@ CAROL = "ca" * 32
 
 SHELL = parse_capabilities(["shell"])
 MUCH = parse_capabilities(["shell", "forward:tcp://127.0.0.0/8:*"])
-
-
-class Clock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> Iterator[TrustStore]:
-    with TrustStore(tmp_path / "irosh.db", clock=clock) as opened:
-        yield opened
-
-
-@contextlib.contextmanager
-def fails(code: ErrorCode) -> Iterator[None]:
-    with pytest.raises(IroshError) as caught:
-        yield
-    assert caught.value.code == code
 
 
 def test_an_invite_gives_what_it_was_made_with_once(store: TrustStore) -> None:
@@ -260,12 +231,8 @@ def test_never_more_identities_than_uses(store: TrustStore, uses: int, attempts:
 
 def test_a_race_of_processes_for_the_last_use_has_one_winner(tmp_path: Path) -> None:
     script = """
-        import sys
-        from pathlib import Path
-        from irosh.core.errors import IroshError
-        from irosh.core.trust import TrustStore
-        with TrustStore(Path(sys.argv[1])) as store:
-            sys.stdin.readline()  # all start together
+        with TrustStore(path) as store:
+            wait_for_go()
             try:
                 store.redeem_invite(bytes.fromhex(sys.argv[2]), sys.argv[3])
                 print("won")
@@ -275,18 +242,5 @@ def test_a_race_of_processes_for_the_last_use_has_one_winner(tmp_path: Path) -> 
     path = tmp_path / "irosh.db"
     with TrustStore(path) as store:
         secret = store.create_invite(SHELL)
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", dedent(script), str(path), secret.hex(), os.urandom(32).hex()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(5)
-    ]
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.write("\n")
-        racer.stdin.flush()
-    answers = sorted(racer.communicate(timeout=60)[0].strip() for racer in racers)
-    assert answers == ["invite-used"] * 4 + ["won"]
+    answers = scripts.race(script, path, [(secret.hex(), os.urandom(32).hex()) for _ in range(5)])
+    assert sorted(answers) == ["invite-used"] * 4 + ["won"]

@@ -15,6 +15,7 @@ from tests.lab.link import Link
 from tests.lab.network import Network
 from tests.lab.pair import PEER, Pair, pinned_pair
 from tests.lab.requirements import requires_netns
+from tests.lab.routed import routed
 
 pytestmark = [pytest.mark.netns, requires_netns()]
 
@@ -34,13 +35,8 @@ class Place:
 def place(tmp_path: Path) -> Iterator[Place]:
     keys = tmp_path / "keys"
     keys.touch(mode=0o600)
-    with Network() as network:
-        host, client, router = network.host("host"), network.host("client"), network.router("router")
-        network.link(host, router, "10.1.0.0/24")
-        client_link = network.link(client, router, "10.2.0.0/24")
-        options = ("--no-relay", "--authorized-keys", str(keys))
-        with pinned_pair(tmp_path, *options, host_machine=host, client_machine=client, config=IMPATIENT) as pair:
-            yield Place(pair, keys, client_link)
+    with routed(tmp_path, "--authorized-keys", str(keys), config=IMPATIENT) as (pair, machines):
+        yield Place(pair, keys, machines.client_link)
 
 
 def test_a_session_that_goes_on_is_not_asked_again_but_a_new_node_is(place: Place, tmp_path: Path) -> None:

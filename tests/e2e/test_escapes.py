@@ -15,10 +15,10 @@ import pytest
 from irosh.core.escapes import DEFAULT_ESCAPE, Escape, help_lines
 from tests.e2e.shells import PROMPT, ready, shell
 from tests.lab.machine import LOCAL
-from tests.lab.network import Network
-from tests.lab.pair import PEER, Pair, pinned_pair
+from tests.lab.pair import PEER, Pair
 from tests.lab.processes import processes_with, wait_until
 from tests.lab.requirements import requires, requires_netns
+from tests.lab.routed import routed
 from tests.lab.terminal import Terminal
 
 pytestmark = requires("tmux")
@@ -177,48 +177,34 @@ def test_stopped_from_elsewhere(loopback_pair: Pair, tmp_path: Path) -> None:
 @requires_netns()
 @pytest.mark.parametrize("how", ["cut", "silent"])
 def test_terminate_while_there_is_no_connection(tmp_path: Path, how: str) -> None:
-    with Network() as network:
-        host, client, router = network.host("host"), network.host("client"), network.router("router")
-        network.link(host, router, "10.1.0.0/24")
-        link = network.link(client, router, "10.2.0.0/24")
-        with (
-            pinned_pair(tmp_path, "--no-relay", host_machine=host, client_machine=client) as pair,
-            shell(pair, tmp_path, columns=150) as terminal,
-        ):
-            if how == "cut":
-                link.down()
-                wait_until(lambda: "connection lost" in terminal.title(), timeout=60, what="the loss is noticed")
-            else:
-                router.drop_udp(host, client)
-            terminal.type("into the void")
-            terminal.press("~", "?")
-            terminal.wait_for("(Note that")
-            began = time.monotonic()
-            terminal.press("~", ".")
-            assert terminal.wait_exit() == 255
-            assert time.monotonic() - began < QUICK
-            assert "connection to box closed" in terminal.screen()
+    with routed(tmp_path) as (pair, place), shell(pair, tmp_path, columns=150) as terminal:
+        if how == "cut":
+            place.client_link.down()
+            wait_until(lambda: "connection lost" in terminal.title(), timeout=60, what="the loss is noticed")
+        else:
+            place.router.drop_udp(place.host, place.client)
+        terminal.type("into the void")
+        terminal.press("~", "?")
+        terminal.wait_for("(Note that")
+        began = time.monotonic()
+        terminal.press("~", ".")
+        assert terminal.wait_exit() == 255
+        assert time.monotonic() - began < QUICK
+        assert "connection to box closed" in terminal.screen()
 
 
 @pytest.mark.netns
 @requires_netns()
 def test_terminate_behind_a_long_paste_into_the_void(tmp_path: Path) -> None:
-    with Network() as network:
-        host, client, router = network.host("host"), network.host("client"), network.router("router")
-        network.link(host, router, "10.1.0.0/24")
-        network.link(client, router, "10.2.0.0/24")
-        with (
-            pinned_pair(tmp_path, "--no-relay", host_machine=host, client_machine=client) as pair,
-            shell(pair, tmp_path) as terminal,
-        ):
-            terminal.type("sleep 1000")
-            router.drop_udp(host, client)
-            for _ in range(40):
-                terminal.type("x" * 5000)
-            began = time.monotonic()
-            terminal.press("Enter", "~", ".")
-            assert terminal.wait_exit() == 255
-            assert time.monotonic() - began < QUICK
+    with routed(tmp_path) as (pair, place), shell(pair, tmp_path) as terminal:
+        terminal.type("sleep 1000")
+        place.router.drop_udp(place.host, place.client)
+        for _ in range(40):
+            terminal.type("x" * 5000)
+        began = time.monotonic()
+        terminal.press("Enter", "~", ".")
+        assert terminal.wait_exit() == 255
+        assert time.monotonic() - began < QUICK
 
 
 def test_background_with_nothing_under_way(loopback_pair: Pair, tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ import pytest
 from tests.lab.irosh_process import Irosh
 from tests.lab.link import Link
 from tests.lab.machine import end_group
-from tests.lab.network import Network
 from tests.lab.pair import PEER, Pair, pinned_pair
 from tests.lab.processes import wait_until
 from tests.lab.requirements import requires_netns
+from tests.lab.routed import two_machines
 
 pytestmark = [pytest.mark.netns, requires_netns()]
 
@@ -31,14 +31,10 @@ class Shaped:
 
 @pytest.fixture
 def shaped(tmp_path: Path) -> Iterator[Shaped]:
-    with contextlib.ExitStack() as stack:
-        network = stack.enter_context(Network())
-        alice, bob, router = network.host("alice"), network.host("bob"), network.router("router")
-        link = network.link(alice, router, "10.1.0.0/24")
-        network.link(bob, router, "10.2.0.0/24")
-        link.shape(delay=20, rate="16mbit")  # 2 MB a second, with headers
-        pair = pinned_pair(tmp_path, "--no-relay", host_machine=alice, client_machine=bob)
-        yield Shaped(stack.enter_context(pair), link)
+    with two_machines() as place:
+        place.host_link.shape(delay=20, rate="16mbit")  # 2 MB a second, with headers
+        with pinned_pair(tmp_path, "--no-relay", host_machine=place.host, client_machine=place.client) as pair:
+            yield Shaped(pair, place.host_link)
 
 
 def only(side: Irosh) -> dict[str, Any]:

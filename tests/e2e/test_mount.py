@@ -15,10 +15,10 @@ import pytest
 
 from tests.lab.irosh_process import Irosh
 from tests.lab.machine import LOCAL
-from tests.lab.network import Network
-from tests.lab.pair import PEER, Pair, pinned_pair
+from tests.lab.pair import PEER, Pair
 from tests.lab.processes import processes_with, wait_until
 from tests.lab.requirements import requires, requires_fuse, requires_netns
+from tests.lab.routed import routed
 from tests.support.compatibility import shows
 
 pytestmark = [requires("sshfs", "ssh"), requires_fuse()]
@@ -102,29 +102,25 @@ def test_why_it_cannot_be_mounted(loopback_pair: Pair, share: Path, place: Path,
 def test_it_stays_while_the_link_is_away(tmp_path: Path, share: Path) -> None:
     place = tmp_path / "here"
     place.mkdir()
-    with Network() as network:
-        host, client, router = network.host("host"), network.host("client"), network.router("router")
-        network.link(host, router, "10.1.0.0/24")
-        link = network.link(client, router, "10.2.0.0/24")
-        with pinned_pair(tmp_path, "--no-relay", host_machine=host, client_machine=client) as pair:
-            # The mount is seen by the processes of its own mount namespace only: one shell lives in it.
-            script = (
-                'set -e; "$@" mount box:"$SHARE" "$PLACE" >/dev/null; cat "$PLACE/file"; echo; echo mounted; read go;'
-                ' dd if=/dev/zero of="$PLACE/large" bs=1M count=20 status=none; sha256sum < "$PLACE/large";'
-                ' "$@" umount "$PLACE"; echo ended'
-            )
-            with _shell(pair.client, script, share, place) as process, _nothing_left(place):
-                assert process.stdout is not None and process.stdin is not None
-                assert process.stdout.readline() == b"content\n"
-                wait_until(lambda: b"mounted" in process.stdout.readline(), what="it is mounted")  # type: ignore[union-attr]
-                link.down()
-                process.stdin.write(b"go\n")
-                process.stdin.flush()
-                threading.Event().wait(20.0)
-                assert process.poll() is None, "the mount did not survive"
-                link.up()
-                said, _ = process.communicate(timeout=90)
-                wait_until(lambda: not processes_with(str(pair.client.state)), what="sshfs has ended its ssh")
+    with routed(tmp_path) as (pair, machines):
+        # The mount is seen by the processes of its own mount namespace only: one shell lives in it.
+        script = (
+            'set -e; "$@" mount box:"$SHARE" "$PLACE" >/dev/null; cat "$PLACE/file"; echo; echo mounted; read go;'
+            ' dd if=/dev/zero of="$PLACE/large" bs=1M count=20 status=none; sha256sum < "$PLACE/large";'
+            ' "$@" umount "$PLACE"; echo ended'
+        )
+        with _shell(pair.client, script, share, place) as process, _nothing_left(place):
+            assert process.stdout is not None and process.stdin is not None
+            assert process.stdout.readline() == b"content\n"
+            wait_until(lambda: b"mounted" in process.stdout.readline(), what="it is mounted")  # type: ignore[union-attr]
+            machines.client_link.down()
+            process.stdin.write(b"go\n")
+            process.stdin.flush()
+            threading.Event().wait(20.0)
+            assert process.poll() is None, "the mount did not survive"
+            machines.client_link.up()
+            said, _ = process.communicate(timeout=90)
+            wait_until(lambda: not processes_with(str(pair.client.state)), what="sshfs has ended its ssh")
     assert said.endswith(b"ended\n"), said
     assert (share / "large").stat().st_size == 20 * 1024 * 1024
 

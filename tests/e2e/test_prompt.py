@@ -20,10 +20,10 @@ from irosh.faces.cli.options import Settings
 from irosh.faces.cli.prompt.load import HostLoad
 from tests.e2e.shells import PROMPT, ready, shell
 from tests.lab.machine import LOCAL
-from tests.lab.network import Network
-from tests.lab.pair import PEER, Pair, pinned_pair
+from tests.lab.pair import PEER, Pair
 from tests.lab.processes import wait_until
 from tests.lab.requirements import requires, requires_netns, requires_shaping
+from tests.lab.routed import routed
 from tests.lab.servers import TIMEOUT, echo, listens, tcp_server, unused_port
 from tests.lab.terminal import Terminal
 
@@ -111,22 +111,22 @@ def test_completion_of_paths_there(loopback_pair: Pair, tmp_path: Path) -> None:
             wait_until(completed, what="the path is completed")
 
 
-CLOSING = {
-    "idle": ([], OURS),
-    "completing": (["Tab"], OURS),
-    "listing": ([*"get /", "Tab"], OURS),
-    "asking": ([*"get /usr/bin/", "Tab"], "Display all"),
-    "paging": ([*"get /usr/bin/", "Tab", "y"], "--MORE--"),
+CLOSING: dict[str, list[tuple[list[str], str]]] = {
+    "idle": [],
+    "completing": [(["Tab"], OURS)],
+    "listing": [([*"get /", "Tab"], OURS)],
+    "asking": [([*"get /usr/bin/", "Tab"], "Display all")],
+    "paging": [([*"get /usr/bin/", "Tab"], "Display all"), (["y"], "--MORE--")],
 }
 
 
-@pytest.mark.parametrize(("keys", "shown"), CLOSING.values(), ids=CLOSING)
-def test_the_terminal_is_closed(loopback_pair: Pair, tmp_path: Path, keys: list[str], shown: str) -> None:
+@pytest.mark.parametrize("steps", CLOSING.values(), ids=CLOSING)
+def test_the_terminal_is_closed(loopback_pair: Pair, tmp_path: Path, steps: list[tuple[list[str], str]]) -> None:
     with shell(loopback_pair, tmp_path, columns=150) as terminal:
         open_prompt(terminal)
-        for key in keys:
-            terminal.press(key)
-        terminal.wait_for(shown)
+        for keys, shown in steps:
+            terminal.press(*keys)
+            terminal.wait_for(shown)
     # All that ran in it has ended now: see Terminal.
 
 
@@ -481,12 +481,9 @@ def test_a_transfer_is_cancelled(tmp_path: Path) -> None:
 @contextmanager
 def slow_pair(directory: Path) -> Iterator[Pair]:
     """Host and client with a link of 6 Mbit/s between them."""
-    with Network() as network:
-        host, client, router = network.host("host"), network.host("client"), network.router("router")
-        network.link(host, router, "10.1.0.0/24")
-        network.link(client, router, "10.2.0.0/24").shape(rate="6mbit")
-        with pinned_pair(directory, "--no-relay", host_machine=host, client_machine=client) as pair:
-            yield pair
+    with routed(directory) as (pair, place):
+        place.client_link.shape(rate="6mbit")
+        yield pair
 
 
 def test_how_busy_the_host_is(loopback_pair: Pair, tmp_path: Path) -> None:
@@ -536,30 +533,23 @@ def test_a_connection_that_is_refused_is_told(loopback_pair: Pair, tmp_path: Pat
 @pytest.mark.netns
 @requires_netns()
 def test_the_prompt_is_of_use_while_the_host_does_not_answer(tmp_path: Path) -> None:
-    with Network() as network:
-        host, client, router = network.host("host"), network.host("client"), network.router("router")
-        network.link(host, router, "10.1.0.0/24")
-        network.link(client, router, "10.2.0.0/24")
-        with (
-            pinned_pair(tmp_path, "--no-relay", host_machine=host, client_machine=client) as pair,
-            shell(pair, tmp_path, columns=150) as terminal,
-        ):
-            silence = router.drop_udp(host, client)
-            open_prompt(terminal)
-            terminal.type(f"-R{unused_port()}:127.0.0.1:1")
-            wait_until(terminal.takes_signals, what="the command runs")
-            terminal.press("C-c")
-            terminal.wait_for("It goes on in the background")
-            ask(terminal, "lpwd", os.getcwd())
-            silence.lift()
-            terminal.wait_for("Forwarding: listens there on")
-            router.drop_udp(host, client)
-            terminal.type("-R0:127.0.0.1:1")
-            wait_until(terminal.takes_signals, what="the command runs")
-            terminal.press("C-c")
-            wait_until(lambda: terminal.screen().count("It goes on in the background") == 2, what="the prompt is back")
-            terminal.press("C-d")
-            began = time.monotonic()
-            terminal.press("Enter", "~", ".")
-            assert terminal.wait_exit() == 255
-            assert time.monotonic() - began < 5
+    with routed(tmp_path) as (pair, place), shell(pair, tmp_path, columns=150) as terminal:
+        silence = place.router.drop_udp(place.host, place.client)
+        open_prompt(terminal)
+        terminal.type(f"-R{unused_port()}:127.0.0.1:1")
+        wait_until(terminal.takes_signals, what="the command runs")
+        terminal.press("C-c")
+        terminal.wait_for("It goes on in the background")
+        ask(terminal, "lpwd", os.getcwd())
+        silence.lift()
+        terminal.wait_for("Forwarding: listens there on")
+        place.router.drop_udp(place.host, place.client)
+        terminal.type("-R0:127.0.0.1:1")
+        wait_until(terminal.takes_signals, what="the command runs")
+        terminal.press("C-c")
+        wait_until(lambda: terminal.screen().count("It goes on in the background") == 2, what="the prompt is back")
+        terminal.press("C-d")
+        began = time.monotonic()
+        terminal.press("Enter", "~", ".")
+        assert terminal.wait_exit() == 255
+        assert time.monotonic() - began < 5

@@ -22,6 +22,7 @@ from tests.lab.network import Network
 from tests.lab.pair import PEER, Pair, pinned_pair
 from tests.lab.processes import wait_until
 from tests.lab.requirements import requires, requires_netns
+from tests.lab.routed import HOST, routed
 from tests.lab.terminal import Terminal
 from tests.lab.traffic import first_after, longest_gap
 
@@ -42,15 +43,8 @@ class Place:
 
 @contextmanager
 def working(directory: Path) -> Iterator[Place]:
-    with Network() as network:
-        host, client, router = network.host("host"), network.host("client"), network.router("router")
-        host_link = network.link(host, router, "10.1.0.0/24")
-        client_link = network.link(client, router, "10.2.0.0/24")
-        with (
-            pinned_pair(directory, "--no-relay", host_machine=host, client_machine=client) as pair,
-            at_work(host, pair.client, directory) as work,
-        ):
-            yield Place(pair, work, host_link, client_link)
+    with routed(directory) as (pair, place), at_work(place.host, pair.client, directory) as work:
+        yield Place(pair, work, place.host_link, place.client_link)
 
 
 def test_the_relay_is_restarted(tmp_path: Path) -> None:
@@ -148,40 +142,32 @@ def test_the_link_comes_and_goes(tmp_path: Path) -> None:
 
 
 def test_longer_than_the_session_waits(tmp_path: Path) -> None:
-    with Network() as network:
-        host, client, router = network.host("host"), network.host("client"), network.router("router")
-        network.link(host, router, "10.1.0.0/24")
-        link = network.link(client, router, "10.2.0.0/24")
-        with (
-            pinned_pair(tmp_path, "--no-relay", host_machine=host, client_machine=client, config=IMPATIENT) as pair,
-            pair.client.start("connect", PEER, "cat", stdin=subprocess.PIPE) as command,
-            Terminal.open(client, tmp_path, *pair.client.command, "connect", PEER, columns=100) as terminal,
-        ):
-            command.wait_event("connected")
-            terminal.type("echo $((40 + 2))")
-            terminal.wait_for("42")
-            link.down()
-            assert command.wait_event("lost")["error"]["code"] == "connection-lost"
-            error = command.wait_failure()
-            assert error["code"] == "connection-lost"
-            assert "was not back within 6 s" in error["message"]
-            assert command.process.returncode == 255
-            terminal.wait_for("was not back within 6 s")
-            assert terminal.wait_exit() == 255
+    with (
+        routed(tmp_path, config=IMPATIENT) as (pair, place),
+        pair.client.start("connect", PEER, "cat", stdin=subprocess.PIPE) as command,
+        Terminal.open(place.client, tmp_path, *pair.client.command, "connect", PEER, columns=100) as terminal,
+    ):
+        command.wait_event("connected")
+        terminal.type("echo $((40 + 2))")
+        terminal.wait_for("42")
+        place.client_link.down()
+        assert command.wait_event("lost")["error"]["code"] == "connection-lost"
+        error = command.wait_failure()
+        assert error["code"] == "connection-lost"
+        assert "was not back within 6 s" in error["message"]
+        assert command.process.returncode == 255
+        terminal.wait_for("was not back within 6 s")
+        assert terminal.wait_exit() == 255
 
 
 def test_a_host_that_was_killed_and_came_back(tmp_path: Path) -> None:
-    with Network() as network:
-        machine, client, router = network.host("host"), network.host("client"), network.router("router")
-        network.link(machine, router, "10.1.0.0/24")
-        network.link(client, router, "10.2.0.0/24")
-        bind = f"--bind={machine.address}:4242"
-        with pinned_pair(tmp_path, "--no-relay", bind, host_machine=machine, client_machine=client) as pair:
-            terminal = Terminal.open(client, tmp_path, *pair.client.command, "connect", PEER, columns=100)
-            with terminal as screen:
-                screen.type("echo $((40 + 2))")
-                screen.wait_for("42")
-                pair.host_process.kill()
-                with pair.host.host("--no-relay", bind):
-                    screen.wait_for("has ended there")
-                    assert screen.wait_exit() == 255
+    bind = f"--bind={HOST}:4242"
+    with routed(tmp_path, bind) as (pair, place):
+        terminal = Terminal.open(place.client, tmp_path, *pair.client.command, "connect", PEER, columns=100)
+        with terminal as screen:
+            screen.type("echo $((40 + 2))")
+            screen.wait_for("42")
+            pair.host_process.kill()
+            with pair.host.host("--no-relay", bind):
+                screen.wait_for("has ended there")
+                assert screen.wait_exit() == 255

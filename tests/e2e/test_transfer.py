@@ -8,18 +8,15 @@ import random
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
-from tests.lab.link import Link
-from tests.lab.network import Network
 from tests.lab.pair import PEER, Pair, pinned_pair
 from tests.lab.processes import process_tree, wait_until
 from tests.lab.requirements import requires, requires_netns
+from tests.lab.routed import routed
 from tests.lab.terminal import Terminal
 
 MEBIBYTE = 1024 * 1024
@@ -186,13 +183,13 @@ def test_the_link_goes_down_and_up(tmp_path: Path, direction: str) -> None:
     source, target = str(tmp_path / "source"), str(tmp_path / "there")
     words = [source, f"{PEER}:{target}"] if direction == "put" else [f"{PEER}:{source}", target]
     config = '[session]\nkeepalive = "1s"\ndead_after = "3s"'
-    with _routed(tmp_path, config) as (pair, link):
+    with routed(tmp_path, config=config) as (pair, place):
         with pair.client.start(direction, "-r", "--limit=8M", *words) as process:
             arriving(tmp_path / "there" / "source", 5 * MEBIBYTE)
-            link.down()
+            place.client_link.down()
             process.wait_event("lost")
             time.sleep(2)
-            link.up()
+            place.client_link.up()
             assert process.wait_event("resumed")["gap"] > 1
             assert process.wait_exit(timeout=90) == 0
         assert digest(tmp_path / "there" / "source" / "large") == expected
@@ -341,14 +338,3 @@ def _settled_size(folder: Path) -> int:
 
     wait_until(settled, what="nothing more arrives")
     return sizes[-1]
-
-
-@contextmanager
-def _routed(directory: Path, config: str) -> Iterator[tuple[Pair, Link]]:
-    """A host and a client with a router between, and the client's link."""
-    with Network() as network:
-        host, client, router = network.host("host"), network.host("client"), network.router("router")
-        network.link(host, router, "10.1.0.0/24")
-        link = network.link(client, router, "10.2.0.0/24")
-        with pinned_pair(directory, "--no-relay", host_machine=host, client_machine=client, config=config) as pair:
-            yield pair, link

@@ -8,16 +8,11 @@ import socket
 import ssl
 import urllib.request
 from collections.abc import Coroutine
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from irosh.transport.relay import RelayServer
 from irosh.transport.relay.frames import Restarting, ServerConfirmsAuth, ServerDeniesAuth
@@ -26,6 +21,7 @@ from tests.lab.machine import LOCAL
 from tests.lab.pair import pinned_pair
 from tests.lab.processes import wait_until
 from tests.support.relay_client import ALICE, BOB, Client, connected, joined
+from tests.support.tls_certificate import self_signed
 
 ANYWHERE = ("relay", "serve", "--listen", "127.0.0.1:0")
 
@@ -165,30 +161,6 @@ def test_tls(irosh: Irosh, tmp_path: Path) -> None:
         assert ready["tls"] is True
         assert ready["url"].startswith("https://127.0.0.1:")
         assert get(f"{ready['url']}/healthz", ssl.create_default_context(cafile=str(certificate)))
-
-
-def self_signed(directory: Path) -> tuple[Path, Path]:
-    """Files with a certificate for 127.0.0.1 and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "relay")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_file, key_file = directory / "cert.pem", directory / "key.pem"
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return certificate_file, key_file
 
 
 def test_a_port_that_is_taken(irosh: Irosh) -> None:

@@ -41,10 +41,10 @@ class IcePeer:
 
 
 @contextmanager
-def ice_peer(machine: Machine, **settings: Any) -> Iterator[IcePeer]:
-    """A side that gathers its candidates, for the length of the block."""
+def peer(machine: Machine, program: str, **settings: Any) -> Iterator[IcePeer]:
+    """A side that runs ``program`` of :mod:`tests.support` with ``settings``, for the length of the block."""
     process = machine.popen(
-        *(sys.executable, "-m", "tests.support.ice_peer", json.dumps(settings)),
+        *(sys.executable, "-m", f"tests.support.{program}", json.dumps(settings)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=None,  # type: ignore[arg-type]
@@ -92,8 +92,8 @@ def meet(
     """
     with ExitStack() as stack:
         sides = [
-            stack.enter_context(ice_peer(host, controlling=False, **host_settings)),
-            stack.enter_context(ice_peer(client, controlling=True, **client_settings)),
+            stack.enter_context(peer(host, "ice_peer", controlling=False, **host_settings)),
+            stack.enter_context(peer(client, "ice_peer", controlling=True, **client_settings)),
         ]
         gathered = [side.hear() for side in sides]
         sides[1].tell(description=gathered[0]["description"])

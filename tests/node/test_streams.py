@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,22 +15,15 @@ import pytest
 from irosh.core.capability import parse_capabilities
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity
-from irosh.core.wire import (
-    Hello,
-    StreamAnswer,
-    StreamHeader,
-    Welcome,
-    encode_frame,
-    encode_request,
-    error_in,
-)
-from irosh.node.node import Node
+from irosh.core.wire import Hello, StreamAnswer, StreamHeader, Welcome, encode_frame, encode_request, error_in
+from irosh.node.node import Node, Reached
 from irosh.node.peer_admin import PeerAdmin
 from irosh.node.target_request import TargetRequest
 from irosh.services.shell.messages import ShellRequest
 from irosh.services.tunnel.messages import TunnelRequest
 from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import CarrierStream, Connection, ConnectionLost, StreamReset
+from tests.support.echo_server import echo_server
 from tests.support.nodes import DEADLINE, bare_endpoint, open_foreign_stream, pin, running_node, say_hello
 
 
@@ -64,19 +57,40 @@ async def refusal(connection: Connection, service: str, request: msgspec.Struct)
     return error.code
 
 
+async def echoes(connection: Connection, port: int) -> CarrierStream:
+    """A new tunnel to the echo server at ``port`` carries bytes both ways."""
+    stream, error = await ask(connection, "tunnel", TunnelRequest(f"tcp://127.0.0.1:{port}"))
+    assert error is None
+    await stream.write(b"ping")
+    assert await stream.read_exactly(4) == b"ping"
+    return stream
+
+
 @asynccontextmanager
-async def echo_server() -> AsyncIterator[int]:
-    """A TCP echo server on loopback; yields its port."""
+async def hostile_beside_friend(
+    tmp_path: Path,
+) -> AsyncIterator[tuple[Connection, Callable[[], Awaitable[Connection]], int]]:
+    """The connection of a hostile peer, how a friend of the same host connects, and the port of an echo server."""
+    friend = Identity.generate()
+    async with (
+        admitted(tmp_path, ["forward:tcp://127.0.0.1:*"]) as (host, hostile),
+        bare_endpoint(friend) as endpoint,
+        echo_server() as port,
+    ):
+        pin(host, friend, "friend", ["forward:tcp://127.0.0.1:*"])
+        yield hostile, lambda: _connect(endpoint, host), port
 
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+@asynccontextmanager
+async def invited(tmp_path: Path) -> AsyncIterator[tuple[Node, Node, Reached]]:
+    """A host, a node that it has invited to everything, and the host as that node has reached it."""
+    async with (
+        running_node(tmp_path / "host") as host,
+        running_node(tmp_path / "client", hosting=False) as client,
+        asyncio.timeout(DEADLINE),
+    ):
+        invite = host.trust.create_invite(parse_capabilities(["all"]))
+        yield host, client, await client.reach(TargetRequest(target=host.ticket(invite).encode()))
 
 
 def test_nothing_is_allowed_by_default(tmp_path: Path) -> None:
@@ -118,10 +132,7 @@ def test_capabilities_changed_while_connected_hold_at_once(tmp_path: Path) -> No
             request = TunnelRequest(f"tcp://127.0.0.1:{port}")
             assert await refusal(connection, "tunnel", request) is ErrorCode.DENIED
             host.trust.set_capabilities(connection_peer(host), parse_capabilities([f"forward:tcp://127.0.0.1:{port}"]))
-            stream, error = await ask(connection, "tunnel", request)
-            assert error is None
-            await stream.write(b"ping")
-            assert await stream.read_exactly(4) == b"ping"
+            await echoes(connection, port)
             host.trust.set_capabilities(connection_peer(host), ())
             assert await refusal(connection, "tunnel", request) is ErrorCode.DENIED
 
@@ -176,10 +187,7 @@ def test_a_symbolic_link_does_not_lead_out_of_the_policy(tmp_path: Path) -> None
 )
 def test_a_malformed_stream_is_refused_and_the_connection_goes_on(tmp_path: Path, first_bytes: bytes) -> None:
     async def body() -> None:
-        async with (
-            admitted(tmp_path, ["forward:tcp://127.0.0.1:*"]) as (_, connection),
-            echo_server() as port,
-        ):
+        async with admitted(tmp_path, ["forward:tcp://127.0.0.1:*"]) as (_, connection), echo_server() as port:
             bad = await open_foreign_stream(connection)
             try:
                 await bad.write(first_bytes)
@@ -187,26 +195,15 @@ def test_a_malformed_stream_is_refused_and_the_connection_goes_on(tmp_path: Path
                 assert answer.error is not None
             except StreamReset:
                 pass
-            good, error = await ask(connection, "tunnel", TunnelRequest(f"tcp://127.0.0.1:{port}"))
-            assert error is None
-            await good.write(b"still here")
-            assert await good.read_exactly(10) == b"still here"
+            await echoes(connection, port)
 
     asyncio.run(body())
 
 
 def test_garbage_without_end_closes_the_connection_but_nobody_elses(tmp_path: Path) -> None:
     async def body() -> None:
-        friend = Identity.generate()
-        async with (
-            admitted(tmp_path, ["forward:tcp://127.0.0.1:*"]) as (host, hostile),
-            bare_endpoint(friend) as endpoint,
-            echo_server() as port,
-        ):
-            pin(host, friend, "friend", ["forward:tcp://127.0.0.1:*"])
-            other = await _connect(endpoint, host)
-            good, error = await ask(other, "tunnel", TunnelRequest(f"tcp://127.0.0.1:{port}"))
-            assert error is None
+        async with hostile_beside_friend(tmp_path) as (hostile, befriend, port):
+            good = await echoes(await befriend(), port)
             with pytest.raises((ConnectionLost, StreamReset)):
                 for _ in range(10_000):
                     stream = await open_foreign_stream(hostile)
@@ -222,13 +219,7 @@ def test_garbage_without_end_closes_the_connection_but_nobody_elses(tmp_path: Pa
 
 def test_ten_thousand_unfinished_streams_do_not_disturb_other_peers(tmp_path: Path) -> None:
     async def body() -> None:
-        friend = Identity.generate()
-        async with (
-            admitted(tmp_path, ["forward:tcp://127.0.0.1:*"]) as (host, hostile),
-            bare_endpoint(friend) as endpoint,
-            echo_server() as port,
-        ):
-            pin(host, friend, "friend", ["forward:tcp://127.0.0.1:*"])
+        async with hostile_beside_friend(tmp_path) as (hostile, befriend, port):
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
             async def flood() -> None:
@@ -237,13 +228,9 @@ def test_ten_thousand_unfinished_streams_do_not_disturb_other_peers(tmp_path: Pa
                     await stream.write(b"\x00")  # half a length, and never more
 
             flooding = asyncio.create_task(flood())
-            other = await _connect(endpoint, host)
+            friend = await befriend()
             for _ in range(20):
-                good, error = await ask(other, "tunnel", TunnelRequest(f"tcp://127.0.0.1:{port}"))
-                assert error is None
-                await good.write(b"ping")
-                assert await good.read_exactly(4) == b"ping"
-                await good.finish()
+                await (await echoes(friend, port)).finish()
             flooding.cancel()
             await asyncio.gather(flooding, return_exceptions=True)
             grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
@@ -268,13 +255,7 @@ def test_an_unfinished_header_is_given_up(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_client_node_serves_nothing_to_the_host_it_dialled(tmp_path: Path) -> None:
     async def body() -> None:
-        async with (
-            running_node(tmp_path / "host") as host,
-            running_node(tmp_path / "client", hosting=False) as client,
-            asyncio.timeout(DEADLINE),
-        ):
-            invite = host.trust.create_invite(parse_capabilities(["all"]))
-            reached = await client.reach(TargetRequest(target=host.ticket(invite).encode()))
+        async with invited(tmp_path) as (host, client, reached):
             assert reached.newly_pinned
             back = host.links.connections(client.identity.id)[0]
             opened = await back.open("shell", ShellRequest())
@@ -287,13 +268,7 @@ def test_a_client_node_serves_nothing_to_the_host_it_dialled(tmp_path: Path) -> 
 
 def test_revoking_closes_the_live_connection(tmp_path: Path) -> None:
     async def body() -> None:
-        async with (
-            running_node(tmp_path / "host") as host,
-            running_node(tmp_path / "client", hosting=False) as client,
-            asyncio.timeout(DEADLINE),
-        ):
-            invite = host.trust.create_invite(parse_capabilities(["all"]))
-            reached = await client.reach(TargetRequest(target=host.ticket(invite).encode()))
+        async with invited(tmp_path) as (host, client, reached):
             name = host.trust.peers()[0].petname
             result = PeerAdmin(host.trust, host.links.close_peer).run("revoke", {"name": name})
             assert result["connections_closed"] == 1

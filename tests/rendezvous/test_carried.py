@@ -12,7 +12,7 @@ import pytest
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity
 from irosh.rendezvous import carried
-from irosh.rendezvous.carried import Carriage, CarriedConnections
+from irosh.rendezvous.carried import Carriage, Carried, CarriedConnections
 from irosh.transport.interfaces import Stream
 from irosh.transport.session.lifetime import CountedStream
 from tests.support.nodes import session_pair
@@ -44,16 +44,22 @@ def identity() -> Identity:
     return Identity(os.urandom(32))
 
 
+async def met(
+    one: Identity, other: Identity, streams: tuple[Stream, Stream], released: list[str]
+) -> tuple[Carried, Carried]:
+    """Both ends of a connection from ``one`` to ``other`` over the two ends of a stream."""
+    accepting = asyncio.create_task(CarriedConnections(other.secret).accept(carriage(streams[1], released, "far")))
+    dialled = await CarriedConnections(one.secret).dial(carriage(streams[0], released, "near"), other.id)
+    return dialled, await accepting
+
+
 def test_it_is_a_connection_as_every_other_and_leaves_nothing() -> None:
     async def main() -> None:
         one, other, released = identity(), identity(), list[str]()
-        ours, theirs = CarriedConnections(one.secret), CarriedConnections(other.secret)
         async with stream_pair() as (near, far):
-            accepting = asyncio.create_task(theirs.accept(carriage(far, released, "hop")))
-            dialled = await ours.dial(carriage(near, released, "hops"), other.id)
-            accepted = await accepting
+            dialled, accepted = await met(one, other, (near, far), released)
             assert (dialled.connection.peer_id, accepted.connection.peer_id) == (other.id, one.id)
-            assert [path.remote for path in dialled.connection.paths()] == ["through hops"]
+            assert [path.remote for path in dialled.connection.paths()] == ["through near"]
             accepted.connection.allow_streams(4, window=1 << 20)
             stream, data = await dialled.connection.open_stream(), os.urandom(3_000_000)
             writing = asyncio.create_task(stream.write(data))
@@ -67,7 +73,7 @@ def test_it_is_a_connection_as_every_other_and_leaves_nothing() -> None:
             assert (await accepted.connection.wait_closed()).code is ErrorCode.REVOKED
             await dialled.wait_over()
             await accepted.wait_over()
-            assert sorted(released) == ["hop", "hops"]
+            assert sorted(released) == ["far", "near"]
 
     asyncio.run(main())
 
@@ -120,12 +126,9 @@ def test_a_hop_that_ends_before_the_handshake_is_to_blame() -> None:
 
 def test_when_the_stream_breaks_both_ends_know_and_may_go_on_by_another() -> None:
     async def main() -> None:
-        one, other, released = identity(), identity(), list[str]()
-        ours, theirs = CarriedConnections(one.secret), CarriedConnections(other.secret)
+        released: list[str] = []
         async with stream_pair() as (near, far):
-            accepting = asyncio.create_task(theirs.accept(carriage(far, released, "far")))
-            dialled = await ours.dial(carriage(near, released, "near"), other.id)
-            accepted = await accepting
+            dialled, accepted = await met(identity(), identity(), (near, far), released)
             await near.abort(4)
             for end in (dialled, accepted):
                 reason = await end.connection.wait_closed()

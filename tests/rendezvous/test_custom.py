@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pytest
 
@@ -20,25 +19,12 @@ from irosh.rendezvous.custom import Custom
 from irosh.rendezvous.interfaces import Contact, Hosting, Meeting
 from irosh.transport.interfaces import Connection
 from tests.support.exchanges import Hand
-from tests.support.nodes import DEADLINE
-from tests.support.sockets import no_socket_is_left
 from tests.support.stun_server import refusing, stun_server
+from tests.support.traceless import run
 
 OPTIONS = NetworkOptions(relays=(), stun_servers=(), bind="127.0.0.1:0")
 INVITE = b"one-time secrets"
 WHOEVER = Contact(None)
-
-
-def run(body: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a test's body, and check that it leaves neither tasks nor sockets."""
-
-    async def main() -> None:
-        async with asyncio.timeout(DEADLINE), no_socket_is_left():
-            await body()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not others, others
-
-    asyncio.run(main())
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -21,23 +21,11 @@ from irosh.rendezvous.relay_fallback import RelayFallback
 from irosh.transport.interfaces import Route
 from irosh.transport.relay import RelayConfig, RelayServer
 from irosh.transport.wheel import EndpointSettings, bind_endpoint
-from tests.support.nodes import DEADLINE
-from tests.support.sockets import no_socket_is_left
+from tests.support.failures import refusal
 from tests.support.stun_server import claiming, honest, refusing, seeing, silent, stun_server
+from tests.support.traceless import run
 
 OPTIONS = NetworkOptions(relays=(), stun_servers=(), bind="127.0.0.1:0")
-
-
-def run(body: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a test's body, and check that it leaves neither tasks nor sockets."""
-
-    async def main() -> None:
-        async with asyncio.timeout(DEADLINE), no_socket_is_left():
-            await body()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not others, others
-
-    asyncio.run(main())
 
 
 @pytest.fixture(autouse=True)
@@ -78,13 +66,6 @@ async def sessions(options: NetworkOptions = OPTIONS) -> AsyncIterator[tuple[Ice
         for session, side in zip((host, client), sides, strict=True):
             await session.close()
             await side.fallback.close()
-
-
-async def refusal(work: Coroutine[Any, Any, object]) -> IroshError:
-    """The error that ``work`` ends with."""
-    with pytest.raises(IroshError) as caught:
-        await work
-    return caught.value
 
 
 def as_received(description: IceDescription) -> IceDescription:

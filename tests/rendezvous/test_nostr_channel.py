@@ -16,20 +16,19 @@ from websockets.asyncio.client import connect
 from irosh.core.errors import ErrorCode
 from irosh.rendezvous import nostr_channel, nostr_link
 from irosh.rendezvous.nostr_relay import NostrRelay
-from tests.support.nostr import DEADLINE, Event, OddRelay, closed_port, local_relay, member
+from tests.support.nostr import DEADLINE, Event, OddRelay, closed_port, local_relay, member, members
 from tests.support.relay_client import run, until
+from tests.support.web_server import web_server
 
 
 def test_messages_go_both_ways_over_several_relays_and_arrive_once() -> None:
     async def body() -> None:
         async with local_relay() as a, local_relay() as b, local_relay() as c:
             urls = (a.url, b.url, c.url)
-            async with member(1, *urls) as alice, member(2, *urls) as bob:
+            async with members(2, *urls) as (alice, bob):
                 for number in range(10):
-                    alice.send(bob, b"ping %d" % number)
-                    assert await bob.receive() == (alice.key.public, b"ping %d" % number)
-                    bob.send(alice, b"pong %d" % number)
-                    assert await alice.receive() == (bob.key.public, b"pong %d" % number)
+                    await alice.reaches(bob, b"ping %d" % number)
+                    await bob.reaches(alice, b"pong %d" % number)
                 assert bob.inbox.empty()
                 assert alice.inbox.empty()
 
@@ -60,15 +59,13 @@ def test_a_relay_that_comes_back_is_used_again(monkeypatch: pytest.MonkeyPatch) 
     async def body() -> None:
         async with AsyncExitStack() as running:
             first = await running.enter_async_context(local_relay())
-            async with member(1, first.url) as alice, member(2, first.url) as bob:
-                alice.send(bob, b"one")
-                assert (await bob.receive())[1] == b"one"
+            async with members(2, first.url) as (alice, bob):
+                await alice.reaches(bob, b"one")
                 await running.aclose()
                 await until(lambda: not alice.links[0].is_up and not bob.links[0].is_up)
                 async with NostrRelay("127.0.0.1", first.port), asyncio.timeout(DEADLINE):
                     await bob.links[0].wait_up()
-                    alice.send(bob, b"two")
-                    assert (await bob.receive())[1] == b"two"
+                    await alice.reaches(bob, b"two")
 
     run(body())
 
@@ -78,13 +75,11 @@ def test_one_of_three_is_killed() -> None:
         async with local_relay() as a, local_relay() as b, AsyncExitStack() as running:
             dying = await running.enter_async_context(local_relay())
             urls = (a.url, b.url, dying.url)
-            async with member(1, *urls) as alice, member(2, *urls) as bob:
-                alice.send(bob, b"one")
-                assert (await bob.receive())[1] == b"one"
+            async with members(2, *urls) as (alice, bob):
+                await alice.reaches(bob, b"one")
                 await running.aclose()
                 await until(lambda: not alice.links[2].is_up)
-                alice.send(bob, b"two")
-                assert (await bob.receive())[1] == b"two"
+                await alice.reaches(bob, b"two")
 
     run(body())
 
@@ -108,10 +103,9 @@ def _forgeries(event: Event) -> list[Event]:
 
 def test_forged_events_are_dropped_and_do_not_keep_the_true_one_out() -> None:
     async def body() -> None:
-        async with OddRelay(_forgeries).running() as relay, member(1, relay.url) as alice, member(2, relay.url) as bob:
+        async with OddRelay(_forgeries).running() as relay, members(2, relay.url) as (alice, bob):
             for number in range(5):
-                alice.send(bob, b"%d" % number)
-                assert await bob.receive() == (alice.key.public, b"%d" % number)
+                await alice.reaches(bob, b"%d" % number)
             assert bob.inbox.empty()
 
     run(body())
@@ -133,15 +127,13 @@ def test_repeated_and_reordered_events_arrive_once() -> None:
         async with (
             OddRelay(treat).running() as odd,
             local_relay() as honest,
-            member(1, odd.url, honest.url) as alice,
-            member(2, odd.url, honest.url) as bob,
+            members(2, odd.url, honest.url) as (alice, bob),
         ):
             sent = {b"%d" % number for number in range(8)}
             for payload in sorted(sent):
                 alice.send(bob, payload)
             assert {(await bob.receive())[1] for _ in sent} == sent
-            alice.send(bob, b"last")
-            assert (await bob.receive())[1] == b"last"
+            await alice.reaches(bob, b"last")
             assert bob.inbox.empty()
 
     run(body())
@@ -152,11 +144,9 @@ def test_a_relay_that_drops_everything_is_made_up_for() -> None:
         async with (
             OddRelay(lambda _event: []).running() as odd,
             local_relay() as honest,
-            member(1, odd.url, honest.url) as alice,
-            member(2, odd.url, honest.url) as bob,
+            members(2, odd.url, honest.url) as (alice, bob),
         ):
-            alice.send(bob, b"hello")
-            assert (await bob.receive())[1] == b"hello"
+            await alice.reaches(bob, b"hello")
             assert odd.received
 
     run(body())
@@ -168,13 +158,10 @@ def test_events_for_others_are_not_taken() -> None:
     async def body() -> None:
         async with (
             OddRelay().running() as relay,
-            member(1, relay.url) as alice,
-            member(2, relay.url) as bob,
-            member(3, relay.url) as carol,
+            members(3, relay.url) as (alice, bob, carol),
         ):
             alice.send(bob, b"for Bob")
-            alice.send(carol, b"for Carol")
-            assert (await carol.receive())[1] == b"for Carol"
+            await alice.reaches(carol, b"for Carol")
             assert (await bob.receive())[1] == b"for Bob"
             assert bob.inbox.empty()
             assert carol.inbox.empty()
@@ -189,11 +176,9 @@ def test_a_flood_from_one_relay_does_not_keep_messages_of_another_out() -> None:
         async with (
             OddRelay().running() as odd,
             local_relay() as honest,
-            member(1, odd.url, honest.url) as alice,
-            member(2, odd.url, honest.url) as bob,
+            members(2, odd.url, honest.url) as (alice, bob),
         ):
-            alice.send(bob, b"before")
-            assert (await bob.receive())[1] == b"before"
+            await alice.reaches(bob, b"before")
             (true_event,) = odd.received
 
             async def flood() -> None:
@@ -207,8 +192,7 @@ def test_a_flood_from_one_relay_does_not_keep_messages_of_another_out() -> None:
             flooding = asyncio.create_task(flood())
             try:
                 for number in range(10):
-                    alice.send(bob, b"%d" % number)
-                    assert (await bob.receive())[1] == b"%d" % number
+                    await alice.reaches(bob, b"%d" % number)
             finally:
                 flooding.cancel()
                 await asyncio.gather(flooding, return_exceptions=True)
@@ -223,19 +207,15 @@ def test_strangers_that_flood_do_not_keep_out_whom_we_know(monkeypatch: pytest.M
     async def body() -> None:
         async with (
             OddRelay().running() as relay,
-            member(1, relay.url) as alice,
-            member(2, relay.url) as bob,
-            member(3, relay.url) as carol,
+            members(3, relay.url) as (alice, bob, carol),
         ):
-            alice.send(bob, b"before")
-            assert (await bob.receive())[1] == b"before"
+            await alice.reaches(bob, b"before")
             bob.channel.befriend(alice.key.public)
             (event,) = relay.received
             await relay.broadcast([event | {"id": f"{n:064x}", "pubkey": f"{n:064x}"} for n in range(500)])
             carol.send(bob, b"lost")
             await until(lambda: len(relay.received) == 2)
-            alice.send(bob, b"after")
-            assert (await bob.receive())[1] == b"after"
+            await alice.reaches(bob, b"after")
 
     run(body())
 
@@ -244,9 +224,7 @@ def test_a_sender_that_floods_is_held_back() -> None:
     async def body() -> None:
         async with (
             OddRelay().running() as relay,
-            member(1, relay.url) as alice,
-            member(2, relay.url) as bob,
-            member(3, relay.url) as carol,
+            members(3, relay.url) as (alice, bob, carol),
         ):
             for number in range(60):
                 alice.send(bob, b"%d" % number)
@@ -284,11 +262,9 @@ def test_garbage_from_a_relay_does_no_harm() -> None:
     async def body() -> None:
         async with (
             OddRelay(greet=_garbage).running() as relay,
-            member(1, relay.url) as alice,
-            member(2, relay.url) as bob,
+            members(2, relay.url) as (alice, bob),
         ):
-            alice.send(bob, b"hello")
-            assert (await bob.receive())[1] == b"hello"
+            await alice.reaches(bob, b"hello")
 
     run(body())
 
@@ -297,11 +273,9 @@ def test_a_relay_that_asks_who_we_are_is_told() -> None:
     async def body() -> None:
         async with (
             OddRelay(password_of="challenge-1").running() as relay,
-            member(1, relay.url) as alice,
-            member(2, relay.url) as bob,
+            members(2, relay.url) as (alice, bob),
         ):
-            alice.send(bob, b"hello")
-            assert (await bob.receive())[1] == b"hello"
+            await alice.reaches(bob, b"hello")
 
     run(body())
 
@@ -344,15 +318,7 @@ def test_relays_that_will_not_do_are_left(frames: list[str]) -> None:
 
 def test_what_is_no_nostr_relay_is_told() -> None:
     async def body() -> None:
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
-            await writer.drain()
-            writer.close()
-
-        server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with server, member(1, url, up=False) as alice:
+        async with web_server() as port, member(1, f"ws://127.0.0.1:{port}", up=False) as alice:
             await until(lambda: "no Nostr relay" in str(alice.links[0].problem()))
 
     run(body())

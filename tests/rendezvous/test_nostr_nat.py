@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,33 +10,14 @@ from typing import Any
 import pytest
 
 from tests.lab.coturn import coturn
-from tests.lab.ice_pair import IcePeer, Said
+from tests.lab.ice_pair import Said, peer
 from tests.lab.irosh_process import Irosh, IroshProcess
-from tests.lab.machine import Machine, end_group
 from tests.lab.nat import NatKind
 from tests.lab.network import Network
 from tests.lab.requirements import requires_netns
 from tests.lab.topologies import TwoHomes, two_nats
 
 pytestmark = [pytest.mark.netns, requires_netns()]
-
-
-@contextmanager
-def node(machine: Machine, **settings: Any) -> Iterator[IcePeer]:
-    """A node of :mod:`tests.support.nostr_peer` on ``machine``."""
-    process = machine.popen(
-        *(sys.executable, "-m", "tests.support.nostr_peer", json.dumps(settings)),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=None,  # type: ignore[arg-type]
-    )
-    try:
-        yield IcePeer(process)
-    finally:
-        end_group(process)
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
 
 
 class Servers:
@@ -72,12 +50,12 @@ def met(
         homes = two_nats(network, *kinds)
         servers = Servers(stack, homes, directory)
         settings = servers.settings(fallback=fallback)
-        with node(homes.alice.host, host=True, **settings) as host:
+        with peer(homes.alice.host, "nostr_peer", host=True, **settings) as host:
             ready = host.hear()
             assert ready["problems"] == []
             if kill is not None:
                 servers.nostr[kill][0].kill()
-            with node(homes.bob.host, npub=ready["npub"], **settings) as receiver:
+            with peer(homes.bob.host, "nostr_peer", npub=ready["npub"], **settings) as receiver:
                 meeting = receiver.hear()
                 if "error" not in meeting:
                     assert host.hear()["peer"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,6 +16,8 @@ from irosh.transport.relay import RelayConfig, RelayServer
 from irosh.transport.relay.probe import probe_relay
 from irosh.transport.wheel import EndpointSettings
 from tests.support.nodes import DEADLINE, LOOPBACK
+from tests.support.sockets import closed_port
+from tests.support.web_server import web_server
 
 
 @asynccontextmanager
@@ -34,27 +35,6 @@ async def _node(relay: str, token: str | None = None, *, accepts: bool = True) -
         yield rendezvous
     finally:
         await rendezvous.close()
-
-
-@asynccontextmanager
-async def _liar() -> AsyncIterator[str]:
-    """Answers HTTP, but is no relay."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-
-def _closed_port() -> str:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{unused.getsockname()[1]}"
 
 
 def test_two_nodes_meet_by_the_relay_alone() -> None:
@@ -108,7 +88,7 @@ def test_an_identity_that_the_relay_does_not_serve_is_told() -> None:
 
 def test_a_relay_that_is_down_is_named() -> None:
     async def body() -> None:
-        url = _closed_port()
+        url = f"http://127.0.0.1:{closed_port()}"
         async with asyncio.timeout(DEADLINE), _node(url) as host:
             (problem,) = await host.problems()
             assert problem.code is ErrorCode.RELAY_UNREACHABLE
@@ -122,8 +102,8 @@ def test_a_relay_that_is_down_is_named() -> None:
 
 def test_what_is_no_relay_is_told_apart() -> None:
     async def body() -> None:
-        async with asyncio.timeout(DEADLINE), _liar() as url:
-            problem = await probe_relay(url, None, Identity.generate().secret)
+        async with asyncio.timeout(DEADLINE), web_server() as port:
+            problem = await probe_relay(f"http://127.0.0.1:{port}", None, Identity.generate().secret)
             assert problem is not None
             assert problem.code is ErrorCode.RELAY_UNREACHABLE
             assert "no relay" in problem.message
@@ -142,7 +122,7 @@ def test_a_good_relay_has_no_problem() -> None:
 
 def test_one_dead_relay_among_two_does_not_matter() -> None:
     async def body() -> None:
-        dead = _closed_port()
+        dead = f"http://127.0.0.1:{closed_port()}"
         async with (
             asyncio.timeout(DEADLINE),
             RelayServer(RelayConfig(host="127.0.0.1", port=0)) as relay,

@@ -14,18 +14,11 @@ from aioice.stun import Class, Message, Method, parse_message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.errors import ErrorCode
 from irosh.rendezvous.netcheck import check_network
-from irosh.rendezvous.stun import (
-    StunClient,
-    believable,
-    disagreement,
-    find_server,
-    implausible,
-    parse_answer,
-    survey,
-)
+from irosh.rendezvous.stun import StunClient, believable, disagreement, find_server, implausible, parse_answer, survey
 from tests.support import stun_server as servers
+from tests.support.failures import refusal
 from tests.support.nodes import DEADLINE
 from tests.support.stun_server import stun_server
 
@@ -47,12 +40,6 @@ async def client() -> AsyncIterator[StunClient]:
         yield opened
     finally:
         await opened.close()
-
-
-async def failure(asking: Coroutine[object, object, object]) -> IroshError:
-    with pytest.raises(IroshError) as error:
-        await asking
-    return error.value
 
 
 def test_a_server_tells_how_the_socket_is_seen() -> None:
@@ -83,7 +70,7 @@ def test_the_port_is_free_once_closed() -> None:
             host, port = (await stun.ask(server.address)).mapped
             await stun.close()
             again = await StunClient.open(host, port)
-            taken = await failure(StunClient.open(host, port))
+            taken = await refusal(StunClient.open(host, port))
             assert taken.code is ErrorCode.PORT_TAKEN
             await again.close()
 
@@ -93,7 +80,7 @@ def test_the_port_is_free_once_closed() -> None:
 def test_a_silent_server_ends_at_the_deadline() -> None:
     async def body() -> None:
         async with stun_server(servers.silent) as server, client() as stun:
-            error = await failure(stun.ask(server.address, timeout=0.5))
+            error = await refusal(stun.ask(server.address, timeout=0.5))
             assert error.code is ErrorCode.STUN_UNREACHABLE
             assert server.name in error.message
 
@@ -103,7 +90,7 @@ def test_a_silent_server_ends_at_the_deadline() -> None:
 def test_answers_to_other_questions_and_rubbish_count_for_nothing() -> None:
     async def body() -> None:
         async with stun_server(servers.foreign_transaction) as server, client() as stun:
-            error = await failure(stun.ask(server.address, timeout=0.5))
+            error = await refusal(stun.ask(server.address, timeout=0.5))
             assert error.code is ErrorCode.STUN_UNREACHABLE
 
     run(body())
@@ -112,7 +99,7 @@ def test_answers_to_other_questions_and_rubbish_count_for_nothing() -> None:
 def test_an_answer_from_elsewhere_counts_for_nothing() -> None:
     async def body() -> None:
         async with stun_server(servers.silent) as asked, client() as stun:
-            asking = asyncio.ensure_future(failure(stun.ask(asked.address, timeout=1)))
+            asking = asyncio.ensure_future(refusal(stun.ask(asked.address, timeout=1)))
             while not asked.requests:
                 await asyncio.sleep(0.01)
             request = parse_message(asked.requests[0])
@@ -126,7 +113,7 @@ def test_an_answer_from_elsewhere_counts_for_nothing() -> None:
 def test_a_refusal_is_said_and_cannot_disturb_a_terminal() -> None:
     async def body() -> None:
         async with stun_server(servers.refusing) as server, client() as stun:
-            error = await failure(stun.ask(server.address))
+            error = await refusal(stun.ask(server.address))
             assert error.code is ErrorCode.STUN_INVALID
             assert "400" in error.message
             assert error.message.isprintable()
@@ -140,7 +127,7 @@ def test_a_refusal_is_said_and_cannot_disturb_a_terminal() -> None:
 def test_an_address_that_nobody_can_have_is_refused(claimed: tuple[str, int]) -> None:
     async def body() -> None:
         async with stun_server(servers.claiming(*claimed)) as server, client() as stun:
-            error = await failure(stun.ask(server.address))
+            error = await refusal(stun.ask(server.address))
             assert error.code is ErrorCode.STUN_INVALID
 
     run(body())
@@ -198,7 +185,7 @@ def test_a_resolver_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch
         return []
 
     async def body() -> None:
-        error = await failure(find_server("stun.example:3478", socket.AF_INET, timeout=0.2))
+        error = await refusal(find_server("stun.example:3478", socket.AF_INET, timeout=0.2))
         assert error.code is ErrorCode.STUN_UNREACHABLE
         assert "no answer from DNS" in error.message
         report = await check_network(["stun.example:3478"], ["http://relay.example"], lambda _url: None)
@@ -216,9 +203,9 @@ def test_a_resolver_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch
 
 def test_a_name_without_an_address_is_said() -> None:
     async def body() -> None:
-        error = await failure(find_server("does-not-exist.invalid", socket.AF_INET))
+        error = await refusal(find_server("does-not-exist.invalid", socket.AF_INET))
         assert error.code is ErrorCode.STUN_UNREACHABLE
-        error = await failure(find_server("127.0.0.1:3478", socket.AF_INET6))
+        error = await refusal(find_server("127.0.0.1:3478", socket.AF_INET6))
         assert error.code is ErrorCode.STUN_UNREACHABLE
 
     run(body())

@@ -31,9 +31,12 @@ DEADLINE = 60.0
 
 
 @asynccontextmanager
-async def running_node(state: Path, *, hosting: bool = True) -> AsyncIterator[Node]:
+async def running_node(
+    state: Path, *, hosting: bool = True, authorized_keys: Path | None = None
+) -> AsyncIterator[Node]:
     """A node that serves its control socket and, when hosting, peers; without any relay."""
-    options = NodeOptions(state=state, hosting=hosting, network=NetworkChoice(relays=(), bind="127.0.0.1:0"))
+    network = NetworkChoice(relays=(), bind="127.0.0.1:0")
+    options = NodeOptions(state=state, hosting=hosting, network=network, authorized_keys=authorized_keys)
     async with assembled_node(options) as node:
         ready = asyncio.Event()
         serving = asyncio.create_task(node.run(ready.set))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +17,7 @@ from irosh.core.nostr_key import NostrKey
 from irosh.rendezvous.nostr_channel import NostrChannel
 from irosh.rendezvous.nostr_link import RelayLink
 from irosh.rendezvous.nostr_relay import NostrRelay
+from tests.support import sockets
 
 Event = dict[str, Any]
 DEADLINE = 30.0
@@ -35,9 +35,7 @@ def local_relay() -> NostrRelay:
 
 def closed_port() -> str:
     """The URL of a relay that is not there."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return f"ws://127.0.0.1:{unused.getsockname()[1]}"
+    return f"ws://127.0.0.1:{sockets.closed_port()}"
 
 
 @dataclass
@@ -111,6 +109,11 @@ class Member:
         async with asyncio.timeout(DEADLINE):
             return await self.inbox.get()
 
+    async def reaches(self, other: Member, payload: bytes) -> None:
+        """What is sent now is what the other receives next."""
+        self.send(other, payload)
+        assert await other.receive() == (self.key.public, payload)
+
 
 @asynccontextmanager
 async def member(number: int, *urls: str, up: bool = True) -> AsyncIterator[Member]:
@@ -125,3 +128,10 @@ async def member(number: int, *urls: str, up: bool = True) -> AsyncIterator[Memb
             yield each
     finally:
         await each.channel.close()
+
+
+@asynccontextmanager
+async def members(count: int, *urls: str) -> AsyncIterator[tuple[Member, ...]]:
+    """So many members, all of them at the relays ``urls``, which are up."""
+    async with AsyncExitStack() as stack:
+        yield tuple([await stack.enter_async_context(member(number + 1, *urls)) for number in range(count)])

@@ -116,3 +116,15 @@ async def joined(server: RelayServer, identity: Identity, **options: Any) -> Asy
     async with connected(server, **options) as client:
         assert await client.authenticate(identity) == ServerConfirmsAuth()
         yield client
+
+
+async def request(server: RelayServer, head: str, tls: ssl.SSLContext | None = None) -> tuple[int, str, bytes]:
+    """Sends a bare HTTP request; returns the status, the header and the body."""
+    async with asyncio.timeout(DEADLINE):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=tls)
+        writer.write(head.replace("\n", "\r\n").encode())
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    header, _, body = answer.partition(b"\r\n\r\n")
+    return int(header.split()[1]), header.decode().lower(), body

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from irosh.transport.asyncio_transport import HIGH_WATER, StreamTransport
+from irosh.transport.interfaces import CarrierStream
 from tests.support.nodes import connected_pair
 
 
@@ -101,14 +104,21 @@ def test_writer_is_paused_and_resumed() -> None:
     asyncio.run(body())
 
 
+@asynccontextmanager
+async def received() -> AsyncIterator[tuple[CarrierStream, StreamTransport, Recorder]]:
+    """A stream as its sender has it, and the transport that has handed its first byte to a protocol."""
+    async with connected_pair() as (near, far):
+        sender = await near.open_stream()
+        await sender.write(b"1")
+        protocol = Recorder()
+        right = StreamTransport(await far.accept_stream(), protocol)
+        await protocol.got.wait()
+        yield sender, right, protocol
+
+
 def test_paused_reader_is_not_fed() -> None:
     async def body() -> None:
-        async with connected_pair() as (near, far):
-            sender = await near.open_stream()
-            await sender.write(b"1")
-            protocol = Recorder()
-            right = StreamTransport(await far.accept_stream(), protocol)
-            await protocol.got.wait()
+        async with received() as (sender, right, _):
             right.pause_reading()
             sending = asyncio.create_task(sender.write(b"x" * 20_000_000))
             done, _ = await asyncio.wait((sending,), timeout=1.0)
@@ -122,12 +132,7 @@ def test_paused_reader_is_not_fed() -> None:
 
 def test_reset_is_told_as_an_error() -> None:
     async def body() -> None:
-        async with connected_pair() as (near, far):
-            sender = await near.open_stream()
-            await sender.write(b"1")
-            protocol = Recorder()
-            right = StreamTransport(await far.accept_stream(), protocol)
-            await protocol.got.wait()
+        async with received() as (sender, right, protocol):
             await sender.abort(3)
             await right.wait_closed()
             assert protocol.error is not None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -22,13 +23,19 @@ async def _read(begin: Begin, stream: CarrierStream, limit: int = 100) -> bytes 
         return await outcome
 
 
+@asynccontextmanager
+async def sent(data: bytes) -> AsyncIterator[tuple[CarrierStream, CarrierStream]]:
+    """Both ends of a stream that has carried ``data``, which the receiver's end has not read."""
+    async with connected_pair() as (near, far):
+        sender = await near.open_stream()
+        await sender.write(data)
+        yield sender, await far.accept_stream()
+
+
 @WAYS
 def test_bytes_and_the_end_are_told(begin: Begin) -> None:
     async def body() -> None:
-        async with connected_pair() as (near, far):
-            sender = await near.open_stream()
-            await sender.write(b"abcd")
-            receiver = await far.accept_stream()
+        async with sent(b"abcd") as (sender, receiver):
             assert await _read(begin, receiver, 3) == b"abc"
             assert await _read(begin, receiver) == b"d"
             waiting = asyncio.create_task(_read(begin, receiver))
@@ -62,10 +69,7 @@ def test_a_failure_is_told_and_does_not_stay(begin: Begin) -> None:
 @WAYS
 def test_who_has_left_a_read_is_told_nothing(begin: Begin) -> None:
     async def body() -> None:
-        async with connected_pair() as (near, far):
-            sender = await near.open_stream()
-            await sender.write(b"a")
-            receiver = await far.accept_stream()
+        async with sent(b"a") as (sender, receiver):
             assert await _read(begin, receiver) == b"a"
             told: list[bytes | Exception] = []
             leave = begin(receiver, 100, told.append)

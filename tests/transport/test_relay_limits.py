@@ -10,27 +10,18 @@ from hypothesis import strategies as st
 
 from irosh.transport.relay.limits import TokenBucket
 from irosh.transport.relay.outbox import CONTROL_BYTES, Budget, Outbox
-
-
-class Clock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def test_a_full_bucket_lets_its_burst_pass_at_once() -> None:
-    bucket = TokenBucket(rate=10, burst=100, clock=Clock())
+    bucket = TokenBucket(rate=10, burst=100, clock=Clock(0))
     assert bucket.full
     assert bucket.take(100) == 0
     assert not bucket.full
 
 
 def test_an_overdrawn_bucket_tells_how_long_to_wait() -> None:
-    clock = Clock()
+    clock = Clock(0)
     bucket = TokenBucket(rate=10, burst=100, clock=clock)
     assert bucket.take(120) == 2
     clock.now = 1.5
@@ -44,7 +35,7 @@ def test_an_overdrawn_bucket_tells_how_long_to_wait() -> None:
 
 
 def test_trying_does_not_overdraw() -> None:
-    clock = Clock()
+    clock = Clock(0)
     bucket = TokenBucket(rate=1, burst=2, clock=clock)
     assert [bucket.try_take(1) for _ in range(4)] == [True, True, False, False]
     clock.now = 1
@@ -52,7 +43,7 @@ def test_trying_does_not_overdraw() -> None:
 
 
 def test_a_clock_that_goes_backwards_gives_nothing() -> None:
-    clock = Clock()
+    clock = Clock(0)
     clock.now = 100
     bucket = TokenBucket(rate=1, burst=1, clock=clock)
     bucket.take(1)
@@ -66,7 +57,7 @@ def test_a_clock_that_goes_backwards_gives_nothing() -> None:
     st.lists(st.tuples(st.floats(0, 10), st.floats(0, 1e6)), max_size=50),
 )
 def test_whoever_waits_as_told_keeps_to_the_rate(rate: float, burst: float, takes: list[tuple[float, float]]) -> None:
-    clock = Clock()
+    clock = Clock(0)
     bucket = TokenBucket(rate, burst, clock)
     taken = largest = 0.0
     for pause, amount in takes:
@@ -80,7 +71,7 @@ def test_whoever_waits_as_told_keeps_to_the_rate(rate: float, burst: float, take
 @pytest.mark.parametrize(("rate", "burst"), [(0, 1), (1, 0), (-1, 1), (math.inf, 1), (math.nan, 1), (1, math.nan)])
 def test_a_bucket_without_a_rate_or_a_burst_makes_no_sense(rate: float, burst: float) -> None:
     with pytest.raises(ValueError, match="above 0"):
-        TokenBucket(rate, burst, Clock())
+        TokenBucket(rate, burst, Clock(0))
 
 
 def outbox(*, frames: int = 100, size: int = 1000, age: float = 10, budget: Budget | None = None) -> Outbox:

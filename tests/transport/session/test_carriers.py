@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import pytest
 
 from irosh.core.paths import Paths
 from irosh.core.session_settings import SessionSettings
-from irosh.transport.interfaces import SpliceCounters, Stream, StreamReset
+from irosh.transport.interfaces import Stream, StreamReset
 from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.multi_session import MultiSession
 from irosh.transport.session.session import Credentials
-from irosh.transport.wheel import WheelEndpoint
 from tests.support.nodes import DEADLINE, CarrierEnd, bare_endpoint, connect_pair
+from tests.support.session_ends import Ends, MiB, splice_both_ways, write_while_down
 
-MiB = 1024 * 1024
 SETTINGS = SessionSettings()
 
 
-@dataclass
-class Pair:
-    """Two ends of a session, and how its carriers come and go."""
+class Pair(Ends[MultiSession]):
+    """Two ends of a session with several carriers, and how these come and go."""
 
-    dialler: WheelEndpoint
-    acceptor: WheelEndpoint
-    near: MultiSession
-    far: MultiSession
-
-    async def add(self) -> tuple[Carrier, Carrier]:
+    async def renew(self) -> tuple[Carrier, Carrier]:
         """One more carrier for both."""
         near, far = await connect_pair(self.dialler, self.acceptor)
         ends = Carrier(near.connection, near.control, SETTINGS), Carrier(far.connection, far.control, SETTINGS)
@@ -45,6 +36,10 @@ class Pair:
         """The near end loses a carrier; the far end notices."""
         list(self.near._dispatcher.loads)[index].connection.close(moved=True)
 
+    def cut_all(self) -> None:
+        for index in range(len(self.near._dispatcher.loads)):
+            self.cut(index)
+
 
 @asynccontextmanager
 async def sessions(uses: Paths, carriers: int = 2) -> AsyncIterator[Pair]:
@@ -53,7 +48,7 @@ async def sessions(uses: Paths, carriers: int = 2) -> AsyncIterator[Pair]:
         async with one_end(near, uses, dialed=True) as one, one_end(far, uses, dialed=False) as other:
             pair = Pair(dialler, acceptor, one, other)
             for _ in range(carriers - 1):
-                await pair.add()
+                await pair.renew()
             yield pair
 
 
@@ -69,12 +64,6 @@ async def one_end(end: CarrierEnd, uses: Paths, *, dialed: bool) -> AsyncIterato
     finally:
         session.close()
         await running
-
-
-async def settled(pair: Pair) -> None:
-    """Both ends have forgotten their streams."""
-    while pair.near.streams() or pair.far.streams():
-        await asyncio.sleep(0.01)
 
 
 async def receive(stream: Stream) -> bytes:
@@ -107,7 +96,7 @@ def test_what_is_moved_counts_over_all_carriers(uses: Paths) -> None:
             await stream.finish()
             await remote.finish()
             assert await receive(remote) == await receive(stream) == b""
-            await settled(pair)
+            await pair.settled()
             assert forgotten == [(MiB, 0)]
             assert not pair.near.holds(stream)
         assert pair.far.traffic().bytes_received > MiB
@@ -133,7 +122,7 @@ def test_a_transfer_both_ways(uses: Paths) -> None:
             assert await receive(remote) == data
             assert await receive(stream) == answer
             await asyncio.gather(sending, answering)
-            await settled(pair)
+            await pair.settled()
 
     asyncio.run(body())
 
@@ -158,13 +147,13 @@ def test_carriers_come_and_go_during_a_transfer(uses: Paths) -> None:
                 if len(received) > (changes + 1) * 4 * MiB:
                     changes += 1
                     pair.cut(changes % len(pair.near._dispatcher.loads))
-                    await pair.add()
+                    await pair.renew()
             assert changes >= 6
             assert received == data
             await sending
             await stream.stop()
             await remote.finish()
-            await settled(pair)
+            await pair.settled()
 
     asyncio.run(body())
 
@@ -172,24 +161,7 @@ def test_carriers_come_and_go_during_a_transfer(uses: Paths) -> None:
 def test_all_carriers_lost_and_renewed() -> None:
     async def body() -> None:
         async with sessions(Paths.ALL) as pair:
-            stream = await pair.near.open_stream()
-            await stream.write(b"before ")
-            remote = await pair.far.accept_stream()
-            assert await remote.read_exactly(7) == b"before "
-            pair.cut(0)
-            pair.cut(1)
-            await asyncio.gather(pair.near.wait_down(), pair.far.wait_down())
-            await stream.write(b"meanwhile ")
-            await remote.write(b"answer")
-            await remote.finish()
-            await pair.add()
-            await stream.write(b"after")
-            await stream.finish()
-            assert await remote.read_exactly(15) == b"meanwhile after"
-            assert await remote.read() == b""
-            assert await stream.read_exactly(6) == b"answer"
-            assert await stream.read() == b""
-            await settled(pair)
+            await write_while_down(pair)
 
     asyncio.run(body())
 
@@ -202,15 +174,13 @@ def test_an_abort_arrives_whatever_happens() -> None:
             remote = await pair.far.accept_stream()
             assert await remote.read_exactly(1) == b"x"
             await stream.abort(7)
-            pair.cut(0)
-            pair.cut(1)
-            await asyncio.gather(pair.near.wait_down(), pair.far.wait_down())
-            await pair.add()
+            await pair.lose()
+            await pair.renew()
             with pytest.raises(StreamReset):
                 await remote.read()
             with pytest.raises(StreamReset):
                 await remote.write(b"y")
-            await settled(pair)
+            await pair.settled()
 
     asyncio.run(body())
 
@@ -219,38 +189,7 @@ def test_an_abort_arrives_whatever_happens() -> None:
 def test_spliced_sockets(uses: Paths) -> None:
     async def body() -> None:
         async with sessions(uses) as pair:
-            near_socket, near_end = socket.socketpair()
-            far_socket, far_end = socket.socketpair()
-            stream = await pair.near.open_stream()
-            await stream.write(b"!")
-            remote = await pair.far.accept_stream()
-            assert await remote.read_exactly(1) == b"!"
-            copying = [
-                asyncio.create_task(stream.splice(near_end, SpliceCounters())),
-                asyncio.create_task(remote.splice(far_end, SpliceCounters())),
-            ]
-            loop = asyncio.get_running_loop()
-            near_socket.setblocking(False)
-            far_socket.setblocking(False)
-            data = os.urandom(12 * MiB)
-
-            async def from_socket(sock: socket.socket) -> bytes:
-                received = bytearray()
-                while chunk := await loop.sock_recv(sock, 65536):
-                    received += chunk
-                return bytes(received)
-
-            async def send(sock: socket.socket) -> None:
-                await loop.sock_sendall(sock, data)
-                sock.shutdown(socket.SHUT_WR)
-
-            _, _, one, other = await asyncio.gather(
-                send(near_socket), send(far_socket), from_socket(near_socket), from_socket(far_socket)
-            )
-            assert one == data
-            assert other == data
-            await asyncio.gather(*copying)
-            await settled(pair)
+            await splice_both_ways(pair)
 
     asyncio.run(body())
 

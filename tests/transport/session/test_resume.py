@@ -8,7 +8,6 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import pytest
 
@@ -16,40 +15,38 @@ from irosh.core.session_settings import SessionSettings
 from irosh.transport.interfaces import ConnectionLost, SpliceCounters, StreamReset
 from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.session import LinkEvent, Session
-from irosh.transport.wheel import WheelEndpoint
+from irosh.transport.session.stream import SessionStream
 from tests.support.nodes import DEADLINE, bare_endpoint, connect_pair, session_of
+from tests.support.session_ends import Ends, MiB, splice_both_ways, write_while_down
 
-MiB = 1024 * 1024
 
+class Pair(Ends[Session]):
+    """Two ends of a session with one carrier at a time."""
 
-@dataclass
-class Pair:
-    """Two ends of a session, and how to cut and renew what carries it."""
-
-    dialler: WheelEndpoint
-    acceptor: WheelEndpoint
-    near: Session
-    far: Session
-
-    def cut(self) -> None:
-        """Both ends lose their connection."""
+    def cut_all(self) -> None:
         for session in (self.near, self.far):
             carrier = session._carrier
             assert carrier is not None
             carrier.connection.close(moved=True)
 
     async def renew(self) -> None:
-        """A new connection for both."""
         near, far = await connect_pair(self.dialler, self.acceptor)
         settings = SessionSettings()
         await self.far.attach(Carrier(far.connection, far.control, settings))
         await self.near.attach(Carrier(near.connection, near.control, settings))
 
     async def interrupt(self) -> None:
-        """Cut, wait until both ends know, renew."""
-        self.cut()
-        await asyncio.gather(self.near.wait_down(), self.far.wait_down())
+        """Lose the connection, and get another."""
+        await self.lose()
         await self.renew()
+
+    async def opened(self) -> tuple[SessionStream, SessionStream]:
+        """Both ends of a stream that the near end has opened, and the far end has accepted."""
+        ours = await self.near.open_stream()
+        await ours.write(b"x")
+        theirs = await self.far.accept_stream()
+        assert await theirs.read_exactly(1) == b"x"
+        return ours, theirs
 
 
 @asynccontextmanager
@@ -86,15 +83,9 @@ def test_a_transfer_goes_on_after_every_cut() -> None:
             assert pair.near.reconnects == pair.far.reconnects == 4
             await remote.finish()
             assert await stream.read() == b""
-            await settled(pair)
+            await pair.settled()
 
     asyncio.run(body())
-
-
-async def settled(pair: Pair) -> None:
-    """Both ends have forgotten their streams: acknowledged to the end."""
-    while pair.near.streams() or pair.far.streams():
-        await asyncio.sleep(0.01)
 
 
 def test_what_is_moved_counts_over_all_connections_and_streams_once_they_are_forgotten() -> None:
@@ -109,8 +100,7 @@ def test_what_is_moved_counts_over_all_connections_and_streams_once_they_are_for
             await remote.read_exactly(MiB)
             first = pair.near.traffic()
             assert first.bytes_sent > MiB
-            pair.cut()
-            await asyncio.gather(pair.near.wait_down(), pair.far.wait_down())
+            await pair.lose()
             assert pair.near.traffic().bytes_sent >= first.bytes_sent
             await pair.renew()
             await stream.write(bytes(MiB))
@@ -121,7 +111,7 @@ def test_what_is_moved_counts_over_all_connections_and_streams_once_they_are_for
             assert await stream.read() == b""
             while await remote.read(MiB):
                 pass
-            await settled(pair)
+            await pair.settled()
             assert forgotten == [(2 * MiB, 6)]
             assert not pair.near.holds(stream)
             assert pair.near.traffic().bytes_sent > 2 * MiB
@@ -146,51 +136,21 @@ def test_streams_that_are_not_read_to_the_end_are_forgotten(ending: str) -> None
             # Neither has read that the other has finished.
             await (stream.close() if ending == "close" else stream.abort())
             await remote.close()
-            await settled(pair)
+            await pair.settled()
 
     asyncio.run(body())
 
 
-def test_spliced_sockets_do_not_notice(tmp_path: object) -> None:
+def test_spliced_sockets_do_not_notice() -> None:
     async def body() -> None:
         async with sessions() as pair:
-            near_socket, near_end = socket.socketpair()
-            far_socket, far_end = socket.socketpair()
-            stream = await pair.near.open_stream()
-            await stream.write(b"!")
-            remote = await pair.far.accept_stream()
-            assert await remote.read_exactly(1) == b"!"
-            copying = [
-                asyncio.create_task(stream.splice(near_end, SpliceCounters())),
-                asyncio.create_task(remote.splice(far_end, SpliceCounters())),
-            ]
-            loop = asyncio.get_running_loop()
-            near_socket.setblocking(False)
-            far_socket.setblocking(False)
-            data = os.urandom(12 * MiB)
-
-            async def receive(sock: socket.socket) -> bytes:
-                received = bytearray()
-                while chunk := await loop.sock_recv(sock, 65536):
-                    received += chunk
-                return bytes(received)
-
-            async def send(sock: socket.socket) -> None:
-                await loop.sock_sendall(sock, data)
-                sock.shutdown(socket.SHUT_WR)
 
             async def disturb() -> None:
                 for _ in range(5):
                     await pair.interrupt()
                     await asyncio.sleep(0.02)  # let it carry something
 
-            _, _, one, other, _ = await asyncio.gather(
-                send(near_socket), send(far_socket), receive(near_socket), receive(far_socket), disturb()
-            )
-            assert one == data
-            assert other == data
-            await asyncio.gather(*copying)
-            await settled(pair)
+            await splice_both_ways(pair, disturb())
 
     asyncio.run(body())
 
@@ -198,23 +158,7 @@ def test_spliced_sockets_do_not_notice(tmp_path: object) -> None:
 def test_what_is_written_while_down_arrives_afterwards() -> None:
     async def body() -> None:
         async with sessions() as pair:
-            stream = await pair.near.open_stream()
-            await stream.write(b"before ")
-            remote = await pair.far.accept_stream()
-            assert await remote.read_exactly(7) == b"before "
-            pair.cut()
-            await asyncio.gather(pair.near.wait_down(), pair.far.wait_down())
-            await stream.write(b"meanwhile ")
-            await remote.write(b"answer")
-            await remote.finish()
-            await pair.renew()
-            await stream.write(b"after")
-            await stream.finish()
-            assert await remote.read_exactly(15) == b"meanwhile after"
-            assert await remote.read() == b""
-            assert await stream.read_exactly(6) == b"answer"
-            assert await stream.read() == b""
-            await settled(pair)
+            await write_while_down(pair)
 
     asyncio.run(body())
 
@@ -223,7 +167,7 @@ def test_a_stream_that_the_peer_never_heard_of_begins_after_the_cut() -> None:
     async def body() -> None:
         async with sessions() as pair:
             stream = await pair.near.open_stream()
-            pair.cut()
+            pair.cut_all()
             await stream.write(b"hello")
             await asyncio.gather(pair.near.wait_down(), pair.far.wait_down())
             await pair.renew()
@@ -236,17 +180,13 @@ def test_a_stream_that_the_peer_never_heard_of_begins_after_the_cut() -> None:
 def test_a_stream_aborted_while_down_ends_at_the_peer_too() -> None:
     async def body() -> None:
         async with sessions() as pair:
-            ours = await pair.near.open_stream()
-            await ours.write(b"x")
-            theirs = await pair.far.accept_stream()
-            assert await theirs.read_exactly(1) == b"x"
-            pair.cut()
-            await asyncio.gather(pair.near.wait_down(), pair.far.wait_down())
+            ours, theirs = await pair.opened()
+            await pair.lose()
             await ours.abort()
             await pair.renew()
             with pytest.raises(StreamReset):
                 await theirs.read()
-            await settled(pair)
+            await pair.settled()
 
     asyncio.run(body())
 
@@ -254,17 +194,13 @@ def test_a_stream_aborted_while_down_ends_at_the_peer_too() -> None:
 def test_a_stream_aborted_by_the_acceptor_while_down_ends_at_the_opener() -> None:
     async def body() -> None:
         async with sessions() as pair:
-            ours = await pair.near.open_stream()
-            await ours.write(b"x")
-            theirs = await pair.far.accept_stream()
-            assert await theirs.read_exactly(1) == b"x"
-            pair.cut()
-            await asyncio.gather(pair.near.wait_down(), pair.far.wait_down())
+            ours, theirs = await pair.opened()
+            await pair.lose()
             await theirs.abort()
             await pair.renew()
             with pytest.raises(StreamReset):
                 await ours.read()
-            await settled(pair)
+            await pair.settled()
 
     asyncio.run(body())
 
@@ -274,12 +210,8 @@ def test_a_full_replay_buffer_holds_the_writer_back() -> None:
 
     async def body() -> None:
         async with sessions(settings) as pair:
-            stream = await pair.near.open_stream()
-            await stream.write(b"x")
-            remote = await pair.far.accept_stream()
-            assert await remote.read_exactly(1) == b"x"
-            pair.cut()
-            await asyncio.gather(pair.near.wait_down(), pair.far.wait_down())
+            stream, remote = await pair.opened()
+            await pair.lose()
             data = os.urandom(3 * MiB)
             writing = asyncio.create_task(stream.write(data))
             with pytest.raises(TimeoutError):
@@ -301,7 +233,7 @@ def test_without_a_new_connection_the_session_ends() -> None:
             events: list[LinkEvent] = []
             stream = await pair.near.open_stream()
             with pair.near.watched(events.append):
-                pair.cut()
+                pair.cut_all()
                 with pytest.raises(ConnectionLost) as lost:
                     await stream.read()
             assert "was not back" in lost.value.message
@@ -328,12 +260,8 @@ def test_a_silent_peer_is_given_up() -> None:
 def test_ending_a_stream_does_not_wait_for_what_is_sent_again(ending: str) -> None:
     async def body() -> None:
         async with sessions() as pair:
-            stream = await pair.near.open_stream()
-            await stream.write(b"x")
-            remote = await pair.far.accept_stream()
-            assert await remote.read_exactly(1) == b"x"
-            pair.cut()
-            await asyncio.gather(pair.near.wait_down(), pair.far.wait_down())
+            stream, remote = await pair.opened()
+            await pair.lose()
             data = os.urandom(12 * MiB)  # more than the connection takes before it is read
             await stream.write(data)
             await pair.renew()
@@ -349,7 +277,7 @@ def test_ending_a_stream_does_not_wait_for_what_is_sent_again(ending: str) -> No
                 assert await remote.read_exactly(len(data)) == data
                 assert await remote.read() == b""
             await remote.close()
-            await settled(pair)
+            await pair.settled()
 
     asyncio.run(body())
 
@@ -368,7 +296,7 @@ def test_a_write_that_was_cancelled_half_way_does_not_look_whole() -> None:
                 while await remote.read(MiB):
                     pass
             await remote.close()
-            await settled(pair)
+            await pair.settled()
 
     asyncio.run(body())
 
@@ -377,20 +305,16 @@ def test_a_splice_ends_when_the_peer_has_ended_the_stream_while_down() -> None:
     async def body() -> None:
         async with sessions() as pair:
             ours, end = socket.socketpair()
-            stream = await pair.near.open_stream()
-            await stream.write(b"x")
-            remote = await pair.far.accept_stream()
-            assert await remote.read_exactly(1) == b"x"
+            stream, remote = await pair.opened()
             await remote.finish()
             splicing = asyncio.create_task(stream.splice(end, SpliceCounters()))
             ours.setblocking(False)
             assert await asyncio.get_running_loop().sock_recv(ours, 1) == b""  # the end has been passed on
-            pair.cut()
-            await asyncio.gather(pair.near.wait_down(), pair.far.wait_down())
+            await pair.lose()
             await remote.abort()
             await pair.renew()
             await splicing
             ours.close()
-            await settled(pair)
+            await pair.settled()
 
     asyncio.run(body())
