@@ -23,7 +23,8 @@ from irosh.transport.framing import write_frame
 from irosh.transport.interfaces import CarrierStream, Connection, Route
 from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.frames import StartKind, StreamStart
-from irosh.transport.session.session import Credentials, Session
+from irosh.transport.session.lifetime import Credentials
+from irosh.transport.session.session import Session
 from irosh.transport.wheel import EndpointSettings, WheelEndpoint, bind_endpoint
 
 LOOPBACK = ("127.0.0.1:0", "[::1]:0")

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from irosh.core.session_settings import SessionSettings
 from irosh.transport.interfaces import SpliceCounters, StreamReset
 from irosh.transport.session.carrier import Carrier
-from irosh.transport.session.session import Credentials, Session
+from irosh.transport.session.lifetime import Credentials
+from irosh.transport.session.session import Session
 from irosh.transport.session.stream import SessionStream
 from tests.support.memory_connection import Conditions, MemoryLink, MemoryStream, greet_over
 

@@ -18,23 +18,13 @@ from irosh.core.invites import InviteInfo, Invites
 from irosh.core.machine_store import MachineStore
 from irosh.core.metrics_history import MetricsHistory
 from irosh.core.mode import Mode
-from irosh.core.peer import ForwardAgent, Peer, Standing, Status, capabilities_to_text, is_endpoint_id
+from irosh.core.peer import ForwardAgent, Peer, Standing, capabilities_to_text, is_endpoint_id
 from irosh.core.peer_table import PeerTable
 from irosh.core.petname import LONGEST, petname_from_hostname, valid_petname
 from irosh.core.second_factor import Factor
 from irosh.core.wording import quoted
 
-__all__ = [
-    "AuditEntry",
-    "InviteInfo",
-    "Outcome",
-    "Peer",
-    "Standing",
-    "Status",
-    "TrustStore",
-    "petname_from_hostname",
-    "valid_petname",
-]
+__all__ = ["AuditEntry", "Peer", "TrustStore"]
 
 SHORTEST_PREFIX = 8
 """Digits of an endpoint id that must be given to name a peer by them."""

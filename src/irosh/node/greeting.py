@@ -21,7 +21,7 @@ from irosh.node.shown_machines import ShownMachines
 from irosh.node.warrants import Warrants
 from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import CarrierStream, Connection, StreamReset
-from irosh.transport.session.session import Credentials
+from irosh.transport.session.lifetime import Credentials
 
 HELLO_DEADLINE = 10.0
 MAX_TOLD_ADDRESSES = 16

@@ -23,6 +23,7 @@ from irosh.core.network_options import parse_stun_server
 from irosh.core.socket_spec import bracketed, split_host_port
 from irosh.core.wording import quoted
 from irosh.rendezvous.resolving import Address, resolve_udp
+from irosh.transport.sockets import closed_on_failure
 
 if TYPE_CHECKING:
     from aioice.stun import Message
@@ -212,16 +213,12 @@ class _Question:
 def udp_socket(host: str, port: int) -> socket.socket:
     """A non-blocking UDP socket bound there; an IPv6 one takes IPv6 only. ``OSError``."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
+    with closed_on_failure(socket.socket(family, socket.SOCK_DGRAM)) as sock:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setblocking(False)
         sock.bind((host, port))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+        return sock
 
 
 def _padded(request: bytes, size: int) -> bytes:

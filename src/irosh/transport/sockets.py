@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,16 @@ BACKLOG = 4096
 
 Bound = tuple[SocketSpec, socket.socket]
 """A listener and where it listens, with the port that was chosen for port 0."""
+
+
+@contextlib.contextmanager
+def closed_on_failure(sock: socket.socket) -> Iterator[socket.socket]:
+    """Have ``sock`` closed when the context fails; else it is left open."""
+    try:
+        yield sock
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def connect_source(spec: SocketSpec, addresses: Sequence[str]) -> socket.socket:
@@ -48,36 +58,28 @@ async def _connect(spec: SocketSpec, address: str) -> socket.socket:
         target = infos[0][4]  # type: ignore[assignment]
     sock = socket.socket(family, socket.SOCK_DGRAM if spec.protocol == "udp" else socket.SOCK_STREAM)
     try:
-        sock.setblocking(False)
-        async with asyncio.timeout(CONNECT_DEADLINE):
-            await loop.sock_connect(sock, target)
-        tune(sock)
+        with closed_on_failure(sock):
+            sock.setblocking(False)
+            async with asyncio.timeout(CONNECT_DEADLINE):
+                await loop.sock_connect(sock, target)
+            tune(sock)
+            return sock
     except (ConnectionRefusedError, FileNotFoundError) as error:
-        sock.close()
         raise IroshError(
             ErrorCode.TARGET_REFUSED, f"{spec}: {system_message(error)}", "is the program running there?"
         ) from None
     except (OSError, TimeoutError) as error:
-        sock.close()
         reason = "no answer" if isinstance(error, TimeoutError) else system_message(error)
         raise IroshError(ErrorCode.TARGET_UNREACHABLE, f"{spec}: {reason}") from None
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 async def connect_unix(path: str) -> socket.socket:
     """A non-blocking socket connected to the Unix socket at ``path``. ``OSError``."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+    with closed_on_failure(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as sock:
         sock.setblocking(False)
         async with asyncio.timeout(CONNECT_DEADLINE):
             await asyncio.get_running_loop().sock_connect(sock, path)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+        return sock
 
 
 def tune(sock: socket.socket) -> None:

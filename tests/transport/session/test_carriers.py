@@ -13,8 +13,8 @@ from irosh.core.paths import Paths
 from irosh.core.session_settings import SessionSettings
 from irosh.transport.interfaces import Stream, StreamReset
 from irosh.transport.session.carrier import Carrier
+from irosh.transport.session.lifetime import Credentials
 from irosh.transport.session.multi_session import MultiSession
-from irosh.transport.session.session import Credentials
 from tests.support.nodes import DEADLINE, CarrierEnd, bare_endpoint, connect_pair
 from tests.support.session_ends import Ends, MiB, splice_both_ways, write_while_down
 

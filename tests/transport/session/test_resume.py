@@ -14,7 +14,8 @@ import pytest
 from irosh.core.session_settings import SessionSettings
 from irosh.transport.interfaces import ConnectionLost, SpliceCounters, StreamReset
 from irosh.transport.session.carrier import Carrier
-from irosh.transport.session.session import LinkEvent, Session
+from irosh.transport.session.lifetime import LinkEvent
+from irosh.transport.session.session import Session
 from irosh.transport.session.stream import SessionStream
 from tests.support.nodes import DEADLINE, bare_endpoint, connect_pair, session_of
 from tests.support.session_ends import Ends, MiB, splice_both_ways, write_while_down

@@ -7,10 +7,9 @@ has ended for good and there is a new one, it is asked again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +29,7 @@ from irosh.services.tunnel.promises import Promises
 from irosh.services.tunnel.socks_server import hear_request
 from irosh.transport.framing import read_frame
 from irosh.transport.interfaces import ConnectionLost, Stream, StreamReset
-from irosh.transport.sockets import connect_source
+from irosh.transport.sockets import closed_on_failure, connect_source
 from irosh.transport.tasks import TaskSet, first_to_end
 
 log = logging.getLogger(__name__)
@@ -147,7 +146,7 @@ class RemoteForward(Forward):
             except IroshError as error:
                 await incoming.refuse(error)
                 raise
-            with _closed_on_failure(sock):
+            with closed_on_failure(sock):
                 await incoming.accept()
         await incoming.stream.splice(sock, carried.counters)
 
@@ -167,7 +166,7 @@ async def dynamic(stream: Stream, carried: Carried) -> socket.socket:
         await stream.write(answer(request, reply_for(error)))
         await stream.finish()
         raise
-    with _closed_on_failure(sock):
+    with closed_on_failure(sock):
         await stream.write(answer(request, Reply.SUCCEEDED))
     return sock
 
@@ -177,15 +176,6 @@ async def connected(target: SocketSpec) -> socket.socket:
     if target.protocol == "unix":
         return await connect_source(target, [target.path])
     return await connect_source(target, await resolve(target) or [target.host])
-
-
-@contextlib.contextmanager
-def _closed_on_failure(sock: socket.socket) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        sock.close()
-        raise
 
 
 def _told(failure: IroshError | StreamReset) -> IroshError:

@@ -23,7 +23,7 @@ from irosh.services.tunnel.messages import TunnelRequest
 from irosh.services.tunnel.opening import serve_open_request
 from irosh.services.tunnel.promises import Promises
 from irosh.transport.interfaces import SpliceCounters
-from irosh.transport.sockets import connect_source
+from irosh.transport.sockets import closed_on_failure, connect_source
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +71,8 @@ class TunnelService:
         except IroshError as error:
             await incoming.refuse(error)
             return
-        try:
+        with closed_on_failure(sock):
             await incoming.accept()
-        except BaseException:
-            sock.close()
-            raise
         if spec.protocol == "udp":
             await self._serve_udp(incoming, sock, request.flow)
         else:

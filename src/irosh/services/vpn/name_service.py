@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from irosh.core.addresses import parse_ip
+from irosh.transport.sockets import closed_on_failure
 from irosh.transport.tasks import TaskSet
 
 log = logging.getLogger(__name__)
@@ -60,18 +61,15 @@ async def name_service(addresses: Sequence[str]) -> AsyncIterator[None]:
 
 
 def _bound(address: str, kind: socket.SocketKind) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
-    try:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with closed_on_failure(socket.socket(family, kind)) as sock:
         level, option = _FREE_BIND[sock.family]
         sock.setsockopt(level, option, 1)
         if kind is socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setblocking(False)
         sock.bind((address, DNS_PORT))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+        return sock
 
 
 def name_servers(text: str) -> list[str]:

@@ -25,12 +25,10 @@ from irosh.transport.session.frames import (
     unpack_resumed,
     unpack_start,
 )
-from irosh.transport.session.lifetime import CountedStream, Credentials, LinkEvent, Report, SessionLifetime
+from irosh.transport.session.lifetime import CountedStream, Credentials, LinkEvent, SessionLifetime
 from irosh.transport.session.receiving import READ_AHEAD, ReceivingSide
 from irosh.transport.session.stream import SessionStream
 from irosh.transport.small import SmallQueue
-
-__all__ = ["Credentials", "LinkEvent", "Report", "Session"]
 
 log = logging.getLogger(__name__)
 

@@ -29,6 +29,7 @@ from irosh.services.files.transfer.setup import Setup
 from irosh.services.files.transfer.wire import widen
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.socket_owner import in_this_process
+from irosh.transport.sockets import closed_on_failure
 from irosh.transport.tasks import to_the_end
 
 log = logging.getLogger(__name__)
@@ -75,11 +76,8 @@ class FilesService:
         try:
             self._end_abandoned(incoming.connection)
             self._transfers[ours] = incoming.connection
-            try:
+            with closed_on_failure(ours):
                 await incoming.accept()
-            except BaseException:
-                ours.close()
-                raise
             await incoming.stream.splice(ours, SpliceCounters())
         finally:
             self._transfers.pop(ours, None)
