@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from tests.e2e.test_openssh import openssh
 from tests.lab.irosh_process import Irosh
 from tests.lab.machine import LOCAL
 from tests.lab.pair import PEER, Pair
+from tests.lab.processes import wait_until
 from tests.lab.requirements import requires
 from tests.support.certificates import CertificateMaker
 
@@ -180,8 +180,7 @@ def test_a_certificate_that_expires_while_connected(stranger: Stranger, tmp_path
     shutil.copy(certify(stranger, maker, "-V", "-1m:+6s"), stranger.client.state / "identity-cert.pub")
     with stranger.client.start("connect", "--name", PEER, stranger.target, "sleep 60") as first:
         first.wait_event("connected")
-        time.sleep(6.5)
-        assert stranger.client.run("connect", PEER, "true").returncode == 255
+        wait_until(lambda: stranger.client.run("connect", PEER, "true").returncode == 255, what="it has expired")
         assert first.running
     assert stranger.client.failure("connect", PEER, "true")["code"] == "certificate-invalid"
 
