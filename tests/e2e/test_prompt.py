@@ -81,22 +81,22 @@ def test_completion_of_paths_there(loopback_pair: Pair, tmp_path: Path) -> None:
             wait_until(completed, what="the path is completed")
 
 
-CLOSING = {
-    "idle": ([], OURS),
-    "completing": (["Tab"], OURS),
-    "listing": ([*"get /", "Tab"], OURS),
-    "asking": ([*"get /usr/bin/", "Tab"], "Display all"),
-    "paging": ([*"get /usr/bin/", "Tab", "y"], "--MORE--"),
+CLOSING: dict[str, list[tuple[list[str], str]]] = {
+    "idle": [],
+    "completing": [(["Tab"], OURS)],
+    "listing": [([*"get /", "Tab"], OURS)],
+    "asking": [([*"get /usr/bin/", "Tab"], "Display all")],
+    "paging": [([*"get /usr/bin/", "Tab"], "Display all"), (["y"], "--MORE--")],
 }
 
 
-@pytest.mark.parametrize(("keys", "shown"), CLOSING.values(), ids=CLOSING)
-def test_the_terminal_is_closed(loopback_pair: Pair, tmp_path: Path, keys: list[str], shown: str) -> None:
+@pytest.mark.parametrize("steps", CLOSING.values(), ids=CLOSING)
+def test_the_terminal_is_closed(loopback_pair: Pair, tmp_path: Path, steps: list[tuple[list[str], str]]) -> None:
     with shell(loopback_pair, tmp_path, columns=150) as terminal:
         open_prompt(terminal)
-        for key in keys:
-            terminal.press(key)
-        terminal.wait_for(shown)
+        for keys, shown in steps:
+            terminal.press(*keys)
+            terminal.wait_for(shown)
     # All that ran in it has ended now: see Terminal.
 
 

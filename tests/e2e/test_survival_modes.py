@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,6 +23,7 @@ pytestmark = [pytest.mark.netns, requires_netns()]
 
 WATCHFUL = '[session]\nkeepalive = "3s"\ndead_after = "6s"'
 OUTAGE = 40.0
+STALL = 8.0  # seconds, after the first four of which a further connection is sought
 RECOVERY = 40.0
 
 
@@ -46,13 +49,22 @@ def beating(host: Host, client: Irosh, *arguments: str) -> Iterator[tuple[Tunnel
         yield tunnel, stack.enter_context(tcp_beats(client.machine, tunnel.address()))
 
 
+@contextmanager
+def nostr_options(server: Host, directory: Path) -> Iterator[tuple[str, ...]]:
+    """Options of a host that meets receivers by a relay on ``server``.
+
+    One receiver at a time: who signals again takes the place of its own earlier connection.
+    """
+    with Irosh(server, directory / "relay").start("nostr", "relay", "--listen", f"{server.address}:0") as relay:
+        url = relay.wait_event("ready")["url"]
+        yield ("--mode=nostr", f"--nostr-relay={url}", "--no-stun", "--no-relay", "--max-sessions=1")
+
+
 @pytest.mark.parametrize("event", ["outage", "address"])
 def test_nostr_signals_again(tmp_path: Path, event: str) -> None:
     with ExitStack() as stack:
         host, client, server, link = stack.enter_context(three(tmp_path))
-        relay = Irosh(server, tmp_path / "relay").start("nostr", "relay", "--listen", f"{server.address}:0")
-        url = stack.enter_context(relay).wait_event("ready")["url"]
-        options = ("--mode=nostr", f"--nostr-relay={url}", "--no-stun", "--no-relay")
+        options = stack.enter_context(nostr_options(server, tmp_path))
         pair = stack.enter_context(
             pinned_pair(tmp_path, *options, host_machine=host, client_machine=client, config=WATCHFUL)
         )
@@ -65,6 +77,21 @@ def test_nostr_signals_again(tmp_path: Path, event: str) -> None:
         else:
             link.change_address("10.1.0.77")
         _check_recovery(tunnel, beats, time.monotonic())
+
+
+def test_a_receiver_that_signals_again_while_its_connection_lives_keeps_its_session(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        host, client, server, _ = stack.enter_context(three(tmp_path))
+        options = stack.enter_context(nostr_options(server, tmp_path))
+        pair = stack.enter_context(pinned_pair(tmp_path, *options, host_machine=host, client_machine=client))
+        tunnel, beats = stack.enter_context(beating(host, pair.client, PEER))
+        os.kill(pair.host_process.pid, signal.SIGSTOP)
+        try:
+            time.sleep(STALL)
+        finally:
+            os.kill(pair.host_process.pid, signal.SIGCONT)
+        first_after(beats, time.monotonic(), timeout=RECOVERY)
+        assert tunnel.process.running
 
 
 def _check_recovery(tunnel: Tunnel, beats: TcpBeats, moment: float) -> None:

@@ -49,6 +49,11 @@ def description(identity: Identity) -> bytes:
 class ScriptedConnection:
     def __init__(self) -> None:
         self.closed = asyncio.Event()
+        self.moved = False
+
+    def close(self, error: IroshError | None = None, *, moved: bool = False) -> None:
+        self.moved = moved
+        self.closed.set()
 
     async def wait_closed(self) -> IroshError:
         await self.closed.wait()
@@ -311,6 +316,7 @@ def test_at_the_limit_a_receiver_that_comes_again_replaces_itself() -> None:
             await on.answered(ALICE, 2)
             await until(lambda: on.host.sessions == 2)
             assert lost.closed
+            assert lost.connection.moved, "what it carried may go on over the other"
             assert not other.closed
             assert on.refusals() == []
 

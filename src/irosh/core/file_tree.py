@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from irosh.core.socket_spec import LONGEST_PATH, Fault
+from irosh.core.socket_spec import Fault, path_segments
 from irosh.core.wording import escape, quoted
 
 _READ_ONLY = ":ro"
@@ -33,15 +33,7 @@ EVERYTHING = FileTree("/")
 def parse_tree(text: str) -> FileTree:
     """``/srv/share`` or ``/srv/share:ro``. Raises :class:`~irosh.core.socket_spec.Fault`."""
     path = text.removesuffix(_READ_ONLY)
-    if not path.startswith("/"):
-        raise Fault(f"path {quoted(path)} is not absolute", f"write files:/{escape(path, 80)}" if path else "")
-    if len(path) > LONGEST_PATH:
-        raise Fault(f"the path is longer than {LONGEST_PATH} characters")
-    if not path.isprintable():
-        raise Fault(f"path {quoted(path)} holds a character that cannot be printed")
-    segments = [segment for segment in path.split("/") if segment not in ("", ".")]
-    if ".." in segments:
-        raise Fault(f"path {quoted(path)} holds '..'", "write the path without it")
+    segments = path_segments(path, f"write files:/{escape(path, 80)}" if path else "")
     if segments and segments[-1].endswith(_READ_ONLY):
         raise Fault(f"path {quoted(path)} ends with {_READ_ONLY!r}, which means read-only")
     return FileTree("/" + "/".join(segments), read_only=path != text)

@@ -149,10 +149,13 @@ def parse_port(text: str) -> int:
     return int(text)
 
 
-def parse_path(text: str) -> str:
-    """An absolute path of a Unix socket, without empty and ``.`` segments. Raises :class:`Fault`."""
+def path_segments(text: str, absolute: str) -> list[str]:
+    """The segments of an absolute path, but for empty ones and ``.``. Raises :class:`Fault`.
+
+    ``absolute``: the hint for a path that is not.
+    """
     if not text.startswith("/"):
-        raise Fault(f"path {quoted(text)} is not absolute", f"write unix:///{escape(text, 80)}")
+        raise Fault(f"path {quoted(text)} is not absolute", absolute)
     if len(text) > LONGEST_PATH:
         raise Fault(f"the path is longer than {LONGEST_PATH} characters")
     if not text.isprintable():
@@ -162,6 +165,12 @@ def parse_path(text: str) -> str:
     if ".." in segments:
         # What '..' means depends on symbolic links, so it cannot be removed here without following them.
         raise Fault(f"path {quoted(text)} holds '..'", "write the path without it")
+    return segments
+
+
+def parse_path(text: str) -> str:
+    """An absolute path of a Unix socket, without empty and ``.`` segments. Raises :class:`Fault`."""
+    segments = path_segments(text, f"write unix:///{escape(text, 80)}")
     if not segments or text.endswith(("/", "/.")):
         raise Fault(f"path {quoted(text)} names a directory", "name the socket itself")
     return "/" + "/".join(segments)

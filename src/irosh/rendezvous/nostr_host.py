@@ -89,6 +89,12 @@ class _Serving:
         if self.task is not None:
             self.task.cancel()
 
+    def give_way(self) -> None:
+        """Have it end for another of the same receiver, over which goes on what its connection carried."""
+        if self.connection is not None:
+            self.connection.close(moved=True)  # it may be alive, and the receiver only have had to wait for us
+        self.end()
+
 
 class NostrHost:
     """Takes requests by :meth:`received`, answers by ``send``. ``max_sessions`` 0: no limit."""
@@ -199,7 +205,7 @@ class NostrHost:
         for serving in self._sessions.values():
             if serving.receiver.id == receiver.id and not serving.ending:
                 log.info("%s… comes again; its oldest session ends", short_id(receiver.endpoint_id))
-                serving.end()
+                serving.give_way()
                 return
         raise IroshError(
             ErrorCode.BUSY,

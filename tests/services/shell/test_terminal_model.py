@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from irosh.services.shell.persistent.model import MOST, TerminalModel
 from irosh.services.shell.persistent.repaint import repaint
-from irosh.services.shell.persistent.screen import HISTORY_LINES, Screen
+from irosh.services.shell.persistent.screen import Screen
+from irosh.services.shell.persistent.scrollback import HISTORY_LINES
 from irosh.services.shell.persistent.sequences import QUERY, Tokenizer, WithoutQueries, lasting
 from irosh.services.shell.persistent.undo import Settings
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import NamedTuple
 
+from irosh.core.ssh_wire import SshReader, SshWireError
+
 VERSION = 3
 MAX_PACKET = 256 * 1024
 """Bytes behind the length. As OpenSSH; a client that asks for ``limits@openssh.com`` is told."""
@@ -78,7 +80,7 @@ _ALL = _SIZE | _OWNER | _PERMISSIONS | _TIMES
 _LATEST = 0xFFFF_FFFF  # seconds: the protocol's times end in 2106
 
 
-class BadPacket(Exception):
+class BadPacket(SshWireError):
     """A packet that is not what its type says."""
 
 
@@ -91,24 +93,8 @@ class Attributes(NamedTuple):
     times: tuple[int, int] | None = None
 
 
-class Reader:
+class Reader(SshReader):
     """The fields of one packet, in order. :class:`BadPacket` when they are not there."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def byte(self) -> int:
-        return self._take(1)[0]
-
-    def uint32(self) -> int:
-        return int.from_bytes(self._take(4), "big")
-
-    def uint64(self) -> int:
-        return int.from_bytes(self._take(8), "big")
-
-    def string(self) -> bytes:
-        return self._take(self.uint32())
 
     def attributes(self) -> Attributes:
         flags = self.uint32()
@@ -124,16 +110,11 @@ class Reader:
                 self.string()
         return Attributes(size, owner, permissions, times)
 
-    @property
-    def at_end(self) -> bool:
-        """Whether there are no more."""
-        return self._at == len(self._data)
-
-    def _take(self, size: int) -> bytes:
-        taken = self._data[self._at : self._at + size]
+    def take(self, size: int) -> bytes:
+        taken = self._data[self._position : self._position + size]
         if len(taken) != size:
             raise BadPacket("less than the request")
-        self._at += size
+        self._position += size
         return taken
 
 

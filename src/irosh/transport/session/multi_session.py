@@ -10,6 +10,7 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.paths import Paths
 from irosh.core.session_settings import SessionSettings
 from irosh.transport.interfaces import CarrierStream, ConnectionLost, Path, StreamReset, lost
+from irosh.transport.session.beginning import read_start
 from irosh.transport.session.carrier import Carrier
 from irosh.transport.session.datagram_copies import (
     COPY_HEADER_SIZE,
@@ -34,7 +35,6 @@ log = logging.getLogger(__name__)
 MAX_CARRIERS = 8
 MAX_STREAMS = 16 * 1024
 MAX_UNTOLD = 64 * 1024  # answers that the peer asks for and does not read
-START_DEADLINE = 10.0
 PROGRESS_DELAY = 0.02  # seconds, for what arrives to gather
 PROGRESS_AFTER = 1024 * 1024  # bytes
 NOT_SERVED = 3
@@ -225,10 +225,7 @@ class MultiSession(SessionLifetime):
 
     async def arrive(self, carrier: Carrier, stream: CarrierStream, known: Callable[[], None]) -> None:
         try:
-            async with asyncio.timeout(START_DEADLINE):
-                data = await stream.read(LARGE_CHUNK)
-                while 0 < len(data) < START_SIZE and (more := await stream.read(LARGE_CHUNK)):
-                    data += more
+            data = await read_start(stream, LARGE_CHUNK)
             if len(data) < START_SIZE:
                 return
             number, lane = unpack_lane(data[:START_SIZE])

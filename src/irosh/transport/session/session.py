@@ -9,6 +9,7 @@ from collections.abc import Callable
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.session_settings import SessionSettings
 from irosh.transport.interfaces import CarrierStream, ConnectionLost, StreamReset, lost
+from irosh.transport.session.beginning import read_start
 from irosh.transport.session.carrier import Carrier, Place
 from irosh.transport.session.frames import (
     NOTHING_WANTED,
@@ -33,7 +34,6 @@ __all__ = ["Credentials", "LinkEvent", "Report", "Session"]
 
 log = logging.getLogger(__name__)
 
-START_DEADLINE = 10.0
 RESUME_DEADLINE = 20.0
 ACK_DELAY = 0.05  # seconds, for acknowledgements to gather
 ACK_RARELY = 0.4  # seconds while little waits for them, as when somebody types
@@ -250,10 +250,7 @@ class Session(SessionLifetime):
     async def arrive(self, carrier: Carrier, stream: CarrierStream, known: Callable[[], None]) -> None:
         """See :class:`irosh.transport.session.carrier.CarrierUser`."""
         try:
-            async with asyncio.timeout(START_DEADLINE):
-                data = await stream.read(READ_AHEAD)
-                while 0 < len(data) < START_SIZE and (more := await stream.read(READ_AHEAD)):
-                    data += more
+            data = await read_start(stream, READ_AHEAD)
             if len(data) < START_SIZE:
                 raise IroshError(ErrorCode.PROTOCOL, "it ended before it had begun")
             start = unpack_start(data[:START_SIZE])

@@ -114,6 +114,29 @@ class Cell(NamedTuple):
 BLANK = Cell(" ", PLAIN)
 
 
+class _CellsOf(dict[str, Cell]):
+    """The cells of one style by their character."""
+
+    def __init__(self, style: Style) -> None:
+        self._style = style
+
+    def __missing__(self, character: str) -> Cell:
+        if len(self) > 4096:
+            self.clear()
+        cell = self[character] = Cell(character, self._style)
+        return cell
+
+
+class CellTable(dict[Style, _CellsOf]):
+    """The cells that have been used, by style and character, so that equal ones are one."""
+
+    def __missing__(self, style: Style) -> _CellsOf:
+        if len(self) > 256:
+            self.clear()
+        cells = self[style] = _CellsOf(style)
+        return cells
+
+
 def line_bytes(cells: Iterable[Cell]) -> bytes:
     """The line from its beginning, for a terminal whose look is plain; it is plain again behind it.
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 
 from pyte import charsets
 
-from irosh.services.shell.persistent.screen import Extras, Screen
+from irosh.services.shell.persistent.screen import Screen
 from irosh.services.shell.persistent.sequences import CSI, OSC, Control, Escape, Text, Token
+from irosh.services.shell.persistent.terminal_settings import Extras
 
 _LONGEST_TITLE = 256
 _KEYBOARD_STACK = 16

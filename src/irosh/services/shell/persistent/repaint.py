@@ -7,7 +7,8 @@ import re
 from pyte import charsets
 
 from irosh.services.shell.persistent.cells import BLANK, PLAIN, line_bytes
-from irosh.services.shell.persistent.screen import Saved, Screen
+from irosh.services.shell.persistent.screen import Screen
+from irosh.services.shell.persistent.terminal_settings import Saved
 
 # Private modes that say how keys, mouse and focus are reported, and how the screen behaves.
 _MODES = (1, 5, 9, 12, 66, 1000, 1002, 1003, 1004, 1005, 1006, 1007, 1015, 1016, 2004)

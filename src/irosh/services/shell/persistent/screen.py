@@ -7,9 +7,9 @@ colours as they were chosen, and speed: runs of plain characters are drawn at on
 from __future__ import annotations
 
 import unicodedata
-from collections import defaultdict, deque
+from collections import defaultdict
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pyte
@@ -18,68 +18,26 @@ from pyte import modes as pyte_modes
 from pyte.screens import Cursor, Margins, StaticDefaultDict
 from wcwidth import wcwidth
 
-from irosh.services.shell.persistent.cells import BLANK, PLAIN, Cell, Style, line_bytes
+from irosh.services.shell.persistent.cells import BLANK, Cell, CellTable, Style, line_bytes
+from irosh.services.shell.persistent.scrollback import Scrollback
+from irosh.services.shell.persistent.terminal_settings import Extras, Saved, never_saved
 
 MAX_COLUMNS, MAX_ROWS = 500, 300
-HISTORY_LINES = 2000
-HISTORY_BYTES = 1024 * 1024
 
 _SCREEN_MODES = frozenset({47, 1047, 1049})
 _PRIVATE_SHIFT = 5  # pyte keeps a private mode as its number times 32
 _NOT_PLAIN = pyte_modes.IRM
 
 
-class _CellsOf(dict[str, Cell]):
-    """The cells of one style by their character."""
-
-    def __init__(self, style: Style) -> None:
-        self._style = style
-
-    def __missing__(self, character: str) -> Cell:
-        if len(self) > 4096:
-            self.clear()
-        cell = self[character] = Cell(character, self._style)
-        return cell
-
-
-@dataclass
-class Saved:
-    """What DECSC saves."""
-
-    cursor: Any
-    g0: str
-    g1: str
-    charset: int
-    origin: bool
-
-
-@dataclass
-class Extras:
-    """Settings of a terminal that pyte does not keep."""
-
-    keypad: bool = False
-    cursor_shape: int = 0
-    modify_keys: str = ""
-    """The parameters of xterm's modifyOtherKeys, as they came."""
-    keyboard: list[int] = field(default_factory=list)
-    """The flags pushed by the kitty keyboard protocol."""
-
-
-def _never_saved() -> Saved:
-    """What a terminal restores that has saved nothing (DECRC): home, with no attributes."""
-    return Saved(Cursor(0, 0, BLANK), charsets.LAT1_MAP, charsets.VT100_MAP, 0, False)  # type: ignore[arg-type]
-
-
 class Screen(pyte.Screen):
     """One terminal. Sizes are in characters and kept within limits."""
 
     def __init__(self, columns: int, rows: int) -> None:
-        self.history: deque[bytes] = deque(maxlen=HISTORY_LINES)
-        self.history_bytes = 0
+        self.history = Scrollback()
         self.saved: Saved | None = None
         self.main: _Main | None = None
         self.extras = Extras()
-        self._style_cells: dict[Style, _CellsOf] = {}
+        self._cells = CellTable()
         self._last = " "
         super().__init__(_within(columns, MAX_COLUMNS), _within(rows, MAX_ROWS))
 
@@ -103,20 +61,12 @@ class Screen(pyte.Screen):
 
     @style.setter
     def style(self, style: Style) -> None:
-        self.cursor.attrs = self._cells(style)[" "]  # type: ignore[assignment]
+        self.cursor.attrs = self._cells[style][" "]  # type: ignore[assignment]
 
     def row(self, y: int) -> list[Cell]:
         """The cells of one line."""
         line: Any = self.buffer[y]
         return [line[x] for x in range(self.columns)]
-
-    def _cells(self, style: Style) -> _CellsOf:
-        found = self._style_cells.get(style)
-        if found is None:
-            if len(self._style_cells) > 256:
-                self._style_cells.clear()
-            found = self._style_cells[style] = _CellsOf(style)
-        return found
 
     # -- drawing
 
@@ -135,7 +85,7 @@ class Screen(pyte.Screen):
 
     def _draw_plain(self, data: str) -> None:
         """ASCII, without insert mode."""
-        cells = self._cells(self.style)
+        cells = self._cells[self.style]
         wraps = pyte_modes.DECAWM in self.mode
         position = 0
         while position < len(data):
@@ -157,7 +107,7 @@ class Screen(pyte.Screen):
         x = self._place(width, pyte_modes.DECAWM in self.mode)
         if pyte_modes.IRM in self.mode:
             self.insert_characters(width)
-        cells = self._cells(self.style)
+        cells = self._cells[self.style]
         self._put(x, [cells[character]] if width == 1 or self.columns == 1 else [cells[character], cells[""]])
 
     def _place(self, width: int, wraps: bool) -> int:
@@ -226,7 +176,7 @@ class Screen(pyte.Screen):
 
     def _scroll(self, top: int, bottom: int) -> None:
         if top == 0 and self.main is None:
-            self._remember(line_bytes(self.row(0)))
+            self.history.append(line_bytes(self.row(0)))
         for y in range(top, bottom):
             self._move_line(y + 1, y)
         self._new_line(bottom)
@@ -243,14 +193,6 @@ class Screen(pyte.Screen):
         if self.style.background:
             line: Any = self.buffer[y]
             line.update(dict.fromkeys(range(self.columns), Cell(" ", self.style.erased)))
-
-    def _remember(self, line: bytes) -> None:
-        if len(self.history) == HISTORY_LINES:
-            self.history_bytes -= len(self.history.popleft())
-        self.history.append(line)
-        self.history_bytes += len(line)
-        while self.history_bytes > HISTORY_BYTES:
-            self.history_bytes -= len(self.history.popleft())
 
     def insert_lines(self, count: int | None = None) -> None:
         top, bottom = self.margins or Margins(0, self.lines - 1)
@@ -298,7 +240,6 @@ class Screen(pyte.Screen):
     def erase_in_display(self, how: int = 0, *args: Any, **kwargs: Any) -> None:
         if how == 3:
             self.history.clear()
-            self.history_bytes = 0
             return
         rows = {0: range(self.cursor.y + 1, self.lines), 1: range(self.cursor.y), 2: range(self.lines)}.get(how)
         for y in rows or ():
@@ -324,7 +265,7 @@ class Screen(pyte.Screen):
         )
 
     def restore_cursor(self) -> None:
-        saved = self.saved or _never_saved()
+        saved = self.saved or never_saved()
         hidden = self.cursor.hidden
         self.cursor = copy(saved.cursor)
         self.cursor.hidden = hidden
@@ -437,7 +378,7 @@ class Screen(pyte.Screen):
         if keep:
             for y in range(gone):
                 line = buffer[y]
-                self._remember(line_bytes(line[x] for x in range(columns)))
+                self.history.append(line_bytes(line[x] for x in range(columns)))
         return resized, gone
 
 
@@ -451,6 +392,3 @@ class _Main:
 
 def _within(value: int, most: int) -> int:
     return max(1, min(value, most))
-
-
-__all__ = ["HISTORY_LINES", "PLAIN", "Screen"]
