@@ -136,25 +136,11 @@ class TestForwards:
 
     @shows("ssh", "`-R` as a SOCKS server")
     def test_remote_dynamic_forwarding(self, ssh: OpenSSH) -> None:
-        port = unused_port()
-        with (
-            tcp_server(echo) as target,
-            LOCAL.running(*ssh.command, "-N", "-R", str(port), PEER, ready=lambda: listens(port)),
-        ):
-            connection = socket.create_connection(("127.0.0.1", port), TIMEOUT)
-            assert ask_socks(connection, "localhost", target) == 0
-            assert exchange(connection, b"through ssh -R") == b"through ssh -R"
+        check_socks(ssh, "-R")
 
     @shows("ssh", "`-D`")
     def test_dynamic_forwarding(self, ssh: OpenSSH) -> None:
-        port = unused_port()
-        with (
-            tcp_server(echo) as target,
-            LOCAL.running(*ssh.command, "-N", "-D", str(port), PEER, ready=lambda: listens(port)),
-        ):
-            connection = socket.create_connection(("127.0.0.1", port), TIMEOUT)
-            assert ask_socks(connection, "localhost", target) == 0
-            assert exchange(connection, b"through ssh -D") == b"through ssh -D"
+        check_socks(ssh, "-D")
 
     @pytest.mark.parametrize("where", ["*:0", "0.0.0.0:0", "192.0.2.1:0", "/tmp/irosh-test.sock"])
     def test_remote_forwarding_outside_the_policy_fails(self, ssh: OpenSSH, where: str) -> None:
@@ -186,6 +172,18 @@ class TestForwards:
                 assert exchange(connection, b"by a path") == b"by a path"
             process.terminate()
             wait_until(lambda: not there.exists(), what="the socket on the host is removed")
+
+
+def check_socks(ssh: OpenSSH, option: str) -> None:
+    """With ``option`` and a port, an echo is reached by SOCKS at that port."""
+    port = unused_port()
+    with (
+        tcp_server(echo) as target,
+        LOCAL.running(*ssh.command, "-N", option, str(port), PEER, ready=lambda: listens(port)),
+    ):
+        connection = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+        assert ask_socks(connection, "localhost", target) == 0
+        assert exchange(connection, b"through ssh") == b"through ssh"
 
 
 def running_ssh(
