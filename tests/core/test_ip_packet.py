@@ -11,29 +11,12 @@ from hypothesis import strategies as st
 
 from irosh.core.ip_packet import ICMPV6, TCP, UDP, Upper, addresses_of, upper_of
 from tests.support.fuzzing import fuzz_runs
+from tests.support.packets import packet4, packet6
 
 addresses4 = st.integers(0, 2**32 - 1).map(IPv4Address)
 addresses6 = st.integers(0, 2**128 - 1).map(IPv6Address)
 payloads = st.binary(max_size=1500)
 ports = st.integers(0, 65_535)
-
-
-def packet4(
-    source: IPv4Address,
-    destination: IPv4Address,
-    payload: bytes,
-    *,
-    protocol: int = UDP,
-    options: int = 0,
-    fragment: int = 0,
-) -> bytes:
-    header = 20 + 4 * options
-    fields = (0x40 | header // 4, 0, header + len(payload), 1, fragment, 64, protocol, 0)
-    return struct.pack(">BBHHHBBH", *fields) + source.packed + destination.packed + bytes(4 * options) + payload
-
-
-def packet6(source: IPv6Address, destination: IPv6Address, payload: bytes, *, following: int = UDP) -> bytes:
-    return struct.pack(">IHBB", 6 << 28, len(payload), following, 64) + source.packed + destination.packed + payload
 
 
 @given(addresses4, addresses4, payloads, st.integers(0, 10))

@@ -10,8 +10,6 @@ import shlex
 import shutil
 import stat
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import asyncssh
@@ -30,10 +28,10 @@ from irosh.core.identity import (
     rotate_identity,
 )
 from tests.support import scripts
+from tests.support.system import needs_root
 
 SSH_KEYGEN = shutil.which("ssh-keygen")
 needs_ssh_keygen = pytest.mark.skipif(SSH_KEYGEN is None, reason="ssh-keygen is not installed")
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change the owner of a file")
 
 seeds = st.binary(min_size=32, max_size=32)
 
@@ -41,19 +39,6 @@ seeds = st.binary(min_size=32, max_size=32)
 @pytest.fixture
 def key_path(tmp_path: Path) -> Path:
     return tmp_path / "identity.key"
-
-
-@pytest.fixture
-def nobody() -> Iterator[Path]:
-    """A directory of an unprivileged user's, entered as that user (root only)."""
-    user = 65534
-    with tempfile.TemporaryDirectory() as name:
-        os.chown(name, user, user)
-        os.seteuid(user)
-        try:
-            yield Path(name)
-        finally:
-            os.seteuid(0)
 
 
 def write_key(path: Path, content: bytes, mode: int = 0o600) -> None:
@@ -220,8 +205,8 @@ def test_a_key_for_the_owner_alone_is_accepted(key_path: Path, mode: int) -> Non
 
 
 @needs_root
-def test_another_users_key_is_refused_but_root_may_use_any(nobody: Path) -> None:
-    path = nobody / "identity.key"
+def test_another_users_key_is_refused_but_root_may_use_any(unprivileged: Path) -> None:
+    path = unprivileged / "identity.key"
     identity = create_identity(path)
     assert load_identity(path) == identity
     os.seteuid(0)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_openssh import openssh
+from tests.e2e.openssh import openssh
 from tests.lab.pair import PEER, Pair, pinned_pair
 from tests.lab.processes import wait_until
 from tests.lab.requirements import requires
@@ -169,9 +169,7 @@ def test_a_guarded_agent_is_not_changed_from_afar(pair: Pair, agent: Agent, tmp_
 
 
 def test_stock_ssh_through_the_proxy(pair: Pair, agent: Agent, tmp_path: Path) -> None:
-    known_hosts = tmp_path / "known_hosts"
-    known_hosts.write_bytes(pair.client.run("identity", "export-ssh", PEER).stdout)
-    ssh = openssh(pair, known_hosts)
+    ssh = openssh(pair.client, tmp_path)
     done = pair.client.machine.run(*ssh.command, "-A", PEER, "ssh-add -L", environment=agent.environment, check=False)
     assert agent.blob.encode() in done.stdout, done.stderr
     done = pair.client.machine.run(*ssh.command, PEER, "echo [$SSH_AUTH_SOCK]", environment=agent.environment)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_factors import PASSWORD, askpass, require_password
+from tests.e2e.passwords import PASSWORD, askpass, require_password
 from tests.lab.irosh_process import Irosh
 from tests.lab.link import Link
 from tests.lab.network import Network

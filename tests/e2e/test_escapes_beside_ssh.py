@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_openssh import OpenSSH, openssh
+from tests.e2e.openssh import OpenSSH, openssh
 from tests.lab.machine import LOCAL, end_group
 from tests.lab.pair import PEER, Pair
 from tests.lab.processes import wait_until
@@ -74,9 +74,7 @@ def arrives(command: Sequence[str], end: bytes, pieces: Sequence[bytes], file: P
 
 @pytest.fixture(scope="module")
 def ssh(loopback_pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> OpenSSH:
-    known_hosts = tmp_path_factory.mktemp("ssh") / "known_hosts"
-    known_hosts.write_bytes(loopback_pair.client.run("identity", "export-ssh", PEER).stdout)
-    return openssh(loopback_pair, known_hosts)
+    return openssh(loopback_pair.client, tmp_path_factory.mktemp("ssh"))
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -11,38 +11,18 @@ from pathlib import Path
 import pytest
 
 from irosh.core import totp
+from tests.e2e.passwords import PASSWORD, askpass, client_name, require_password
 from tests.lab.machine import LOCAL
 from tests.lab.pair import PEER, Pair, pinned_pair
 from tests.lab.processes import wait_until
 from tests.lab.requirements import requires
 from tests.lab.terminal import Terminal
 
-PASSWORD = "correct horse battery"
-
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Pair]:
     with pinned_pair(tmp_path, config="[host]\nfactor_attempts = 4\n") as pair:
         yield pair
-
-
-def client_name(pair: Pair) -> str:
-    """What the host calls the client."""
-    (peer,) = pair.host.call("peer", "list")["peers"]
-    return str(peer["petname"])
-
-
-def require_password(pair: Pair, password: str = PASSWORD) -> None:
-    done = pair.host.run("peer", "require", client_name(pair), "password", stdin=f"{password}\n".encode())
-    assert done.returncode == 0, done.stderr
-
-
-def askpass(directory: Path, answer: str) -> dict[str, str]:
-    """The environment with a program that answers."""
-    program = directory / "askpass"
-    program.write_text(f"#!/bin/sh\necho \"$1\" >>{directory}/asked\necho '{answer}'\n")
-    program.chmod(0o700)
-    return {"SSH_ASKPASS": str(program), "SSH_ASKPASS_REQUIRE": "force"}
 
 
 def test_a_program_gives_the_password(pair: Pair, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.captured_sessions import ask, begin, open_prompt
 from tests.e2e.chain import Chain, chain
-from tests.e2e.test_sharing_at_the_prompt import ask, begin, open_prompt
 from tests.lab.captured import CapturedTerminal
 from tests.lab.forwards import exchange
 from tests.lab.machine import LOCAL

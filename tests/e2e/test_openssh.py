@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import os
 import shlex
@@ -11,11 +10,11 @@ import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.openssh import FORBIDDEN, OpenSSH, openssh, openssh_knowing
 from tests.lab.forwards import ask_socks, exchange
 from tests.lab.machine import LOCAL
 from tests.lab.pair import PEER, Pair
@@ -26,45 +25,11 @@ from tests.support.compatibility import shows
 
 pytestmark = requires("ssh")
 
-# An address that nobody may be asked for by a peer with the default capabilities; nothing is sent to it.
-FORBIDDEN = "192.0.2.1:80"
-
-
-@dataclass(frozen=True)
-class OpenSSH:
-    """``ssh`` with its options, and none of this machine's own configuration."""
-
-    options: tuple[str, ...]
-
-    @property
-    def command(self) -> tuple[str, ...]:
-        """What comes before the host's name."""
-        return ("ssh", *self.options)
-
-    def run(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """Run it to its end."""
-        return LOCAL.run(*self.command, *arguments, stdin=stdin, check=False)
-
 
 @pytest.fixture
 def ssh(loopback_pair: Pair, tmp_path: Path) -> OpenSSH:
     """``ssh box``, checking the host key against what irosh exports."""
-    known_hosts = tmp_path / "known_hosts"
-    known_hosts.write_bytes(loopback_pair.client.run("identity", "export-ssh", PEER).stdout)
-    return openssh(loopback_pair, known_hosts)
-
-
-def openssh(pair: Pair, known_hosts: Path) -> OpenSSH:
-    """``ssh`` through ``irosh proxy``."""
-    settings = {
-        "ProxyCommand": f"{shlex.join(pair.client.command)} proxy %h",
-        "UserKnownHostsFile": str(known_hosts),
-        "GlobalKnownHostsFile": "none",
-        "StrictHostKeyChecking": "yes",
-        "BatchMode": "yes",
-        "User": getpass.getuser(),
-    }
-    return OpenSSH(("-F", "none", *(f"-o{name}={value}" for name, value in settings.items())))
+    return openssh(loopback_pair.client, tmp_path)
 
 
 @shows("ssh", "commands on pipes, standard input and output, exit status; host key checked against the identity")
@@ -83,7 +48,7 @@ def test_another_host_key_is_refused(loopback_pair: Pair, tmp_path: Path) -> Non
     own = loopback_pair.client.run("identity", "export-ssh", "--authorized-key").stdout.decode()
     known_hosts = tmp_path / "known_hosts"
     known_hosts.write_text(f"{PEER} {' '.join(own.split()[:2])}\n")
-    done = openssh(loopback_pair, known_hosts).run(PEER, "true")
+    done = openssh_knowing(loopback_pair.client, known_hosts).run(PEER, "true")
     assert done.returncode == 255
     assert b"Host key verification failed" in done.stderr
 
@@ -171,25 +136,11 @@ class TestForwards:
 
     @shows("ssh", "`-R` as a SOCKS server")
     def test_remote_dynamic_forwarding(self, ssh: OpenSSH) -> None:
-        port = unused_port()
-        with (
-            tcp_server(echo) as target,
-            LOCAL.running(*ssh.command, "-N", "-R", str(port), PEER, ready=lambda: listens(port)),
-        ):
-            connection = socket.create_connection(("127.0.0.1", port), TIMEOUT)
-            assert ask_socks(connection, "localhost", target) == 0
-            assert exchange(connection, b"through ssh -R") == b"through ssh -R"
+        check_socks(ssh, "-R")
 
     @shows("ssh", "`-D`")
     def test_dynamic_forwarding(self, ssh: OpenSSH) -> None:
-        port = unused_port()
-        with (
-            tcp_server(echo) as target,
-            LOCAL.running(*ssh.command, "-N", "-D", str(port), PEER, ready=lambda: listens(port)),
-        ):
-            connection = socket.create_connection(("127.0.0.1", port), TIMEOUT)
-            assert ask_socks(connection, "localhost", target) == 0
-            assert exchange(connection, b"through ssh -D") == b"through ssh -D"
+        check_socks(ssh, "-D")
 
     @pytest.mark.parametrize("where", ["*:0", "0.0.0.0:0", "192.0.2.1:0", "/tmp/irosh-test.sock"])
     def test_remote_forwarding_outside_the_policy_fails(self, ssh: OpenSSH, where: str) -> None:
@@ -207,9 +158,7 @@ class TestForwards:
     def test_unix_sockets_both_ways(self, loopback_pair: Pair, tmp_path: Path) -> None:
         capabilities = [f"{kind}:unix://{tmp_path}/*.sock" for kind in ("forward", "listen")]
         client = loopback_pair.add_client(tmp_path / "client", allow=capabilities)
-        known_hosts = tmp_path / "known_hosts"
-        known_hosts.write_bytes(client.run("identity", "export-ssh", PEER).stdout)
-        ssh = openssh(Pair(loopback_pair.host, loopback_pair.host_process, client), known_hosts)
+        ssh = openssh(client, tmp_path)
         target, here, there = (tmp_path / f"{name}.sock" for name in ("target", "here", "there"))
         forwards = ("-L", f"{here}:{target}", "-R", f"{there}:{target}")
         with (
@@ -223,6 +172,18 @@ class TestForwards:
                 assert exchange(connection, b"by a path") == b"by a path"
             process.terminate()
             wait_until(lambda: not there.exists(), what="the socket on the host is removed")
+
+
+def check_socks(ssh: OpenSSH, option: str) -> None:
+    """With ``option`` and a port, an echo is reached by SOCKS at that port."""
+    port = unused_port()
+    with (
+        tcp_server(echo) as target,
+        LOCAL.running(*ssh.command, "-N", option, str(port), PEER, ready=lambda: listens(port)),
+    ):
+        connection = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+        assert ask_socks(connection, "localhost", target) == 0
+        assert exchange(connection, b"through ssh") == b"through ssh"
 
 
 def running_ssh(

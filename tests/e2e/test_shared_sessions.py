@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.captured_sessions import same_screen
 from tests.lab.captured import CapturedTerminal
 from tests.lab.irosh_process import Irosh
 from tests.lab.machine import LOCAL
@@ -78,15 +79,6 @@ def test_it_can_be_ended_before_it_has_begun(tmp_path: Path, number: signal.Sign
         wait_until(lambda: b"Enter begins" in owner.output(), what="the ticket is shown")
         owner.process.send_signal(number)
         assert owner.wait_exit() == 130
-
-
-def same_screen(one: CapturedTerminal, other: CapturedTerminal) -> bool:
-    """Whether both show the same, cell by cell, with the cursor at the same place."""
-    first, second = one.screen(), other.screen()
-    rows = range(first.lines)
-    cells = [[[screen.buffer[y][x] for x in range(screen.columns)] for y in rows] for screen in (first, second)]
-    cursors = [(screen.cursor.x, screen.cursor.y, screen.cursor.hidden) for screen in (first, second)]
-    return cells[0] == cells[1] and cursors[0] == cursors[1]
 
 
 def test_three_take_part_one_of_them_looking_only(tmp_path: Path) -> None:

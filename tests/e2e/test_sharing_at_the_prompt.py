@@ -6,7 +6,7 @@ import re
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.e2e.test_shared_sessions import same_screen
+from tests.e2e.captured_sessions import ask, begin, open_prompt, same_screen
 from tests.lab.captured import CapturedTerminal
 from tests.lab.irosh_process import Irosh
 from tests.lab.machine import LOCAL
@@ -16,36 +16,9 @@ from tests.lab.processes import wait_until
 _TICKET = re.compile(r"irosh join (irosh1[a-z0-9]+)")
 
 
-def ask(terminal: CapturedTerminal, line: str, expected: str) -> str:
-    """Run a command of the prompt, which is open; returns what came, once there is what is ``expected``."""
-    before = len(terminal.output())
-    terminal.press(f"{line}\r".encode())
-
-    def came() -> str:
-        return terminal.output()[before:].decode(errors="replace")
-
-    wait_until(lambda: expected in came(), what=f"{expected!r} comes of {line!r}")
-    return came()
-
-
-def open_prompt(terminal: CapturedTerminal) -> None:
-    """``~C`` at the beginning of a line."""
-    before = len(terminal.output())
-    terminal.press(b"\r~C")
-    wait_until(lambda: b"irosh>" in terminal.output()[before:], what="the prompt is there")
-
-
 def sessions(host: Irosh) -> dict[str, bool]:
     """The names of those that the host keeps, and whether they are shared."""
     return {str(each["name"]): bool(each["shared"]) for each in host.call("session", "list")["sessions"]}
-
-
-def begin(terminal: CapturedTerminal) -> None:
-    """A prompt of the shell to be relied on, and something to see."""
-    terminal.type(
-        "PS1='shell> '; printf '\\033[1;31mred\\033[m.\\033[5;20Hmiddle 中文\\033[9;1H'; echo ready $((40 + 2))"
-    )
-    terminal.wait_for("ready 42")
 
 
 def test_three_take_part_one_of_them_looking_only(loopback_pair: Pair, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from irosh.core import totp
-from tests.e2e.test_factors import PASSWORD, askpass, client_name, require_password
-from tests.e2e.test_openssh import FORBIDDEN, OpenSSH, openssh
+from tests.e2e.openssh import FORBIDDEN, OpenSSH, openssh
+from tests.e2e.passwords import PASSWORD, askpass, client_name, require_password
 from tests.lab.machine import LOCAL
 from tests.lab.pair import PEER, Pair, pinned_pair
 from tests.lab.processes import wait_until
@@ -36,9 +36,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
 
 @pytest.fixture
 def ssh(pair: Pair, tmp_path: Path) -> OpenSSH:
-    known_hosts = tmp_path / "known_hosts"
-    known_hosts.write_bytes(pair.client.run("identity", "export-ssh", PEER).stdout)
-    options = tuple(option for option in openssh(pair, known_hosts).options if option != "-oBatchMode=yes")
+    options = tuple(option for option in openssh(pair.client, tmp_path).options if option != "-oBatchMode=yes")
     return OpenSSH((*options, "-oIdentityAgent=none"))
 
 

@@ -19,12 +19,12 @@ from irosh.node.node import Node
 from irosh.services.vpn.messages import VpnRequest, VpnWelcome
 from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import CarrierStream, Connection
-from tests.core.test_ip_packet import packet4
 from tests.lab.namespace import entered
 from tests.lab.network import Network
 from tests.lab.processes import wait_until
 from tests.lab.requirements import requires_netns
 from tests.support.nodes import DEADLINE, bare_endpoint, open_foreign_stream, pin, running_node, say_hello
+from tests.support.packets import packet4
 
 pytestmark = [
     pytest.mark.netns,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ import pytest
 
 from irosh.core.identity import load_identity
 from irosh.core.state import StateDirectory
-from tests.e2e.test_openssh import openssh
+from tests.e2e.openssh import openssh
 from tests.lab.irosh_process import Irosh
 from tests.lab.machine import LOCAL
-from tests.lab.pair import PEER, Pair
+from tests.lab.pair import PEER
+from tests.lab.processes import wait_until
 from tests.lab.requirements import requires
 from tests.support.certificates import CertificateMaker
 
@@ -96,10 +96,7 @@ def test_a_forced_command_runs_in_place_of_every_other(stranger: Stranger) -> No
 def test_options_hold_for_stock_ssh(stranger: Stranger, tmp_path: Path) -> None:
     stranger.allow("no-pty,no-port-forwarding")
     assert stranger.connect("true").returncode == 0
-    known_hosts = tmp_path / "known_hosts"
-    known_hosts.write_bytes(stranger.client.run("identity", "export-ssh", PEER).stdout)
-    pair = Pair(stranger.host, None, stranger.client)  # type: ignore[arg-type]
-    ssh = openssh(pair, known_hosts)
+    ssh = openssh(stranger.client, tmp_path)
     done = ssh.run("-tt", PEER, "tty")
     assert b"PTY allocation request failed" in done.stderr
     assert b"/dev/pts" not in done.stdout
@@ -180,8 +177,7 @@ def test_a_certificate_that_expires_while_connected(stranger: Stranger, tmp_path
     shutil.copy(certify(stranger, maker, "-V", "-1m:+6s"), stranger.client.state / "identity-cert.pub")
     with stranger.client.start("connect", "--name", PEER, stranger.target, "sleep 60") as first:
         first.wait_event("connected")
-        time.sleep(6.5)
-        assert stranger.client.run("connect", PEER, "true").returncode == 255
+        wait_until(lambda: stranger.client.run("connect", PEER, "true").returncode == 255, what="it has expired")
         assert first.running
     assert stranger.client.failure("connect", PEER, "true")["code"] == "certificate-invalid"
 

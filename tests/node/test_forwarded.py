@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from irosh.core.errors import ErrorCode
 from irosh.core.identity import Identity
-from irosh.core.wire import Welcome
-from irosh.node.node import Node
 from irosh.services.tunnel.listening import MAX_LISTENERS
 from irosh.services.tunnel.messages import ForwardedRequest, Listening, ListenRequest
 from irosh.transport.framing import read_frame
-from irosh.transport.interfaces import Connection
-from tests.node.test_streams import ask, refusal
-from tests.support.nodes import DEADLINE, bare_endpoint, pin, running_node, say_hello
+from irosh.transport.interfaces import CarrierStream, Connection
+from tests.support.admitted import admitted, ask, refusal
+from tests.support.nodes import DEADLINE
 
 TOKEN = bytes(16)
 LOOPBACK = ["listen:tcp://127.0.0.1:*"]
 
 
-@asynccontextmanager
-async def admitted(tmp_path: Path, capabilities: list[str]) -> AsyncIterator[tuple[Node, Connection, str]]:
-    """A node, the connection of a pinned peer that is free to misbehave, and its id."""
-    peer = Identity.generate()
-    async with running_node(tmp_path / "host") as host, bare_endpoint(peer) as endpoint, asyncio.timeout(DEADLINE):
-        pin(host, peer, "mallory", capabilities)
-        connection: Connection = await endpoint.connect(host.modes.contact().route())
-        await read_frame(await say_hello(connection), Welcome, deadline=DEADLINE)
-        yield host, connection, peer.id
+async def listening(connection: Connection, *listens: str) -> tuple[CarrierStream, str]:
+    """A stream for which the node listens, and where."""
+    stream, error = await ask(connection, "listen", ListenRequest(list(listens or ["tcp://127.0.0.1:0"]), TOKEN))
+    assert error is None
+    (listen,) = (await read_frame(stream, Listening, deadline=DEADLINE)).listens
+    return stream, listen
 
 
 def bring(token: bytes) -> ForwardedRequest:
@@ -94,10 +87,7 @@ def test_where_the_policy_does_not_let_it_nothing_listens(tmp_path: Path, listen
 def test_addresses_that_are_not_granted_are_left_out(tmp_path: Path) -> None:
     async def body() -> None:
         async with admitted(tmp_path, LOOPBACK) as (_, connection, _id):
-            request = ListenRequest(["tcp://127.0.0.1:0", "tcp://[::1]:0"], TOKEN)
-            stream, error = await ask(connection, "listen", request)
-            assert error is None
-            (listen,) = (await read_frame(stream, Listening, deadline=DEADLINE)).listens
+            _stream, listen = await listening(connection, "tcp://127.0.0.1:0", "tcp://[::1]:0")
             assert listen.startswith("tcp://127.0.0.1:")
 
     asyncio.run(body())
@@ -116,9 +106,7 @@ def test_malformed_requests_are_refused(tmp_path: Path, listens: list[str]) -> N
 def test_a_listener_lives_as_long_as_its_stream(tmp_path: Path) -> None:
     async def body() -> None:
         async with admitted(tmp_path, LOOPBACK) as (_, connection, _id):
-            stream, error = await ask(connection, "listen", ListenRequest(["tcp://127.0.0.1:0"], TOKEN))
-            assert error is None
-            (listen,) = (await read_frame(stream, Listening, deadline=DEADLINE)).listens
+            stream, listen = await listening(connection)
             port = int(listen.rpartition(":")[2])
             await _connect(port)
             await stream.abort()
@@ -131,9 +119,7 @@ def test_a_listener_lives_as_long_as_its_stream(tmp_path: Path) -> None:
 def test_a_listener_ends_with_the_connection(tmp_path: Path) -> None:
     async def body() -> None:
         async with admitted(tmp_path, LOOPBACK) as (node, connection, _id):
-            stream, error = await ask(connection, "listen", ListenRequest(["tcp://127.0.0.1:0"], TOKEN))
-            assert error is None
-            (listen,) = (await read_frame(stream, Listening, deadline=DEADLINE)).listens
+            _stream, listen = await listening(connection)
             node.links.connections()[0].close()
             while await _connect(int(listen.rpartition(":")[2])):
                 await asyncio.sleep(0.05)
@@ -163,9 +149,7 @@ def test_a_connection_that_the_peer_refuses_is_reset(tmp_path: Path) -> None:
 
     async def body() -> None:
         async with admitted(tmp_path, LOOPBACK) as (_, connection, _id):
-            stream, error = await ask(connection, "listen", ListenRequest(["tcp://127.0.0.1:0"], TOKEN))
-            assert error is None
-            (listen,) = (await read_frame(stream, Listening, deadline=DEADLINE)).listens
+            _stream, listen = await listening(connection)
             reader, writer = await asyncio.open_connection("127.0.0.1", int(listen.rpartition(":")[2]))
             brought = await connection.accept_stream()
             await brought.abort()

@@ -15,46 +15,17 @@ import pytest
 from irosh.core.capability import parse_capabilities
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity
-from irosh.core.wire import Hello, StreamAnswer, StreamHeader, Welcome, encode_frame, encode_request, error_in
+from irosh.core.wire import Hello, StreamAnswer, StreamHeader, encode_frame, encode_request
 from irosh.node.node import Node, Reached
 from irosh.node.peer_admin import PeerAdmin
 from irosh.node.target_request import TargetRequest
 from irosh.services.shell.messages import ShellRequest
 from irosh.services.tunnel.messages import TunnelRequest
-from irosh.transport.framing import read_frame, write_frame
+from irosh.transport.framing import read_frame
 from irosh.transport.interfaces import CarrierStream, Connection, ConnectionLost, StreamReset
+from tests.support.admitted import admitted, ask, refusal, welcomed
 from tests.support.echo_server import echo_server
-from tests.support.nodes import DEADLINE, bare_endpoint, open_foreign_stream, pin, running_node, say_hello
-
-
-@asynccontextmanager
-async def admitted(tmp_path: Path, capabilities: list[str]) -> AsyncIterator[tuple[Node, Connection]]:
-    """A host, and the connection of a pinned peer that is free to misbehave."""
-    peer = Identity.generate()
-    async with running_node(tmp_path / "host") as host, bare_endpoint(peer) as endpoint, asyncio.timeout(DEADLINE):
-        pin(host, peer, "mallory", capabilities)
-        yield host, await _connect(endpoint, host)
-
-
-async def _connect(endpoint: object, host: Node) -> Connection:
-    connection: Connection = await endpoint.connect(host.modes.contact().route())  # type: ignore[attr-defined]
-    hello = await say_hello(connection)
-    await read_frame(hello, Welcome, deadline=DEADLINE)
-    return connection
-
-
-async def ask(connection: Connection, service: str, request: msgspec.Struct) -> tuple[CarrierStream, IroshError | None]:
-    """Open a stream and wait for its answer."""
-    stream = await open_foreign_stream(connection)
-    await write_frame(stream, StreamHeader(service, encode_request(request)))
-    return stream, error_in(await read_frame(stream, StreamAnswer, deadline=DEADLINE))
-
-
-async def refusal(connection: Connection, service: str, request: msgspec.Struct) -> ErrorCode:
-    """The code a stream is refused with."""
-    _, error = await ask(connection, service, request)
-    assert error is not None
-    return error.code
+from tests.support.nodes import DEADLINE, bare_endpoint, open_foreign_stream, pin, running_node
 
 
 async def echoes(connection: Connection, port: int) -> CarrierStream:
@@ -72,13 +43,18 @@ async def hostile_beside_friend(
 ) -> AsyncIterator[tuple[Connection, Callable[[], Awaitable[Connection]], int]]:
     """The connection of a hostile peer, how a friend of the same host connects, and the port of an echo server."""
     friend = Identity.generate()
+
+    async def befriend() -> Connection:
+        connection, _ = await welcomed(endpoint, host)
+        return connection
+
     async with (
-        admitted(tmp_path, ["forward:tcp://127.0.0.1:*"]) as (host, hostile),
+        admitted(tmp_path, ["forward:tcp://127.0.0.1:*"]) as (host, hostile, _),
         bare_endpoint(friend) as endpoint,
         echo_server() as port,
     ):
         pin(host, friend, "friend", ["forward:tcp://127.0.0.1:*"])
-        yield hostile, lambda: _connect(endpoint, host), port
+        yield hostile, befriend, port
 
 
 @asynccontextmanager
@@ -95,7 +71,7 @@ async def invited(tmp_path: Path) -> AsyncIterator[tuple[Node, Node, Reached]]:
 
 def test_nothing_is_allowed_by_default(tmp_path: Path) -> None:
     async def body() -> None:
-        async with admitted(tmp_path, []) as (host, connection):
+        async with admitted(tmp_path, []) as (host, connection, _):
             assert await refusal(connection, "shell", ShellRequest()) is ErrorCode.DENIED
             assert await refusal(connection, "tunnel", TunnelRequest("tcp://127.0.0.1:22")) is ErrorCode.DENIED
             assert await refusal(connection, "tunnel", TunnelRequest("unix:///run/x.sock")) is ErrorCode.DENIED
@@ -119,7 +95,7 @@ def test_nothing_is_allowed_by_default(tmp_path: Path) -> None:
 )
 def test_loopback_is_not_reached_by_any_spelling_outside_the_policy(tmp_path: Path, source: str) -> None:
     async def body() -> None:
-        async with admitted(tmp_path, ["forward:tcp://10.0.0.0/8:*"]) as (_, connection), echo_server() as port:
+        async with admitted(tmp_path, ["forward:tcp://10.0.0.0/8:*"]) as (_, connection, _), echo_server() as port:
             code = await refusal(connection, "tunnel", TunnelRequest(source.format(port=port), flow=0))
             assert code is ErrorCode.DENIED
 
@@ -128,25 +104,20 @@ def test_loopback_is_not_reached_by_any_spelling_outside_the_policy(tmp_path: Pa
 
 def test_capabilities_changed_while_connected_hold_at_once(tmp_path: Path) -> None:
     async def body() -> None:
-        async with admitted(tmp_path, []) as (host, connection), echo_server() as port:
+        async with admitted(tmp_path, []) as (host, connection, peer_id), echo_server() as port:
             request = TunnelRequest(f"tcp://127.0.0.1:{port}")
             assert await refusal(connection, "tunnel", request) is ErrorCode.DENIED
-            host.trust.set_capabilities(connection_peer(host), parse_capabilities([f"forward:tcp://127.0.0.1:{port}"]))
+            host.trust.set_capabilities(peer_id, parse_capabilities([f"forward:tcp://127.0.0.1:{port}"]))
             await echoes(connection, port)
-            host.trust.set_capabilities(connection_peer(host), ())
+            host.trust.set_capabilities(peer_id, ())
             assert await refusal(connection, "tunnel", request) is ErrorCode.DENIED
 
     asyncio.run(body())
 
 
-def connection_peer(host: Node) -> str:
-    """The id of the one peer the host knows."""
-    return host.trust.peers()[0].id
-
-
 def test_a_target_that_is_down_is_told_apart_from_one_not_allowed(tmp_path: Path) -> None:
     async def body() -> None:
-        async with admitted(tmp_path, ["forward:tcp://127.0.0.1:*", "forward:unix:///**"]) as (_, connection):
+        async with admitted(tmp_path, ["forward:tcp://127.0.0.1:*", "forward:unix:///**"]) as (_, connection, _):
             with socket.socket() as unused:
                 unused.bind(("127.0.0.1", 0))
                 port = unused.getsockname()[1]
@@ -165,7 +136,7 @@ def test_a_symbolic_link_does_not_lead_out_of_the_policy(tmp_path: Path) -> None
     (allowed / "link.sock").symlink_to(secret / "real.sock")
 
     async def body() -> None:
-        async with admitted(tmp_path, [f"forward:unix://{allowed}/*.sock"]) as (_, connection):
+        async with admitted(tmp_path, [f"forward:unix://{allowed}/*.sock"]) as (_, connection, _):
             code = await refusal(connection, "tunnel", TunnelRequest(f"unix://{allowed}/link.sock"))
             assert code is ErrorCode.DENIED
 
@@ -187,7 +158,7 @@ def test_a_symbolic_link_does_not_lead_out_of_the_policy(tmp_path: Path) -> None
 )
 def test_a_malformed_stream_is_refused_and_the_connection_goes_on(tmp_path: Path, first_bytes: bytes) -> None:
     async def body() -> None:
-        async with admitted(tmp_path, ["forward:tcp://127.0.0.1:*"]) as (_, connection), echo_server() as port:
+        async with admitted(tmp_path, ["forward:tcp://127.0.0.1:*"]) as (_, connection, _), echo_server() as port:
             bad = await open_foreign_stream(connection)
             try:
                 await bad.write(first_bytes)
@@ -203,7 +174,8 @@ def test_a_malformed_stream_is_refused_and_the_connection_goes_on(tmp_path: Path
 def test_garbage_without_end_closes_the_connection_but_nobody_elses(tmp_path: Path) -> None:
     async def body() -> None:
         async with hostile_beside_friend(tmp_path) as (hostile, befriend, port):
-            good = await echoes(await befriend(), port)
+            friend = await befriend()
+            good = await echoes(friend, port)
             with pytest.raises((ConnectionLost, StreamReset)):
                 for _ in range(10_000):
                     stream = await open_foreign_stream(hostile)
@@ -243,7 +215,7 @@ def test_an_unfinished_header_is_given_up(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("irosh.node.peer_connection.HEADER_DEADLINE", 1.0)
 
     async def body() -> None:
-        async with admitted(tmp_path, []) as (_, connection):
+        async with admitted(tmp_path, []) as (_, connection, _):
             stream = await open_foreign_stream(connection)
             await stream.write(b"\x00")
             answer = await read_frame(stream, StreamAnswer, deadline=DEADLINE)

@@ -14,7 +14,7 @@ from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity
 from irosh.core.password import hash_password
 from irosh.core.second_factor import Factor, binding
-from irosh.core.wire import StreamAnswer, StreamHeader, Welcome, encode_request, error_in
+from irosh.core.wire import Welcome
 from irosh.node.node import Node
 from irosh.services.factor.messages import FactorAnswer, FactorRequest, FactorStep
 from irosh.services.shell.messages import ShellRequest
@@ -22,7 +22,8 @@ from irosh.services.tunnel.messages import TunnelRequest
 from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import CarrierStream, Connection
 from irosh.transport.wheel import WheelEndpoint
-from tests.support.nodes import DEADLINE, bare_endpoint, open_foreign_stream, pin, running_node, say_hello
+from tests.support.admitted import ask, welcomed
+from tests.support.nodes import DEADLINE, bare_endpoint, pin, running_node
 
 PASSWORD = "correct horse battery"
 PHC = hash_password(PASSWORD)
@@ -45,9 +46,7 @@ class Peer:
 
     async def ask(self, service: str, request: msgspec.Struct) -> tuple[CarrierStream, IroshError | None]:
         """Open a stream; the host's answer."""
-        stream = await open_foreign_stream(self.connection)
-        await write_frame(stream, StreamHeader(service, encode_request(request)))
-        return stream, error_in(await read_frame(stream, StreamAnswer, deadline=DEADLINE))
+        return await ask(self.connection, service, request)
 
     async def refusals(self) -> set[ErrorCode | None]:
         """What the services say, each of which the peer has the capabilities for."""
@@ -95,10 +94,7 @@ class Exchange:
 
 
 async def connect(host: Node, identity: Identity, endpoint: WheelEndpoint) -> Peer:
-    connection = await endpoint.connect(host.modes.contact().route())
-    hello = await say_hello(connection)
-    welcome = await read_frame(hello, Welcome, deadline=DEADLINE)
-    return Peer(host, identity, endpoint, connection, welcome)
+    return Peer(host, identity, endpoint, *await welcomed(endpoint, host))
 
 
 @asynccontextmanager

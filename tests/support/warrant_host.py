@@ -12,13 +12,14 @@ import msgspec
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.core.identity import Identity
-from irosh.core.wire import PROTOCOL_VERSION, Hello, StreamAnswer, StreamHeader, Welcome, encode_request, error_in
+from irosh.core.wire import PROTOCOL_VERSION, Hello, Welcome
 from irosh.node.node import Node
 from irosh.services.shell.messages import ShellRequest
 from irosh.services.tunnel.messages import TunnelRequest
 from irosh.transport.framing import read_frame, write_frame
 from irosh.transport.interfaces import CarrierStream, Connection, StreamReset
-from tests.support.nodes import DEADLINE, bare_endpoint, open_foreign_stream, running_node
+from tests.support.admitted import ask
+from tests.support.nodes import DEADLINE, bare_endpoint, running_node
 
 SERVER = "tcp://127.0.0.1:9"
 SHELL = ("shell", ShellRequest(key_auth=True))
@@ -43,9 +44,7 @@ class Caller:
 
     async def ask(self, service: str, request: msgspec.Struct) -> ErrorCode | None:
         """What the host answers to a stream."""
-        stream = await open_foreign_stream(self.connection)
-        await write_frame(stream, StreamHeader(service, encode_request(request)))
-        error = error_in(await read_frame(stream, StreamAnswer, deadline=DEADLINE))
+        _, error = await ask(self.connection, service, request)
         return None if error is None else error.code
 
     async def reaches(self, source: str) -> ErrorCode | None:

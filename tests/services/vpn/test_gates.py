@@ -18,8 +18,8 @@ from irosh.services.vpn.machine import checked_welcome
 from irosh.services.vpn.messages import VpnWelcome
 from irosh.services.vpn.pool import Pool
 from irosh.services.vpn.routing import Wanted, parse_routes
-from tests.core.test_ip_packet import packet4, packet6
 from tests.support.fuzzing import fuzz_runs
+from tests.support.packets import packet4, packet6
 
 POOL = Pool(IPv4Network("100.64.7.0/24"), IPv6Network("fd00:7::/64"))
 LEASE = POOL.lease()

@@ -10,17 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irosh.core.ip_packet import TCP, UDP
-from irosh.services.vpn.offload import (
-    HEADER_SIZE,
-    MOST_SEGMENTS,
-    Offloaded,
-    from_system,
-    header_for,
-    pack,
-    unpack,
-)
-from tests.core.test_ip_packet import packet4, packet6
+from irosh.services.vpn.offload import HEADER_SIZE, MOST_SEGMENTS, Offloaded, from_system, header_for, pack, unpack
 from tests.support.fuzzing import fuzz_runs
+from tests.support.packets import packet4, packet6
 
 A, B = IPv4Address("100.64.7.2"), IPv4Address("10.1.2.3")
 A6, B6 = IPv6Address("fd00:7::2"), IPv6Address("fd01::3")

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from irosh.core.ip_packet import TCP, UDP
 from irosh.services.vpn.offload import Offloaded
 from irosh.services.vpn.ordering import LASTS, MOST, Ordering
-from tests.core.test_ip_packet import packet4, packet6
+from tests.support.packets import packet4, packet6
 
 A, B = IPv4Address("100.64.7.2"), IPv4Address("10.1.2.3")
 

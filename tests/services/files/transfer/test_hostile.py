@@ -35,7 +35,7 @@ from irosh.services.files.transfer.frames import (
 from irosh.services.files.transfer.tree_access import TreeAccess
 from irosh.services.files.view import confined
 from tests.services.files.transfer.ends import Watched, foreign_sender, order, transfer
-from tests.services.files.transfer.test_transfer import MEBIBYTE, hidden, tree
+from tests.services.files.transfer.trees import MEBIBYTE, hidden, tree
 
 HERE = Source(0, b"source", True)
 TIME = 1_000_000_000

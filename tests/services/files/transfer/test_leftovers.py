@@ -13,7 +13,7 @@ from irosh.services.files.transfer.access import FolderHandle
 from irosh.services.files.transfer.leftovers import sweep
 from irosh.services.files.transfer.partial import PREFIX, partial_name, whole_name
 from tests.services.files.transfer.ends import order, transfer
-from tests.services.files.transfer.test_transfer import hidden
+from tests.services.files.transfer.trees import hidden
 
 LATER = 10.0  # seconds from now: all that is there was changed before
 

@@ -13,27 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.services.files.transfer.partial import PREFIX, partial_name
+from irosh.services.files.transfer.partial import partial_name
 from tests.services.files.transfer.ends import Watched, order, transfer
-
-MEBIBYTE = 1024 * 1024
-
-
-def tree(root: Path) -> dict[str, tuple[str, int, int, bytes]]:
-    """All below ``root``: kind, permissions, time and content."""
-    found = {}
-    for path in sorted(root.rglob("*")):
-        status = path.lstat()
-        content = os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
-        kind = "link" if path.is_symlink() else "file" if path.is_file() else "folder"
-        mode = 0 if kind == "link" else stat.S_IMODE(status.st_mode)
-        found[str(path.relative_to(root))] = (kind, mode, status.st_mtime_ns, content)
-    return found
-
-
-def hidden(root: Path) -> list[Path]:
-    """What transfers have left behind."""
-    return [path for path in root.rglob("*") if os.fsencode(path.name).startswith(PREFIX)]
+from tests.services.files.transfer.trees import MEBIBYTE, hidden, tree
 
 
 @pytest.fixture
