@@ -150,7 +150,7 @@ def test_thousands_of_connections_at_once(loopback_pair: Pair) -> None:
         loopback_pair.client.tunnel(PEER, f"tcp://127.0.0.1:{listener.getsockname()[1]}=127.0.0.1:0") as tunnel,
     ):
         held = asyncio.run(_hold_and_echo(listener, tunnel.address(), host))
-        assert held >= descriptors + CONNECTIONS
+        assert held >= CONNECTIONS
         assert host.memory - memory < 256 * MEBIBYTE
         wait_until(lambda: host.descriptors() <= descriptors + 2, what="the host has closed every connection")
 
