@@ -134,6 +134,9 @@ class Stream(ByteStream, Protocol):
     async def close(self) -> None:
         """Nothing more is read or written here; what was written still arrives. Never raises."""
 
+    def pace(self) -> None:
+        """From now on writes wait while more is on its way than arrives in a moment: what follows is not late."""
+
     async def splice(
         self,
         sock: socket.socket,

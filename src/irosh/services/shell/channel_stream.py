@@ -128,6 +128,9 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes
         if self._chan is not None:
             self._chan.close()
 
+    def pace(self) -> None:
+        """The window of an SSH channel bounds what is on its way."""
+
     async def splice(
         self, sock: socket.socket, counters: SpliceCounters, ready: Coroutine[Any, Any, None] | None = None
     ) -> None:

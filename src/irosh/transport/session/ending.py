@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 
 from irosh.transport.interfaces import ConnectionLost, StreamReset
+from irosh.transport.session.pacing import Pacing
 from irosh.transport.session.replay import ReplayBudget, ReplayLog
 
 
@@ -32,6 +34,10 @@ class EndingStream(ABC):
             if not self.log.finished:
                 await self.finish()
         await self.stop()
+
+    def pace(self) -> None:
+        """See :class:`irosh.transport.interfaces.Stream`."""
+        self.log.pacing = self.log.pacing or Pacing(time.monotonic)
 
     async def _check_writing(self) -> None:
         """Raises what keeps this side from writing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.transport.session.pacing import Pacing
 
 _SMALL = 4096  # chunks below are put together, so that typing does not make a chunk of each key
 _LARGE = 256 * 1024  # of this size are the chunks of a transfer that goes at full speed
@@ -36,6 +37,8 @@ class ReplayLog:
         self.end = 0
         """Bytes written so far."""
         self.finished = False
+        self.pacing: Pacing | None = None
+        """Bounds what is kept below what the budget allows."""
 
     @property
     def kept(self) -> int:
@@ -47,6 +50,8 @@ class ReplayLog:
         """Whether more may be appended now."""
         budget = self._budget
         kept = self.kept
+        if self.pacing is not None and kept >= self.pacing.most:
+            return False
         return kept < min(ALWAYS, budget.per_stream) or (kept < budget.per_stream and budget.used < budget.per_session)
 
     @property
@@ -63,6 +68,8 @@ class ReplayLog:
             last += data
         else:
             self._chunks.append(_copy_of(data))
+        if self.pacing is not None and not self.kept:
+            self.pacing.begin()
         self.end += size
         self._budget.used += size
 
@@ -81,7 +88,10 @@ class ReplayLog:
             return False
         before = self.kept
         self.acknowledged = offset
-        self._budget.used -= before - self.kept
+        size = before - self.kept
+        self._budget.used -= size
+        if self.pacing is not None:
+            self.pacing.acknowledged(size)
         gone = 0
         for chunk in self._chunks:
             if self._start + len(chunk) > offset:

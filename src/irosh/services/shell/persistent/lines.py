@@ -24,7 +24,7 @@ from irosh.services.shell.persistent.codec import (
     pack,
 )
 from irosh.services.shell.persistent.undo import Settings
-from irosh.transport.interfaces import ByteStream
+from irosh.transport.interfaces import Stream
 
 
 class Line(Protocol):
@@ -40,9 +40,10 @@ class Line(Protocol):
 class StreamLine:
     """Over a stream. There is no deadline but the session's own: a terminal may be silent for as long as it likes."""
 
-    def __init__(self, stream: ByteStream) -> None:
+    def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._reader = FrameReader()
+        stream.pace()
 
     async def send(self, frames: Sequence[Frame]) -> None:
         await self._stream.write(b"".join(pack(kind, payload) for kind, payload in frames))

@@ -11,7 +11,8 @@ from irosh.services.shell.persistent.codec import MAX_PAYLOAD, Answer, End, Fram
 from irosh.services.shell.persistent.painter import Painter
 
 MOST_OUTPUT = 512 * 1024  # bytes that may wait for a slow participant; then a repaint takes their place
-LITTLE_OUTPUT = 128 * 1024
+MUCH_OUTPUT = 96 * 1024  # from here on the program waits
+LITTLE_OUTPUT = 32 * 1024  # and down to here
 MOST_INPUT = 64 * 1024  # bytes that may wait for the program
 MAX_SIDE = 64  # frames besides output that may wait
 

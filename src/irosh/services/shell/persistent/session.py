@@ -16,7 +16,7 @@ from irosh.services.shell.persistent.codec import End, Notice, Size
 from irosh.services.shell.persistent.model import TerminalModel
 from irosh.services.shell.persistent.pace import Pace
 from irosh.services.shell.persistent.painter import Painter
-from irosh.services.shell.persistent.participant import LITTLE_OUTPUT, MOST_OUTPUT, Participant
+from irosh.services.shell.persistent.participant import LITTLE_OUTPUT, MUCH_OUTPUT, Participant
 from irosh.services.shell.persistent.recording import Recording
 from irosh.services.shell.persistent.sequences import WithoutQueries
 from irosh.services.shell.persistent.terms import SessionTerms, Share, end_of, within_limits
@@ -282,7 +282,7 @@ class PersistentSession:
     async def _hold_back(self, size: int) -> None:
         """The program waits while none of its owner's terminals takes its output, but not for long."""
         leading = [each for each in self.participants if each.owner and each.painter is None and not each.ended]
-        if not leading or min(each.waiting for each in leading) < MOST_OUTPUT // 2:
+        if not leading or min(each.waiting for each in leading) < MUCH_OUTPUT:
             self._unwatched += size
             if self._unwatched > UNWATCHED:
                 self._unwatched = 0
