@@ -32,6 +32,7 @@ BENCHMARKS = (
     "paths",
     "vpn",
     "sessions",
+    "interrupt",
     "transfer",
 )
 RESULTS = Path(__file__).parent / "results"

@@ -55,6 +55,7 @@ EXPECTED = {
     "relay": {"throughput up", "throughput down", "round trip of one byte, median"},
     "ways_through": {"throughput up", "throughput down", "round trip of one byte, median"},
     "recovery": {"after 1 s"},
+    "interrupt": {"10 Mbit/s: until the shell goes on", "10 Mbit/s: what still comes"},
 }
 
 
