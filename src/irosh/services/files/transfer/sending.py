@@ -76,6 +76,7 @@ class Sender:
         self._offered = 0  # bytes of them
         self._waiting: deque[tuple[Found, int | None]] = deque()
         self._answers: SimpleQueue[Answer | None] = SimpleQueue()
+        self._asked = self._answered = 0  # offers
         self._refused: set[int] = set()
         self._error: IroshError | None = None
         self._result: Result | None = None
@@ -122,11 +123,17 @@ class Sender:
 
     def _heard(self, kind: Kind, payload: memoryview) -> None:
         if kind is Kind.ANSWERS:
-            for answer in decode(payload, Answers).answers:
+            answers = decode(payload, Answers).answers
+            self._answered += len(answers)
+            if self._answered > self._asked:  # nobody would take them from the queue
+                raise _not_asked()
+            for answer in answers:
                 self._answers.put(answer)
         elif kind is Kind.FAILURE:
             failure = decode(payload, Failure)
             if failure.number is not None:
+                if failure.number > self._number:
+                    raise _not_asked()
                 self._refused.add(failure.number)
             self._observer.problem(
                 shown_name(self._sources, failure.source, failure.parts), failure.message, harmless=False
@@ -164,6 +171,7 @@ class Sender:
 
     def _send_offers(self) -> None:
         if self._offers:
+            self._asked += len(self._offers)
             self._wire.send(Kind.OFFERS, Offers(self._offers))
             self._offers, self._offered = [], 0
 
@@ -186,7 +194,7 @@ class Sender:
         if answer is None:
             raise self._error or IroshError(ErrorCode.CONNECTION_LOST, "the transfer was cut off")
         if answer.number != number:
-            raise IroshError(ErrorCode.PROTOCOL, "the receiver of files answers what it was not asked")
+            raise _not_asked()
         return answer
 
     def _next_number(self) -> int:
@@ -364,6 +372,10 @@ class Sender:
         hash_zeros(hasher, size)
         self._wire.send_bytes(Kind.HOLE, HOLE.pack(size))
         self._observer.moved(size)
+
+
+def _not_asked() -> IroshError:
+    return IroshError(ErrorCode.PROTOCOL, "the receiver of files answers what it was not asked")
 
 
 def _room_for_name(parts: list[bytes]) -> int:
