@@ -437,6 +437,21 @@ def test_permissions_that_are_missing(open_place: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+@pytest.mark.parametrize("seconds", [2**40, 2**62, -(2**62)])
+def test_a_time_that_nobody_lives_to_see_stops_nothing(small_disk: Path, tmp_path: Path, seconds: int) -> None:
+    """Some file systems keep any that is set, by whoever may write there."""
+    folder = small_disk / "folder"
+    folder.mkdir()
+    (folder / "link").symlink_to("small")
+    (folder / "small").write_bytes(b"content")
+    (folder / "large").write_bytes(bytes(MEBIBYTE))
+    for each in (*folder.iterdir(), folder):
+        os.utime(each, ns=(seconds * 10**9, seconds * 10**9), follow_symlinks=False)
+    for resume in (False, True):
+        assert transfer(order(folder, links=True, resume=resume), tmp_path).failed == 0
+    assert tree(tmp_path / "folder").keys() == tree(folder).keys()
+
+
 class TestAReceiver:
     """That answers without end what it was not asked: the sender remembers none of it."""
 
