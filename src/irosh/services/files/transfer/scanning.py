@@ -67,7 +67,7 @@ def find_starts(access: Access, order: Order, *, patterns: bool) -> list[Start]:
 
     ``IroshError`` (file-error) when one of them names nothing, or a folder without ``recursive``.
     """
-    starts = []
+    starts: list[Start] = []
     for number, path in enumerate(order.paths):
         for each in _expanded(access, path) if patterns else [path]:
             try:
