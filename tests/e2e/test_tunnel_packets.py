@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.irosh_process import Tunnel
+from tests.lab.irosh_process import IroshProcess, Tunnel
 from tests.lab.pair import PEER, Pair
 from tests.lab.processes import wait_until
 from tests.lab.servers import udp_server
@@ -19,6 +20,7 @@ from tests.lab.servers import udp_server
 Address = tuple[str, int]
 
 PATIENCE = 30.0
+BURST = 140  # packets of 1,000 bytes; a socket has room for about 90 unless it asks for more
 RESEND = 2.0  # seconds without an answer, after which a packet counts as lost
 # One that is empty, some that fit a QUIC datagram, the largest that may or may not, and some that never do.
 SIZES = (0, 1, 512, 1162, 1200, 1400, 1473, 9_000, 60_000)
@@ -96,6 +98,50 @@ def test_clients_at_once_get_their_own_answers(loopback_pair: Pair) -> None:
             ask(one, b"one %d" % number, (b"one %d" % number)[::-1])
             ask(other, b"other %d" % number, (b"other %d" % number)[::-1])
     assert len(set(senders)) == 2
+
+
+@contextmanager
+def stalled(process: IroshProcess) -> Iterator[None]:
+    """It does nothing in the block, as on a busy machine."""
+    process.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.process.send_signal(signal.SIGCONT)
+
+
+def all_of_a_burst(sock: socket.socket) -> bool:
+    """Whether each packet of the burst comes."""
+    sock.settimeout(PATIENCE)
+    try:
+        return {sock.recv(2_000) for _ in range(BURST)} == {b"%1000d" % number for number in range(BURST)}
+    except TimeoutError:
+        return False
+
+
+def test_what_comes_while_a_side_is_busy_waits(loopback_pair: Pair) -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        for sock in (server, client):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
+            sock.settimeout(PATIENCE)
+        server.bind(("127.0.0.1", 0))
+        with loopback_pair.client.tunnel(PEER, f"udp://127.0.0.1:{server.getsockname()[1]}=127.0.0.1:0") as tunnel:
+            client.connect(tunnel.address())
+            client.send(b"hello")
+            assert server.recv(100) == b"hello"
+            with stalled(tunnel.process):
+                for number in range(BURST):
+                    client.send(b"%1000d" % number)
+            assert all_of_a_burst(server)
+            client.send(b"and back")
+            association = server.recvfrom(100)[1]
+            with stalled(loopback_pair.host_process):
+                for number in range(BURST):
+                    server.sendto(b"%1000d" % number, association)
+            assert all_of_a_burst(client)
 
 
 def associations(port: int) -> int:

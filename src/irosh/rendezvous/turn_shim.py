@@ -7,18 +7,17 @@ this socket; what it sends goes to the peer through the TURN server, and back.
 from __future__ import annotations
 
 import asyncio
-import socket
 import struct
 import time
-from contextlib import suppress
 from typing import Any, cast
 
 from aioice.ice import StunProtocol
 
+from irosh.transport.sockets import enlarge_buffers
+
 LOOPBACK = ("127.0.0.1:0", "[::1]:0")
 """What the endpoint binds."""
 CLOSE_DEADLINE = 2.0
-_BUFFER = 1 << 20
 _CHANNEL_HEADER = struct.Struct("!HH")  # RFC 8656 section 12.4
 
 Address = tuple[str, int]
@@ -52,10 +51,7 @@ class TurnShim(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
-        sock = transport.get_extra_info("socket")
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            with suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+        enlarge_buffers(transport.get_extra_info("socket"))
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         if addr != self.endpoint or self._client.transport.is_closing():

@@ -17,11 +17,11 @@ from contextlib import suppress
 
 from irosh.transport.interfaces import SpliceCounters, Stream
 from irosh.transport.packet_batches import BatchReader, pack_batches
+from irosh.transport.sockets import enlarge_buffers
 from irosh.transport.tasks import first_to_end, to_the_end
 
 LOOPBACK = ("127.0.0.1:0", "[::1]:0")
 """What the endpoint binds."""
-_BUFFER = 1 << 20
 _READ = 256 * 1024
 _WRITE = 128 * 1024  # of what has gathered, to the stream at once
 _DATAGRAM = 65_535
@@ -40,9 +40,7 @@ class PacketPipe:
         try:
             sock.setblocking(False)
             sock.bind(("127.0.0.1", 0))
-            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-                with suppress(OSError):
-                    sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+            enlarge_buffers(sock)
             self._offload = _OFFLOAD
             if self._offload:
                 try:

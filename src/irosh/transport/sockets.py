@@ -17,6 +17,7 @@ from irosh.core.socket_spec import SocketSpec
 
 CONNECT_DEADLINE = 10.0
 BACKLOG = 4096
+UDP_BUFFER = 1 << 20  # bytes
 
 Bound = tuple[SocketSpec, socket.socket]
 """A listener and where it listens, with the port that was chosen for port 0."""
@@ -60,6 +61,8 @@ async def _connect(spec: SocketSpec, address: str) -> socket.socket:
     try:
         with closed_on_failure(sock):
             sock.setblocking(False)
+            if spec.protocol == "udp":
+                enlarge_buffers(sock)
             async with asyncio.timeout(CONNECT_DEADLINE):
                 await loop.sock_connect(sock, target)
             tune(sock)
@@ -80,6 +83,13 @@ async def connect_unix(path: str) -> socket.socket:
         async with asyncio.timeout(CONNECT_DEADLINE):
             await asyncio.get_running_loop().sock_connect(sock, path)
         return sock
+
+
+def enlarge_buffers(sock: socket.socket) -> None:
+    """Room in a UDP socket for what comes while this process does something else: the default is for 90 packets."""
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, option, UDP_BUFFER)
 
 
 def tune(sock: socket.socket) -> None:
@@ -155,6 +165,8 @@ async def bind_listener(spec: SocketSpec, *, only_ipv6: bool = False, unlink: bo
         sock.setblocking(False)
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            enlarge_buffers(sock)
         if only_ipv6 and family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)
