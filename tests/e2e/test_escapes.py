@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from tests.lab.processes import processes_with, wait_until
 from tests.lab.requirements import requires, requires_netns
 from tests.lab.routed import routed
 from tests.lab.terminal import Terminal
+from tests.support.unread import STUCK, unread
 
 pytestmark = requires("tmux")
 
@@ -43,6 +45,29 @@ def test_terminate(loopback_pair: Pair, tmp_path: Path) -> None:
         screen = terminal.wait_for("irosh: connection to box closed")
         assert f"{PROMPT}~.\n" in screen
         assert terminal.wait_exit() == 255
+
+
+def test_terminate_while_the_terminal_takes_nothing(loopback_pair: Pair) -> None:
+    client = loopback_pair.client
+    emulator, terminal = os.openpty()
+    modes = termios.tcgetattr(terminal)
+    session = LOCAL.popen(
+        *client.command, "connect", "-t", PEER, "yes", stdin=terminal, stdout=terminal, stderr=terminal
+    )
+    try:
+        assert b"y\r\n" in os.read(emulator, 4096)
+        seen = -1
+        while (waiting := unread(emulator)) != seen:
+            seen = waiting
+            time.sleep(STUCK)
+        os.write(emulator, b"\r~?\r~C\r~&\r~.")
+        assert session.wait(QUICK) == 255
+        assert termios.tcgetattr(terminal) == modes
+    finally:
+        session.kill()
+        session.wait()
+        os.close(terminal)
+        os.close(emulator)
 
 
 def test_nothing_inside_a_line(loopback_pair: Pair, tmp_path: Path) -> None:

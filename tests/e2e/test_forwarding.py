@@ -215,6 +215,22 @@ def test_stdio(loopback_pair: Pair) -> None:
     assert (done.returncode, done.stdout) == (0, DATA), done.stderr
 
 
+@pytest.mark.parametrize("ways", [("connect", "-W", "localhost:{port}"), ("proxy",)], ids=" ".join)
+def test_stdio_that_is_broken_off_has_not_succeeded(ways: tuple[str, ...], loopback_pair: Pair) -> None:
+    client = loopback_pair.client
+    with tcp_server(echo) as port:
+        arguments = (each.format(port=port) for each in ways)
+        stream = client.machine.popen(*client.command, *arguments, PEER, stdin=-1, stdout=-1, stderr=-1)
+        with stream:
+            assert stream.stdin is not None and stream.stdout is not None and stream.stderr is not None
+            stream.stdin.write(b"SSH-2.0-test\r\n")
+            stream.stdin.flush()
+            assert stream.stdout.readline().startswith(b"SSH-2.0-")
+            assert client.run("connect", "-O", "exit", PEER).returncode == 0
+            assert stream.wait(TIMEOUT) == (255 if ways[0] == "connect" else 1)
+            assert stream.stderr.read() == b"irosh: the connection was ended by its user\n"
+
+
 def test_a_command_waits_for_forwarded_connections(loopback_pair: Pair) -> None:
     port_here = unused_port()
     with (

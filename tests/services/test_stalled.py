@@ -3,50 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import socket
-import struct
-import termios
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from irosh.node import control
-from irosh.node.control_client import ControlClient
 from irosh.node.control_wire import Kind, pack
-from irosh.node.node import Node
 from tests.lab.processes import processes_with
-from tests.support.nodes import linked_nodes
-
-STUCK = 0.3  # seconds for which nothing moves any more
-
-
-@asynccontextmanager
-async def attached(directory: Path) -> AsyncIterator[tuple[Node, str, ControlClient]]:
-    """A node with a link to a host, what that is called, and a command that has asked for nothing yet."""
-    async with linked_nodes(directory, ["exec", "forward:tcp://127.0.0.1:*"]) as (host, node, destination):
-        connection = await node.links.get(destination)
-        await asyncio.shield(connection.welcome)
-        with await asyncio.to_thread(ControlClient, node.state.control_socket_path) as command:
-            command.socket.setblocking(False)
-            yield node, host.identity.id, command
+from tests.support.attached import attached, stdio
+from tests.support.unread import STUCK, unread
 
 
-def unread(command: ControlClient) -> int:
-    """Bytes that the node has sent to ``command``, and that nobody has read."""
-    return int(struct.unpack("i", fcntl.ioctl(command.socket, termios.FIONREAD, bytes(4)))[0])
-
-
-async def fill(command: ControlClient, data: bytes) -> None:
+async def fill(sock: socket.socket, data: bytes) -> None:
     """Send ``data`` again and again, until nobody takes it."""
+    sock.setblocking(False)
     with suppress(TimeoutError):
         while True:
             async with asyncio.timeout(STUCK):
-                await asyncio.get_running_loop().sock_sendall(command.socket, data)
+                await asyncio.get_running_loop().sock_sendall(sock, data)
 
 
 async def begun(marker: str) -> None:
@@ -64,10 +42,10 @@ def test_a_program_that_reads_nothing_ends_with_its_command(tmp_path: Path, monk
     marker = f"reads-nothing-{os.getpid()}"
 
     async def scenario() -> None:
-        async with attached(tmp_path) as (node, host, command):
-            command.request("connect", {"target": host, "command": f"exec sh -c 'sleep 600' {marker}"})
+        async with attached(tmp_path) as (host, node, command):
+            command.request("connect", {"target": host.identity.id, "command": f"exec sh -c 'sleep 600' {marker}"})
             await begun(marker)
-            await fill(command, pack(Kind.STDIN, bytes(64 * 1024)))
+            await fill(command.socket, pack(Kind.STDIN, bytes(64 * 1024)))
             command.close()
             await ended(marker)
             await node.control.wait_unused()
@@ -79,12 +57,18 @@ def test_a_node_ends_though_a_command_takes_nothing(tmp_path: Path) -> None:
     marker = f"takes-nothing-{os.getpid()}"
 
     async def scenario() -> None:
-        async with attached(tmp_path) as (node, host, command):
-            session = {"purpose": "attach", "name": "one", "create": True, "command": f"exec yes {marker}"}
-            command.request("session.attach", {"target": host, "session": {**session, "size": [80, 24, 0, 0]}})
+        async with attached(tmp_path) as (host, node, command):
+            session: dict[str, object] = {
+                "purpose": "attach",
+                "name": "one",
+                "create": True,
+                "command": f"exec yes {marker}",
+            }
+            session |= {"size": [80, 24, 0, 0]}
+            command.request("session.attach", {"target": host.identity.id, "session": session})
             await begun(marker)
             seen = -1
-            while (waiting := unread(command)) != seen:
+            while (waiting := unread(command.socket)) != seen:
                 seen = waiting
                 await asyncio.sleep(STUCK)
             begin = time.monotonic()
@@ -102,12 +86,9 @@ def test_a_stream_ends_with_its_command_though_the_peer_neither_reads_nor_ends_i
 
     async def scenario() -> None:
         with socket.create_server(("127.0.0.1", 0)) as deaf:
-            async with attached(tmp_path) as (node, host, command):
-                source = f"tcp://127.0.0.1:{deaf.getsockname()[1]}"
-                command.socket.setblocking(True)
-                await asyncio.to_thread(command.switch, "tunnel.stdio", {"target": host, "source": source})
-                command.socket.setblocking(False)
-                await fill(command, bytes(64 * 1024))
+            async with attached(tmp_path) as (host, node, command):
+                with await stdio(command, host, deaf.getsockname()[1]) as sock:
+                    await fill(sock, bytes(64 * 1024))
                 command.close()
                 await node.control.wait_unused()
 

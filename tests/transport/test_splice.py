@@ -35,7 +35,7 @@ def test_a_wheel_of_another_make_is_spliced_the_general_way() -> None:
 
 
 @asynccontextmanager
-async def spliced() -> AsyncIterator[tuple[socket.socket, Stream, asyncio.Task[None], SpliceCounters]]:
+async def spliced() -> AsyncIterator[tuple[socket.socket, Stream, asyncio.Task[Exception | None], SpliceCounters]]:
     """The outer end of a TCP pair whose inner end is spliced with a stream, and the stream's far end."""
     async with session_pair() as (near, far):
         stream = await near.open_stream()

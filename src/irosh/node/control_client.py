@@ -165,6 +165,32 @@ class ControlClient:
             elif not self.asked(message) and on_event is not None:
                 on_event(message)
 
+    def open_stream(
+        self,
+        op: str,
+        arguments: Mapping[str, Any],
+        on_event: Callable[[dict[str, Any]], object],
+        wait: Callable[[], object],
+    ) -> socket.socket:
+        """Ask for an operation that carries a stream; returns the socket that its bytes go by.
+
+        :meth:`finish` tells how the stream has ended. Arguments as in :meth:`switch`.
+        """
+        self.request(op, arguments)
+        for message in self.messages(wait):
+            if message.get("event") == "opened":
+                break
+            on_event(message)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.hand_over({"socket": True}, theirs.fileno())
+        return ours
+
+    def finish(self) -> None:
+        """Wait for the final answer. Raises the ``IroshError`` of a bad one."""
+        for _ in self.messages():
+            pass
+
     def _exactly(self, size: int) -> bytes:
         data = bytearray()
         while len(data) < size:

@@ -142,12 +142,14 @@ class Stream(ByteStream, Protocol):
         sock: socket.socket,
         counters: SpliceCounters,
         ready: Coroutine[Any, Any, None] | None = None,
-    ) -> None:
+    ) -> Exception | None:
         """Copy both ways between a connected stream socket and this stream until both ends ended.
 
         Half-close is passed on each way; a reset on one side becomes a reset on the other. The socket is closed.
         ``ready`` is awaited before the first byte goes to the socket, while bytes from it already flow: it reads the
         peer's answer; what it raises ends the splice and is raised.
+
+        Returns what broke it off. A peer that has ended its own side may refuse to read the rest of ours.
         """
 
 

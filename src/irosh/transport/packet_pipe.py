@@ -131,7 +131,7 @@ class PacketPipe:
             loop.remove_reader(self._socket)
 
 
-async def _finished(splicing: asyncio.Future[None], near: socket.socket) -> None:
+async def _finished(splicing: asyncio.Future[Exception | None], near: socket.socket) -> None:
     """What was sent last still arrives, if the other side takes it soon."""
     with suppress(OSError):
         near.shutdown(socket.SHUT_WR)

@@ -45,7 +45,7 @@ class Copies:
 
 async def splice(
     stream: Stream, sock: socket.socket, directions: Copies, ready: Coroutine[Any, Any, None] | None = None
-) -> None:
+) -> Exception | None:
     """See :meth:`irosh.transport.interfaces.Stream.splice`."""
     sock.setblocking(False)
     answered = False
@@ -59,16 +59,19 @@ async def splice(
         done, _ = await asyncio.wait(copies, return_when=asyncio.FIRST_EXCEPTION)
         for copy in done:
             copy.result()
-    except (OSError, StreamReset, ConnectionLost, EOFError):
+    except (OSError, StreamReset, ConnectionLost, EOFError) as error:
         # One side broke off: what is true for it becomes true for the other.
+        peer_ended = len(copies) > 1 and copies[1].done() and copies[1].exception() is None
         await to_the_end(_break_off(sock, stream, copies))
         if not answered:
             raise
+        return None if peer_ended and isinstance(error, StreamReset) else error
     except BaseException:
         await to_the_end(_break_off(sock, stream, copies))
         raise
     finally:
         sock.close()
+    return None
 
 
 async def _break_off(sock: socket.socket, stream: Stream, copies: Sequence[asyncio.Future[None]]) -> None:

@@ -18,6 +18,7 @@ from irosh.faces.cli.blocks import POLL, Blocks
 from irosh.faces.cli.link_notices import LinkNotices, tell_connected
 from irosh.faces.cli.output import Output
 from irosh.faces.cli.questions import Questions
+from irosh.faces.cli.screen import Screen
 from irosh.faces.cli.session_escapes import SessionEscapes
 from irosh.faces.cli.terminal import LocalTerminal
 from irosh.faces.cli.writing import unwritten, write_all
@@ -121,9 +122,9 @@ class _Carrier:
 
     def __enter__(self) -> _Carrier:
         self._wake_write.setblocking(False)
-        watched = {signal.SIGWINCH, signal.SIGCONT, *_PASSED_SIGNALS}
-        for number in watched:
-            self._previous[number] = signal.signal(number, self._caught)
+        for number in (signal.SIGWINCH, signal.SIGCONT, *_PASSED_SIGNALS):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) has it
+                self._previous[number] = signal.signal(number, self._caught)
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         return self
 
@@ -141,7 +142,7 @@ class _Carrier:
         self._show(frames)
         if typed:
             self._escapes.typed(typed)
-        while self._end is None:
+        while self._end is None or self._stalled is not None:
             self._step(0 if self._reading_stdin and not self._blocked() else None)
             if self._leave_at is not None and self._end is None and time.monotonic() > self._leave_at:
                 return SessionEnd(0, None, {})
@@ -163,7 +164,7 @@ class _Carrier:
         from irosh.faces.cli.prompt.held import HeldOutput
 
         assert self._terminal is not None
-        held = self._held = HeldOutput(write_all)
+        held = self._held = HeldOutput(self._put)
         try:
             with self._terminal.lent():
                 self._console = console
@@ -181,16 +182,20 @@ class _Carrier:
 
     def _step(self, keys: Any) -> list[Any]:
         """Wait for something and act on it; ``keys`` is read too, or None. Returns what can be read."""
-        hangup = self._escapes.hangup
-        reading: list[Any] = [each for each in (self._socket, self._wake, keys, hangup) if each is not None]
-        writing = [self._socket] if self._outgoing else []
+        hangup, stalled = self._escapes.hangup, self._stalled
+        # What the terminal has not taken is written before there is more of it.
+        frames = self._socket if stalled is None else None
+        reading: list[Any] = [each for each in (frames, self._wake, keys, hangup) if each is not None]
+        writing: list[Any] = [each for each in (self._socket if self._outgoing else None, stalled) if each is not None]
         # While the prompt has the screen nobody else writes to it.
         terminal = self._terminal if self._console is None else None
         pause = None if terminal is None else terminal.pause
         if self._leave_at is not None:
             pause = max(0.0, self._leave_at - time.monotonic()) + POLL
         readable, writable, _ = select.select(reading, writing, [], POLL if self._blocks.polls else pause)
-        if terminal is not None:
+        if stalled is not None:
+            stalled.flush()
+        elif terminal is not None:
             terminal.idle()
         if self._wake in readable:
             self._wake.recv(1024)
@@ -281,15 +286,26 @@ class _Carrier:
         if self._held is not None and os.isatty(descriptor):
             self._held.add(descriptor, data)
         else:
-            self._writing = True
-            try:
+            self._put(descriptor, data)
+
+    def _put(self, descriptor: int, data: bytes) -> None:
+        self._writing = True
+        try:
+            # The prompt waits for the terminal, and so does what comes above it.
+            if self._terminal is None or self._console is not None:
                 write_all(descriptor, data)
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                raise unwritten(error) from None
-            finally:
-                self._writing = False
+            else:
+                self._terminal.write(descriptor, data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise unwritten(error) from None
+        finally:
+            self._writing = False
+
+    @property
+    def _stalled(self) -> Screen | None:
+        return None if self._terminal is None else self._terminal.stalled
 
     def _handle_block(self, message: dict[str, Any]) -> bool:
         if self._terminal is None:

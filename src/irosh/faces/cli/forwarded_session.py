@@ -41,9 +41,12 @@ def without_session(
 
         blocks = Blocks(settings.output, network.files(), stdin=False, stdout=False)
         request = {**reach, "source": flags.stdio_source()}
-        with ended_as_interrupted(), control_client(settings, settings.output) as client:
-            client.switch("tunnel.stdio", request, blocks.handle, lambda: blocks.wait(client))
-            carry_stdio(client.socket)
+        with (
+            ended_as_interrupted(),
+            control_client(settings, settings.output) as client,
+            client.open_stream("tunnel.stdio", request, blocks.handle, lambda: blocks.wait(client)) as sock,
+        ):
+            carry_stdio(client, sock)
         return 0
     if not flags.no_command:
         return None

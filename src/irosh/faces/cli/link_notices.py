@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Any
 
 from irosh.core.errors import IroshError
 from irosh.faces.cli.output import Output, style
-from irosh.faces.cli.session_flags import begun, interrupted_by_signals, others_text, shared_text, wait_for_enter
+from irosh.faces.cli.session_flags import begun, others_text, shared_text, wait_for_enter
+from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.table import printable
 
 # xterm's window title: saved, set and restored (XTWINOPS 22 and 23, OSC 2). It leaves the screen as it is.
@@ -39,7 +41,7 @@ class LinkNotices:
             case "joined" | "left" | "keyboard":
                 text = others_text(str(message["event"]), fields)
             case "shared":
-                with interrupted_by_signals():
+                with ended_as_interrupted(signal.SIGINT):  # whoever carries the session only takes a note of them
                     self._output.event("shared", fields, shared_text(fields, raw=self._on_terminal))
                     if self._on_terminal:
                         wait_for_enter()

@@ -60,5 +60,5 @@ def proxy(
     # ssh(1) ends its ProxyCommand by SIGHUP, and shows what is written to stderr: nothing.
     with suppress(KeyboardInterrupt), ended_as_interrupted(), control_client(settings, settings.output) as client:
         blocks = Blocks(settings.output, network.files(), stdin=False, stdout=False)
-        client.switch("proxy", request, blocks.handle, lambda: blocks.wait(client))
-        carry_stdio(client.socket)
+        with client.open_stream("proxy", request, blocks.handle, lambda: blocks.wait(client)) as sock:
+            carry_stdio(client, sock)

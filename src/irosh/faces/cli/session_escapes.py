@@ -179,6 +179,8 @@ class SessionEscapes:
             reasons |= {Escape.QUIETER: elsewhere, Escape.LOUDER: elsewhere}
         if self._terminal is None:
             reasons |= dict.fromkeys((Escape.SUSPEND, Escape.COMMAND_LINE), "there is no terminal here")
+        elif self._terminal.stalled:
+            reasons |= dict.fromkeys((Escape.BACKGROUND, Escape.COMMAND_LINE), "the terminal takes no output")
         if not self._filter.may_detach:
             reasons[Escape.DETACH] = "the session does not stay"
         else:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
+import select
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -19,7 +18,7 @@ from irosh.faces.cli.table import age, clock_time, printable, table
 F = TypeVar("F", bound=Callable[..., Any])
 
 EXIT_TAKEN_AWAY = 255
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+POLL = 0.2  # seconds
 # What belongs to the session itself; the rest of a request says whom to reach and how.
 _OF_SESSION = ("user", "command", "terminal", "size", "modes", "env")
 
@@ -85,20 +84,11 @@ def shared_text(fields: Mapping[str, Any], *, raw: bool) -> str:
     return ("\r\n" if raw else "\n").join(lines)
 
 
-@contextmanager
-def interrupted_by_signals() -> Iterator[None]:
-    """``KeyboardInterrupt`` for signals that end: a handler that takes a note only would leave a read waiting."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def wait_for_enter() -> None:
     """Until Enter is typed on the terminal, which is in raw mode. ``KeyboardInterrupt`` for Ctrl-C."""
     while True:
+        while not select.select([0], [], [], POLL)[0]:
+            sys.stderr.flush()  # what the terminal has not taken yet
         key = os.read(0, 1)  # what is typed behind it belongs to the session
         if key in (b"", b"\x03"):
             raise KeyboardInterrupt
@@ -110,7 +100,7 @@ def others_text(event: str, fields: Mapping[str, Any]) -> str:
     """What is said when another one comes or goes (``joined``, ``left``), or may type or not (``keyboard``)."""
     who = printable(str(fields["who"]))
     if event == "keyboard":
-        return f"{who} may type" if fields["may_type"] else f"{who} may only look"
+        return f"{who} may type" if fields.get("may_type") else f"{who} may only look"
     here = fields["participants"]
     return f"{who} {'has joined' if event == 'joined' else 'has left'}; {here} {'is' if here == 1 else 'are'} here"
 
@@ -139,7 +129,9 @@ def finished(settings: Settings, answer: Mapping[str, Any]) -> int | None:
         return 0 if reason in ("detached", "share-over") else EXIT_TAKEN_AWAY
     if (ended_at := answer.get("ended_at")) is not None:
         how = (
-            f"by signal {answer['exit_signal']}" if "exit_signal" in answer else f"with status {answer['exit_status']}"
+            f"by signal {printable(str(answer['exit_signal']))}"
+            if "exit_signal" in answer
+            else f"with status {answer['exit_status']}"
         )
         when = clock_time(ended_at) if time.time() - ended_at > 60 else "just now"
         fields = {"session": name, "ended_at": ended_at}

@@ -16,8 +16,8 @@ def ending_signals() -> list[signal.Signals]:
 
 
 @contextmanager
-def ended_as_interrupted() -> Iterator[None]:
-    """These signals end the block as Ctrl-C does: listeners are closed, and peers and the node are told.
+def ended_as_interrupted(*besides: signal.Signals) -> Iterator[None]:
+    """These signals, and ``besides``, end the block as Ctrl-C does: listeners are closed, peers and the node are told.
 
     Further ones change nothing, or they would interrupt just that: a closed terminal tells its programs more than once.
     """
@@ -29,7 +29,7 @@ def ended_as_interrupted() -> Iterator[None]:
             interrupted = True
             raise KeyboardInterrupt
 
-    previous = {number: signal.signal(number, interrupt) for number in ending_signals()}
+    previous = {number: signal.signal(number, interrupt) for number in (*ending_signals(), *besides)}
     try:
         yield
     finally:

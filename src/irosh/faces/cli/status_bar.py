@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +12,6 @@ from irosh.faces.cli.reserved_row import ReservedRow
 from irosh.faces.cli.telemetry_feed import TelemetryFeed
 from irosh.faces.cli.telemetry_line import telemetry_line
 from irosh.faces.cli.terminal import LocalTerminal
-from irosh.faces.cli.writing import write_all
 
 LEAST_ROWS = 4
 """Of a terminal that can spare one."""
@@ -115,5 +113,4 @@ class TerminalWithBar(LocalTerminal):
         return self._peer[:width]
 
     def _write(self, data: bytes) -> None:
-        sys.stdout.flush()
-        write_all(1, data)
+        self.write(1, data)

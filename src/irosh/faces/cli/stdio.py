@@ -1,29 +1,47 @@
-"""Standard input and output, joined to a socket."""
+"""Standard input and output, joined to a stream of the node's."""
 
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
 from contextlib import suppress
 
+from irosh.faces.cli.writing import write_all
+from irosh.node.control_client import ControlClient
+
 _CHUNK = 256 * 1024
 
 
-def carry_stdio(sock: socket.socket) -> None:
-    """Copy both ways until the peer ends; end of input is passed on as a half-close.
+def carry_stdio(client: ControlClient, sock: socket.socket) -> None:
+    """Copy both ways by ``sock`` until the peer ends, as ssh(1) does. ``IroshError`` when the stream is broken off.
 
-    Each way has a thread of its own, so that neither waits for the other when both are full.
+    End of input is passed on as a half-close; what was sent before the peer ended still arrives.
     """
+    # Each way has a thread of its own, so that neither waits for the other when both are full.
     threading.Thread(target=_feed, args=(sock,), daemon=True).start()
     while data := sock.recv(_CHUNK):
-        view = memoryview(data)
-        while view:
-            view = view[os.write(1, view) :]
+        write_all(1, data)
+    _end(sock)
+    client.finish()
 
 
 def _feed(sock: socket.socket) -> None:
-    with suppress(OSError):  # the peer has ended: the other way tells
-        while data := os.read(0, _CHUNK):
+    with suppress(OSError):  # the stream has ended: the other way tells
+        while data := _read():
             sock.sendall(data)
+    _end(sock)
+
+
+def _read() -> bytes:
+    while True:
+        try:
+            return os.read(0, _CHUNK)
+        except BlockingIOError:  # somebody has set it so
+            select.select([0], [], [])
+
+
+def _end(sock: socket.socket) -> None:
+    with suppress(OSError):  # the node has gone
         sock.shutdown(socket.SHUT_WR)

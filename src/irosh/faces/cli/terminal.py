@@ -12,6 +12,9 @@ import tty
 from collections.abc import Iterator
 from typing import Any
 
+from irosh.faces.cli.screen import Screen
+from irosh.faces.cli.writing import write_all
+
 
 class LocalTerminal:
     """A terminal, by the descriptor of its device."""
@@ -20,6 +23,7 @@ class LocalTerminal:
         self.descriptor = descriptor
         self._before: list[Any] | None = None  # the modes to give back
         self._raw = False
+        self._screen: Screen | None = None
 
     @classmethod
     def find(cls) -> LocalTerminal | None:
@@ -66,16 +70,30 @@ class LocalTerminal:
     def resized(self) -> None:
         """The terminal has another size."""
 
+    def write(self, descriptor: int, data: bytes) -> None:
+        """Write to a standard stream; what is seen on this terminal may wait then, see :attr:`stalled`."""
+        if self._screen is not None and self._screen.shows(descriptor):
+            self._screen.write(data)
+        else:
+            write_all(descriptor, data)
+
+    @property
+    def stalled(self) -> Screen | None:
+        """The screen while it takes less than was written to it."""
+        return self._screen if self._screen is not None and self._screen.waiting else None
+
     @contextlib.contextmanager
     def raw(self) -> Iterator[None]:
         """Raw mode: keys go to the remote side as typed. Restored whatever happens."""
         self._before = termios.tcgetattr(self.descriptor)
+        self._screen = Screen.of(self.descriptor)
+        if self._screen is not None:
+            self._screen.begin()
         try:
             self._enter()
             yield
         finally:
-            self._leave()
-            self._before = None
+            self.give_back()
 
     @contextlib.contextmanager
     def cooked(self) -> Iterator[None]:
@@ -105,6 +123,9 @@ class LocalTerminal:
         """Leave raw mode for good, within :meth:`raw`."""
         self._leave()
         self._before = None
+        if self._screen is not None:
+            self._screen.end()
+            self._screen = None
 
     def continued(self) -> None:
         """After a stop that came from elsewhere, when a shell may have changed the modes: raw again."""
@@ -121,8 +142,9 @@ class LocalTerminal:
     def _leave(self) -> None:
         if self._before is not None:
             self._raw = False
+            taken = self._screen is None or self._screen.drain()
             with contextlib.suppress(termios.error):  # it has gone
-                termios.tcsetattr(self.descriptor, termios.TCSADRAIN, self._before)
+                termios.tcsetattr(self.descriptor, termios.TCSADRAIN if taken else termios.TCSANOW, self._before)
 
 
 def line_end(descriptor: int) -> str:

@@ -33,6 +33,7 @@ class _TerminalHandler(logging.StreamHandler):  # type: ignore[type-arg]
     """To standard error, also while it is a terminal in raw mode."""
 
     def format(self, record: logging.LogRecord) -> str:
+        self.stream = sys.stderr  # as it is now
         self.terminator = line_end(2)
         return super().format(record).replace("\n", self.terminator)
 

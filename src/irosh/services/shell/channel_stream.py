@@ -133,7 +133,7 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes
 
     async def splice(
         self, sock: socket.socket, counters: SpliceCounters, ready: Coroutine[Any, Any, None] | None = None
-    ) -> None:
+    ) -> Exception | None:
         """Copy both ways between a connected socket and the channel until both ends ended; closes the socket."""
         tap = _Tap(counters)
 
@@ -145,8 +145,9 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes
             await stream_to_socket(self, sock, tap)
             end_writing(sock)
 
-        await splice(self, sock, Copies(upward, downward), ready)
+        failure = await splice(self, sock, Copies(upward, downward), ready)
         await self.close()
+        return failure
 
 
 class _Tap:

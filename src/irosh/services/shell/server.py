@@ -23,6 +23,7 @@ from irosh.services.shell.onward import Way, way_to_server
 from irosh.services.shell.server_session import ServerSession
 from irosh.services.shell.ssh_context import SSHContext
 from irosh.services.shell.ssh_factors import Challenge, SSHFactors, hold_back_success
+from irosh.services.shell.ssh_limits import limit_connection, limit_environment
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class IroshSSHServer(asyncssh.SSHServer):
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
+        limit_connection(conn)
         if self._factors is not None:
             hold_back_success(conn, self._check_method, self._is_authenticated)
         # Asked anew each time: who a guest is turns out later.
@@ -116,6 +118,7 @@ class IroshSSHServer(asyncssh.SSHServer):
         session = ServerSession(self._context, self._account)
         chan = self._connection.create_server_channel(encoding=None)
         end_when_closed(chan)
+        limit_environment(chan)
         forward_agent(self._connection, chan, session.agent_requested)
         return chan, session
 

@@ -16,6 +16,7 @@ from irosh.node.actions import Action, Enter, Use
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
 from irosh.node.forward_way import ForwardWay
+from irosh.node.handed_socket import join_handed_socket
 from irosh.node.link_events import link_events
 from irosh.node.machine_names import with_gateways
 from irosh.node.node import Node
@@ -26,6 +27,7 @@ from irosh.services.shell.messages import ConnectRequest, GuestRequest, ProxyReq
 from irosh.services.shell.port import serve_port_request
 from irosh.services.shell.ssh_library import load_ssh_library
 from irosh.services.shell.subsystems import ProgramLimit, Subsystems
+from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import task_group
 
 if TYPE_CHECKING:
@@ -157,7 +159,7 @@ class ShellService:
         await channel.answer(end)
 
     async def _proxy(self, node: Node, channel: Channel, request: dict[str, Any]) -> None:
-        """Operation ``proxy``: after one answer the control connection carries the bytes of the stream itself."""
+        """Operation ``proxy``: the SSH stream, carried by a socket that the client hands over."""
         asked = with_gateways(node.trust, parsed_request(request, ProxyRequest))
         if is_plain(asked):
             await load_ssh_library()
@@ -169,5 +171,5 @@ class ShellService:
         service, wanted = ("guest", GuestRequest()) if asked.on_behalf else ("shell", ShellRequest())
         opened = await reached.connection.open(service, wanted)
         await opened.answer()
-        await channel.answer(reached_summary(reached))
-        await channel.carry(opened.stream)
+        fields = reached_summary(reached)
+        await join_handed_socket(channel, fields, lambda sock: opened.stream.splice(sock, SpliceCounters()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from irosh.core.identity import Identity
 from irosh.node.control import Channel
 from irosh.node.exchange import ChannelExchange
 from irosh.node.forward_way import ForwardWay
+from irosh.node.handed_socket import join_handed_socket
 from irosh.node.link_events import link_events
 from irosh.node.node import Node
 from irosh.node.operations import path_summary
@@ -27,6 +29,7 @@ from irosh.services.shell.messages import ConnectRequest, ProxyRequest, WayReque
 from irosh.services.shell.offering import as_set_for, offered_agent
 from irosh.services.shell.plain_login import Person
 from irosh.services.shell.ssh_way import SSHWay
+from irosh.transport.interfaces import StreamReset
 from irosh.transport.joining import ClosableStream, join
 from irosh.transport.socket_stream import SocketStream
 
@@ -99,10 +102,20 @@ async def proxy_through(node: Node, identity: Identity, channel: Channel, reques
             return goal, await journey.open(goal)
 
         goal, stream = await channel.while_connected(arrive())
-        await channel.answer(_arrived(journey, goal))
-        async with channel.minding():
-            await join(SocketStream(channel.socket), stream)
-        await stream.close()
+
+        async def joined(sock: socket.socket) -> Exception | None:
+            try:
+                await join(SocketStream(sock), stream)
+            except IroshError as error:
+                return journey.failure(goal.name, error) or error
+            except (OSError, StreamReset) as error:
+                return error
+            finally:
+                sock.close()
+                await stream.close()
+            return None
+
+        await join_handed_socket(channel, _arrived(journey, goal), joined)
 
 
 async def _arrive(

@@ -14,6 +14,7 @@ from irosh.core.socket_spec import parse_source
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
 from irosh.node.forward_way import FindWay, ForwardWay
+from irosh.node.handed_socket import join_handed_socket
 from irosh.node.kept_link import KeptLink
 from irosh.node.node import Node, Reached
 from irosh.node.operations import reached_summary
@@ -24,6 +25,7 @@ from irosh.services.tunnel.forward import Forward, LinkContext, Report, WayConte
 from irosh.services.tunnel.forward_set import ForwardSet, kept
 from irosh.services.tunnel.messages import ForwardCommand, ForwardText, HoldRequest, StdioRequest, TunnelRequest
 from irosh.services.tunnel.promises import Promises
+from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import TaskSet, first_to_end, task_group
 
 log = logging.getLogger(__name__)
@@ -151,20 +153,19 @@ class Forwarding:
     # -- one connection on standard input and output
 
     async def _stdio(self, channel: Channel, request: dict[str, Any]) -> None:
-        """Operation ``tunnel.stdio``: after one answer the control connection carries the bytes of the connection."""
+        """Operation ``tunnel.stdio``: one connection, carried by a socket that the client hands over."""
         asked = parsed_request(request, StdioRequest)
         source = parse_source(asked.source)
         if (found := self._find_way(channel, request)) is not None:
             async with found as way:
                 stream = await channel.while_connected(way.open(source))
-                await channel.answer({"peer": way.connected["peer"], "id": way.connected["id"]})
-                await channel.carry(stream)
+                await join_handed_socket(channel, way.connected, lambda sock: stream.splice(sock, SpliceCounters()))
             return
         reached = await channel.while_connected(self._node.reach(asked, ChannelExchange(channel)))
         opened = await reached.connection.open("tunnel", TunnelRequest(str(source)))
         await opened.answer()
-        await channel.answer({"peer": reached.peer.petname, "id": reached.peer.id})
-        await channel.carry(opened.stream)
+        fields = reached_summary(reached)
+        await join_handed_socket(channel, fields, lambda sock: opened.stream.splice(sock, SpliceCounters()))
 
 
 async def _forward_by(way: ForwardWay, channel: Channel) -> None:

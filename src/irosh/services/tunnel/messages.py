@@ -87,7 +87,7 @@ class HoldRequest(TargetRequest, kw_only=True):
 
 
 class StdioRequest(TargetRequest, kw_only=True):
-    """Operation ``tunnel.stdio``: one connection to ``source``, carried by the control connection itself."""
+    """Operation ``tunnel.stdio``: one connection to ``source``; see :mod:`irosh.node.handed_socket`."""
 
     source: str
 

@@ -283,9 +283,9 @@ class MultiStream(EndingStream):
 
     async def splice(
         self, sock: socket.socket, counters: SpliceCounters, ready: Coroutine[Any, Any, None] | None = None
-    ) -> None:
+    ) -> Exception | None:
         copies = Copies(lambda: self._copy_up(sock, counters), lambda: self._copy_down(sock, counters))
-        await splice(self, sock, copies, ready)
+        return await splice(self, sock, copies, ready)
 
     async def _copy_up(self, sock: socket.socket, counters: SpliceCounters) -> None:
         await socket_to_stream(sock, self, _Counting(counters))

@@ -252,8 +252,8 @@ class SessionStream(ReceivingSide, EndingStream):
 
     async def splice(
         self, sock: socket.socket, counters: SpliceCounters, ready: Coroutine[Any, Any, None] | None = None
-    ) -> None:
-        await splice(
+    ) -> Exception | None:
+        return await splice(
             self, sock, Copies(lambda: self._copy_up(sock, counters), lambda: self._copy_down(sock, counters)), ready
         )
 
