@@ -40,6 +40,15 @@ def session_option(function: F) -> F:
     )(function)
 
 
+def check_stays(session: str | None, given: Mapping[str, bool]) -> None:
+    """``click.UsageError`` when there is to be a session that stays, and one of the options ``given`` cannot be had
+    with it.
+    """
+    for option, is_given in given.items():
+        if session is not None and is_given:
+            raise click.UsageError(f"{option} does not go with --session")
+
+
 def session_request(request: Mapping[str, Any], name: str | None, *, create: bool) -> dict[str, Any]:
     """The arguments of operation ``session.attach``, from those of ``connect``."""
     session = {key: request[key] for key in _OF_SESSION if key in request}

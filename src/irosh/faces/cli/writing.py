@@ -1,9 +1,14 @@
-"""Writing to a descriptor that somebody may have set not to block."""
+"""Writing to a descriptor that somebody may have set not to block, and what becomes of output that nobody takes."""
 
 from __future__ import annotations
 
+import errno
 import os
 import select
+
+from irosh.core.errors import ErrorCode, IroshError, system_message
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -14,3 +19,9 @@ def write_all(descriptor: int, data: bytes) -> None:
             view = view[os.write(descriptor, view) :]
         except BlockingIOError:
             select.select([], [descriptor], [])
+
+
+def unwritten(error: OSError) -> IroshError:
+    """That output cannot be written, for another reason than that its reader has left."""
+    code = ErrorCode.DISK_FULL if error.errno in _FULL else ErrorCode.FILE
+    return IroshError(code, f"cannot write the output: {system_message(error)}")
