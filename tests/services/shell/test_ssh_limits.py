@@ -86,7 +86,7 @@ def test_requests_that_wait_are_bounded(tmp_path: Path, monkeypatch: pytest.Monk
     async def ask(connection: asyncssh.SSHClientConnection) -> None:
         await connection.forward_remote_port("127.0.0.1", 0, "x", 1)
 
-    async def stuck(_specs: object) -> Any:
+    async def stuck(_specs: object, *, follow_links: bool) -> Any:
         await asyncio.get_running_loop().create_future()
 
     monkeypatch.setattr(listening, "bind_all", stuck)  # as a name that takes its time
