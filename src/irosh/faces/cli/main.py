@@ -15,6 +15,7 @@ import click
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.output import report_error
+from irosh.faces.cli.standard_streams import open_standard_streams
 
 _SOFTWARE = 70  # EX_SOFTWARE, sysexits.h
 _READER_LEFT = 141  # as of a program that SIGPIPE ended (`irosh audit | head`): not an error worth a message
@@ -121,28 +122,14 @@ def cli(settings: Settings) -> None:
 def main() -> None:
     """The program. Leaves at once: taking the interpreter down would cost a command a tenth of a second."""
     status = _SOFTWARE
+    open_standard_streams()
     try:
-        _open_standard_streams()
         status = run()
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
     finally:  # also when it is interrupted once more: what goes on in threads is not waited for
         os._exit(status)
-
-
-def _open_standard_streams() -> None:
-    """Have descriptors 0 to 2 be something: whoever closed one (``>&-``) would find a socket or the database there.
-
-    As sanitise_stdfd() of OpenSSH.
-    """
-    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
-            os.set_inheritable(descriptor, True)
-            setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115 - for as long as the process lives
 
 
 def run() -> int:
