@@ -55,13 +55,7 @@ class FilesService:
         return (use,) if is_own_account(request.user) else (use, AsUser(request.user))
 
     async def serve(self, incoming: IncomingStream) -> None:
-        with contextlib.ExitStack() as places:
-            try:
-                places.enter_context(self._programs.place(incoming.connection.peer_id))
-            except IroshError as error:
-                await incoming.refuse(error)
-                return
-            await self._serve(incoming)
+        await self._programs.serve(incoming, self._serve)
 
     async def _serve(self, incoming: IncomingStream) -> None:
         request: FilesRequest = incoming.request
