@@ -14,6 +14,7 @@ import click
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.output import report_error
+from irosh.faces.cli.standard_streams import open_standard_streams
 
 _SOFTWARE = 70  # EX_SOFTWARE, sysexits.h
 
@@ -106,6 +107,7 @@ def cli(settings: Settings) -> None:
 def main() -> None:
     """The program. Leaves at once: taking the interpreter down would cost a command a tenth of a second."""
     status = _SOFTWARE
+    open_standard_streams()
     try:
         status = run()
         with contextlib.suppress(OSError, ValueError):
