@@ -19,6 +19,7 @@ from irosh.core.state import StateDirectory
 from irosh.core.trust import TrustStore
 from irosh.node.node import DEFAULT_TERMS, InviteTerms, Node
 from irosh.node.operations import node_operations
+from irosh.node.places import Places
 from irosh.rendezvous.interfaces import Exchange, Hosting, Rendezvous
 from irosh.rendezvous.iroh_default import IrohDefault
 from irosh.rendezvous.modes import Modes, Starter
@@ -40,6 +41,7 @@ from irosh.transport.wheel import EndpointSettings
 
 log = logging.getLogger(__name__)
 
+MAX_PROGRAMS = 64  # for the files of one peer, by SSH or natively: each takes some 10 MB
 LOOPBACK = ("127.0.0.1:0", "[::1]:0")
 """Where an endpoint binds that shall have no direct path."""
 
@@ -71,7 +73,8 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
         trust = stack.enter_context(TrustStore(state.database_path))
         modes, fallback = _modes(identity, options.network.applied_to(config.network_options()))
         sessions = SessionService()
-        shell = ShellService(identity, FileSubsystems(), sessions)
+        programs = Places(MAX_PROGRAMS, "sessions for files open")
+        shell = ShellService(identity, FileSubsystems(), programs, sessions)
         tunnel = TunnelService(shell.find_way, udp_idle=config.tunnel.udp_idle)
         try:
             node = Node(
@@ -90,7 +93,7 @@ async def assembled_node(options: NodeOptions) -> AsyncIterator[Node]:
                     tunnel,
                     ListenService(),
                     ForwardedService(tunnel.promises),
-                    FilesService(),
+                    FilesService(programs),
                     TelemetryService(),
                     VpnService(identity.id, config.vpn),
                     FactorService(identity.id),

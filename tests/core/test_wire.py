@@ -54,12 +54,28 @@ def test_header_carries_the_request_of_a_service(service: str, version: int) -> 
     assert decode_body(decoded.request, Hello) == Hello(version)
 
 
+def _carried(error: IroshError) -> IroshError:
+    found = error_in(decode_body(_body(encode_frame(answer_of(error))), StreamAnswer))
+    assert found is not None
+    return found
+
+
 @given(st.sampled_from(ErrorCode), printable, printable)
 def test_answers_carry_errors(code: ErrorCode, message: str, hint: str) -> None:
-    answer = decode_body(_body(encode_frame(answer_of(IroshError(code, message, hint)))), StreamAnswer)
-    error = error_in(answer)
-    assert error is not None
-    assert (error.code, error.message, error.hint) == (code, message, hint)
+    """What a peer words ends on a terminal: it moves no cursor, sets no title, and forges no line."""
+    error = _carried(IroshError(code, message, hint))
+    assert error.code is code
+    for said, sent in ((error.message, message), (error.hint, hint)):
+        assert said.isprintable()
+        assert said == sent or not sent.isprintable()
+    again = _carried(error)
+    assert (again.message, again.hint) == (error.message, error.hint)
+
+
+def test_an_error_cannot_write_to_the_terminal() -> None:
+    said = "no\x1b]0;title\x07\r\nroot@host:~# \x9b2J\u202e"
+    error = _carried(IroshError(ErrorCode.DENIED, said, said))
+    assert error.message == error.hint == r"no\x1b]0;title\x07\r\nroot@host:~# \x9b2J\u202e"
 
 
 def test_good_answer_has_no_error() -> None:

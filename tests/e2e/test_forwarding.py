@@ -327,6 +327,9 @@ class TestControl:
     ("options", "message"),
     [
         (("-N", PEER, "true"), "-N runs no command"),
+        (("-N", "--session", "work", PEER), "-N does not go with --session"),
+        (("-W", "localhost:1", "--session", "work", PEER), "-W does not go with --session"),
+        (("-A", "--session", "work", PEER), "-A does not go with --session"),
         (("-f", PEER), "-f needs a command"),
         (("-W", "x:1", PEER, "true"), "-W takes standard input"),
         (("-O", "forward", PEER), "-O forward takes -L"),

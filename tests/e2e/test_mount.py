@@ -91,6 +91,8 @@ def test_why_it_cannot_be_mounted(loopback_pair: Pair, share: Path, place: Path,
     guest = loopback_pair.add_client(tmp_path / "guest", allow=["exec"])
     refused = guest.failure("mount", f"{PEER}:{share}", str(place))
     assert "the host does not let you use `files`" in refused["message"]
+    astray = client.failure("mount", "-J", "nosuchhop", f"{PEER}:{share}", str(place))
+    assert astray["message"].endswith("no peer is named 'nosuchhop'")
     bare = client.run("mount", f"{PEER}:{share}", str(place), environment={"PATH": "/nowhere"})
     assert bare.returncode == 1
     assert bare.stderr.startswith(b"irosh: sshfs is not installed\n  ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,20 @@ def test_a_command_ended_by_a_signal_says_so(routed_pair: Pair) -> None:
 def test_standard_output_and_errors_stay_apart(routed_pair: Pair) -> None:
     done = routed_pair.client.run("connect", PEER, "echo out; echo err >&2; echo out again")
     assert (done.stdout, done.stderr) == (b"out\nout again\n", b"err\n")
+
+
+def test_output_that_cannot_be_written_is_told(routed_pair: Pair) -> None:
+    client = routed_pair.client
+    script = shlex.join([*client.command, "connect", PEER, "echo out"]) + " > /dev/full"
+    done = client.machine.run("sh", "-c", script, check=False)
+    assert done.returncode == 255
+    assert done.stderr == b"irosh: cannot write the output: No space left on device\n"
+
+
+def test_streams_that_are_closed_take_nothing_and_give_nothing(routed_pair: Pair) -> None:
+    client = routed_pair.client
+    script = shlex.join([*client.command, "connect", PEER, "cat; echo out; echo err >&2; exit 7"]) + " <&- >&- 2>&-"
+    assert client.machine.run("sh", "-c", script, check=False).returncode == 7
 
 
 def test_bulk_data_passes_both_ways_unharmed(routed_pair: Pair, tmp_path: Path) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -132,3 +136,19 @@ def test_nothing_is_coloured_but_on_a_terminal(irosh: Irosh) -> None:
     for arguments in (["peer", "list"], ["status"], ["config", "show"], ["peer", "show", "nobody"]):
         done = irosh.run(*arguments)
         assert b"\x1b" not in done.stdout + done.stderr
+
+
+def test_a_reader_that_has_left_ends_a_command_as_sigpipe_would(irosh: Irosh) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        process = LOCAL.popen(*irosh.command, "version", stdout=writing, stderr=subprocess.PIPE)
+    finally:
+        os.close(writing)
+    assert process.communicate(timeout=60)[1] == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_a_full_disk_behind_standard_output_is_told(irosh: Irosh) -> None:
+    done = LOCAL.run("sh", "-c", f"{shlex.join(irosh.command)} version > /dev/full", check=False)
+    assert (done.returncode, done.stderr) == (1, b"irosh: cannot write the output: No space left on device\n")

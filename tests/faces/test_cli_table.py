@@ -41,6 +41,12 @@ def test_ages_name_their_two_largest_units() -> None:
     assert age(None) == "never"
 
 
+@given(st.floats())
+def test_any_time_that_a_peer_may_say_can_be_shown(timestamp: float) -> None:
+    assert age(timestamp)
+    assert clock_time(timestamp)
+
+
 def test_times_and_round_trips() -> None:
     assert clock_time(None) == "never"
     assert clock_time(0.0) == time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(0))

@@ -90,6 +90,8 @@ class _Meeting:
             with self.client.start("connect", *options, "--name", PEER, target, "echo hello; sleep 100") as process:
                 failure = self._failure(process, hosting, wanted)
                 if failure is not None:
+                    if wanted is not Outcome.REFUSED:
+                        print(f"{self.mode}: the host said {hosting.events}, the client {process.events}")
                     return self._measured(Outcome.REFUSED, began, failure)
                 seconds = time.monotonic() - began
                 outcome = self._path(wanted)

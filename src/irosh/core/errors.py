@@ -8,6 +8,10 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 
+from irosh.core.wording import printable
+
+_LONGEST = 2000  # characters of a message, or of a hint, that comes from elsewhere
+
 
 class ErrorCode(StrEnum):
     """Stable machine-readable names of failures."""
@@ -99,12 +103,15 @@ class IroshError(Exception):
 
     @classmethod
     def from_dict(cls, fields: object) -> IroshError:
-        """Rebuild an error that came from another process; unknown codes become ``internal``."""
+        """Rebuild an error that came from another process; unknown codes become ``internal``.
+
+        A peer may have worded it, and people will see it on their terminals: it comes without control characters.
+        """
         if not isinstance(fields, dict):
             return cls(ErrorCode.PROTOCOL, "the other side sent a malformed error")
         try:
             code = ErrorCode(str(fields.get("code", "")))
         except ValueError:
             code = ErrorCode.INTERNAL
-        message = str(fields.get("message", "unknown error"))[:2000]
-        return cls(code, message, str(fields.get("hint", ""))[:2000])
+        message = printable(str(fields.get("message", "unknown error")), _LONGEST)
+        return cls(code, message, printable(str(fields.get("hint", "")), _LONGEST))

@@ -27,6 +27,14 @@ def escape(text: str, limit: int) -> str:
     return "".join(parts)
 
 
+def printable(text: str, limit: int) -> str:
+    """The first ``limit`` characters of ``text``, those that cannot be printed escaped as by :func:`escape`.
+
+    Backslashes stay as they are: what went through here before is not changed by going through once more.
+    """
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:limit])
+
+
 def quoted(text: str) -> str:
     """``text`` escaped, shortened to 80 characters and in single quotes, for a message."""
     return f"'{escape(text, 80)}'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,17 +19,18 @@ _PATH = "/usr/local/bin:/usr/bin:/bin:/usr/games"
 _ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-# Environment variables that a peer may set, as in Debian's sshd_config(5).
-_ACCEPTED = ("LANG", "LC_", "COLORTERM", "TZ")
+# As in Debian's sshd_config(5). Whole names: TZDIR is not TZ, and no system takes a name with "=" in it.
+_ACCEPTED = re.compile(r"LANG|LANGUAGE|LC_[A-Za-z0-9_]{1,60}|COLORTERM|TZ", re.ASCII)
+
+
+def is_accepted_variable(name: str, value: str) -> bool:
+    """Whether a peer may set this variable of the environment for its programs."""
+    return _ACCEPTED.fullmatch(name) is not None and "\0" not in value and len(value) < 1024
 
 
 def accepted_environment(asked: Mapping[str, str]) -> dict[str, str]:
     """What of the environment that a peer asks for its session gets."""
-    return {
-        name: value
-        for name, value in asked.items()
-        if name.startswith(_ACCEPTED) and "\0" not in value and len(value) < 1024
-    }
+    return {name: value for name, value in asked.items() if is_accepted_variable(name, value)}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from irosh.rendezvous.interfaces import Contact
 from irosh.rendezvous.nostr_channel import problems
 from irosh.rendezvous.nostr_host import JOIN_DEADLINE, Session
 from irosh.rendezvous.nostr_link import RelayLink
-from irosh.transport.close_reason import printable
 from irosh.transport.interfaces import Connection
 from irosh.transport.tasks import first_to_end
 
@@ -84,7 +83,7 @@ class NostrDial:
             elif isinstance(signal.content, Answer):
                 return decode_description(signal.content.description, sender=signal.sender.hex())
             elif isinstance(signal.content, Refusal):
-                raise _refusal(signal.content)
+                raise signal.content.error()
 
     async def _join(self, session: Session, remote: IceDescription) -> Connection:
         joining = asyncio.ensure_future(session.join(remote))
@@ -107,7 +106,7 @@ class NostrDial:
         while True:
             signal = await self._inbox.get()
             if isinstance(signal.content, Refusal) and self._is_of_host(signal):
-                return _refusal(signal.content)
+                return signal.content.error()
 
     def _is_of_host(self, signal: Signal) -> bool:
         return self._contact.endpoint_id in (None, signal.sender.hex())
@@ -151,8 +150,3 @@ async def _until_stale(session: Session) -> NoReturn:
 def new_session() -> bytes:
     """A session id that nobody can guess."""
     return os.urandom(SESSION_SIZE)
-
-
-def _refusal(refusal: Refusal) -> IroshError:
-    error = refusal.error()
-    return IroshError(error.code, printable(error.message), printable(error.hint))

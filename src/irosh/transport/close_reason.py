@@ -9,6 +9,7 @@ import json
 import re
 
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.wording import printable
 from irosh.transport.interfaces import ConnectionLost
 
 CLOSE_NORMAL = 0
@@ -42,7 +43,7 @@ def decode_reason(text: str | None) -> ConnectionLost:
         return ConnectionLost(
             ErrorCode.CONNECTION_LOST, "the connection timed out", "is the other machine still on the network?"
         )
-    return ConnectionLost(ErrorCode.CONNECTION_LOST, f"the connection ended: {printable(text)}")
+    return ConnectionLost(ErrorCode.CONNECTION_LOST, f"the connection ended: {printable(text, _MAX_SHOWN)}")
 
 
 def _by_peer(code: int, reason: str) -> ConnectionLost:
@@ -58,10 +59,6 @@ def _reason_of_peer(reason: str) -> ConnectionLost:
         fields = json.loads(reason)
         error = IroshError.from_dict({"code": fields["c"], "message": fields["m"], "hint": fields["h"]})
     except (ValueError, KeyError, TypeError):
-        return ConnectionLost(ErrorCode.CONNECTION_LOST, f"the peer ended the connection: {printable(reason)}")
-    return ConnectionLost(error.code, printable(error.message), printable(error.hint))
-
-
-def printable(text: str) -> str:
-    """``text`` from a peer, made safe to show on a terminal: control characters escaped, length bounded."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_MAX_SHOWN])
+        shown = printable(reason, _MAX_SHOWN)
+        return ConnectionLost(ErrorCode.CONNECTION_LOST, f"the peer ended the connection: {shown}")
+    return ConnectionLost(error.code, error.message[:_MAX_SHOWN], error.hint[:_MAX_SHOWN])

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import os
 import socket
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError, system_message
 from irosh.core.socket_spec import SocketSpec
+from irosh.transport.unix_sockets import UnixListener, without_links
 
 CONNECT_DEADLINE = 10.0
 BACKLOG = 4096
@@ -36,6 +35,8 @@ def closed_on_failure(sock: socket.socket) -> Iterator[socket.socket]:
 async def connect_source(spec: SocketSpec, addresses: Sequence[str]) -> socket.socket:
     """A non-blocking socket connected to the first of the granted ``addresses`` that answers.
 
+    That of a Unix socket is its path without symbolic links; none is followed.
+
     ``IroshError``: target-refused when something there says no, target-unreachable otherwise.
     """
     failure: IroshError | None = None
@@ -50,16 +51,10 @@ async def connect_source(spec: SocketSpec, addresses: Sequence[str]) -> socket.s
 
 async def _connect(spec: SocketSpec, address: str) -> socket.socket:
     loop = asyncio.get_running_loop()
-    if spec.protocol == "unix":
-        family, target = socket.AF_UNIX, address
-    else:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        # An address literal with its zone becomes a socket address here; nothing is looked up.
-        infos = socket.getaddrinfo(address, spec.port, family=family, flags=socket.AI_NUMERICHOST)
-        target = infos[0][4]  # type: ignore[assignment]
+    family = socket.AF_UNIX if spec.protocol == "unix" else socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM if spec.protocol == "udp" else socket.SOCK_STREAM)
     try:
-        with closed_on_failure(sock):
+        with closed_on_failure(sock), _target(spec, address, family) as target:
             sock.setblocking(False)
             if spec.protocol == "udp":
                 enlarge_buffers(sock)
@@ -74,6 +69,17 @@ async def _connect(spec: SocketSpec, address: str) -> socket.socket:
     except (OSError, TimeoutError) as error:
         reason = "no answer" if isinstance(error, TimeoutError) else system_message(error)
         raise IroshError(ErrorCode.TARGET_UNREACHABLE, f"{spec}: {reason}") from None
+
+
+@contextlib.contextmanager
+def _target(spec: SocketSpec, address: str, family: socket.AddressFamily) -> Iterator[Any]:
+    """What to connect a socket to."""
+    if spec.protocol == "unix":
+        with without_links(address) as path:
+            yield path
+        return
+    # An address literal with its zone becomes a socket address here; nothing is looked up.
+    yield socket.getaddrinfo(address, spec.port, family=family, flags=socket.AI_NUMERICHOST)[0][4]
 
 
 async def connect_unix(path: str) -> socket.socket:
@@ -108,12 +114,12 @@ _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _TRIES = 8  # at a port that is free for the first of several addresses but not for the next
 
 
-async def bind_all(specs: Sequence[SocketSpec], *, unlink: bool = False) -> list[Bound]:
+async def bind_all(specs: Sequence[SocketSpec], *, unlink: bool = False, follow_links: bool = True) -> list[Bound]:
     """Listeners at ``specs``, which are the same port of several addresses, or one Unix socket.
 
     Addresses that this machine does not have (it may know no IPv6) are left out, unless none is left. Port 0 is any
     that is free for all. ``unlink``: a Unix socket that is in the way is removed, whoever listens there.
-    ``IroshError``: port-taken, bind-failed.
+    ``follow_links``: symbolic links on the way to a Unix socket. ``IroshError``: port-taken, bind-failed.
     """
     tries = _TRIES if specs[0].port == 0 and len(specs) > 1 else 1
     while True:
@@ -123,7 +129,9 @@ async def bind_all(specs: Sequence[SocketSpec], *, unlink: bool = False) -> list
             for spec in specs:
                 asked = replace(spec, port=bound[0][0].port) if bound and not spec.port else spec
                 try:
-                    sock = await bind_listener(asked, only_ipv6=len(specs) > 1, unlink=unlink)
+                    sock = await bind_listener(
+                        asked, only_ipv6=len(specs) > 1, unlink=unlink, follow_links=follow_links
+                    )
                 except IroshError as error:
                     cause = error.__cause__
                     if (
@@ -135,21 +143,23 @@ async def bind_all(specs: Sequence[SocketSpec], *, unlink: bool = False) -> list
                     raise
                 bound.append((bound_spec(asked, sock), sock))
         except BaseException as error:
-            for spec, sock in bound:
-                close_listener(spec, sock)
+            for _, sock in bound:
+                close_listener(sock)
             if tries and bound and isinstance(error, IroshError) and error.code is ErrorCode.PORT_TAKEN:
                 continue
             raise
         return bound
 
 
-async def bind_listener(spec: SocketSpec, *, only_ipv6: bool = False, unlink: bool = False) -> socket.socket:
+async def bind_listener(
+    spec: SocketSpec, *, only_ipv6: bool = False, unlink: bool = False, follow_links: bool = True
+) -> socket.socket:
     """A non-blocking socket bound to ``spec`` (listening, unless UDP). ``IroshError``: port-taken, bind-failed.
 
-    ``only_ipv6``: one at ``::`` takes no IPv4 connections. ``unlink`` as for :func:`bind_all`.
+    ``only_ipv6``: one at ``::`` takes no IPv4 connections. ``unlink`` and ``follow_links`` as for :func:`bind_all`.
     """
     if spec.protocol == "unix":
-        return _bind_unix(Path(spec.path), unlink=unlink)
+        return _bind_unix(spec, unlink=unlink, follow_links=follow_links)
     loop = asyncio.get_running_loop()
     kind = socket.SOCK_DGRAM if spec.protocol == "udp" else socket.SOCK_STREAM
     try:
@@ -178,43 +188,13 @@ async def bind_listener(spec: SocketSpec, *, only_ipv6: bool = False, unlink: bo
     return sock
 
 
-def _bind_unix(path: Path, *, unlink: bool) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    previous = os.umask(0o177)
+def _bind_unix(spec: SocketSpec, *, unlink: bool, follow_links: bool) -> socket.socket:
     try:
-        sock.setblocking(False)
-        _remove_socket(path, alive=unlink)
-        sock.bind(str(path))
+        sock = UnixListener(spec.path, follow_links=follow_links, unlink=unlink)
         sock.listen(BACKLOG)
     except OSError as error:
-        sock.close()
-        raise _bind_error(error, SocketSpec("unix", path=str(path))) from error
-    finally:
-        os.umask(previous)
+        raise _bind_error(error, spec) from error
     return sock
-
-
-def _remove_socket(path: Path, *, alive: bool) -> None:
-    """A socket file that nobody listens on is left over from a killed process; others are not ours to remove.
-
-    Unless it is asked for (``alive``); what is no socket never is.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            return
-        if alive:
-            path.unlink()
-            return
-        probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except BlockingIOError:
-            pass  # its backlog is full: somebody is there
-        except ConnectionRefusedError:
-            path.unlink()
-        finally:
-            probe.close()
 
 
 def _bind_error(error: OSError, spec: SocketSpec) -> IroshError:
@@ -247,11 +227,12 @@ async def accept_each(
         take(client, client_name(address))
 
 
-def close_listener(spec: SocketSpec, sock: socket.socket) -> None:
+def close_listener(sock: socket.socket) -> None:
     """Close a listener of :func:`bind_listener` and remove its file, if it has one."""
-    sock.close()
-    if spec.protocol == "unix":
-        Path(spec.path).unlink(missing_ok=True)
+    if isinstance(sock, UnixListener):
+        sock.remove()
+    else:
+        sock.close()
 
 
 def bound_spec(spec: SocketSpec, sock: socket.socket) -> SocketSpec:

@@ -15,7 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irosh.core.file_tree import FileTree
+from irosh.services.files import scp_server
 from irosh.services.files.scp_command import ScpCommand, parse_scp_command
+from irosh.services.files.tree import Listing, Tree
+from irosh.services.files.view import confined
 from tests.lab.requirements import requires
 from tests.support.sftp_client import worker
 
@@ -187,3 +190,28 @@ def test_the_words_of_a_shell_are_only_words(share: Path) -> None:
     command = "scp -f " + shlex.quote("$(touch made); `touch made`")
     assert speak(share, command, b"\0\0")[0] == 1
     assert not (share / "made").exists()
+
+
+class Counted(Tree):
+    """Counts the directories that are read."""
+
+    read = 0
+
+    def list(self, path: bytes) -> Listing:
+        self.read += 1
+        return super().list(path)
+
+
+def test_links_that_lead_round_make_no_endless_paths(
+    share: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scp_server, "MAX_MATCHES", 50)
+    (share / "file").unlink()
+    for name in range(30):
+        (share / f"{name:02}").symlink_to(".")
+    tree = Counted(confined([(str(share), True)]))
+    with open("/dev/zero", "rb") as agreeing, (tmp_path / "said").open("wb") as said:
+        command = ScpCommand(False, ("*/*/*",))
+        assert scp_server.ScpServer(tree, command, agreeing.fileno(), said.fileno()).run() == 1
+    assert (tmp_path / "said").read_bytes().count(b"not a regular file") == 50
+    assert tree.read < 20

@@ -14,6 +14,7 @@ import pytest
 
 from irosh.core.file_tree import EVERYTHING, FileTree
 from irosh.node.accounts import Account
+from irosh.services.files.long_names import long_name
 from irosh.services.files.sftp_handles import MAX_HANDLES
 from irosh.services.files.sftp_server import EXTENSIONS
 from irosh.services.files.sftp_wire import MAX_DATA, MAX_PACKET, Packet, Status
@@ -226,6 +227,13 @@ def test_odd_names_pass_as_they_are(client: SFTPClient, share: Path, name: bytes
     assert name in client.ask(Packet.READDIR, handle).names()
     status, message = client.open(name + b"-not", READ).status()
     assert status == Status.NO_SUCH_FILE and message.isprintable()
+
+
+def test_any_time_of_a_file_can_be_shown() -> None:
+    """Whoever may write to a directory could else hide from others what is in it."""
+    for seconds in (0.0, 1e9, 1e12, 2.0**62, -(2.0**62)):
+        shown = long_name(b"file", os.stat_result((0o100644, 0, 0, 1, 0, 0, 5, 0, seconds, 0)), with_names=False)
+        assert shown.startswith(b"-rw-r--r--   1 0        0               5 ") and shown.endswith(b" file")
 
 
 def test_a_name_with_a_zero_is_refused(client: SFTPClient) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,3 +74,11 @@ def test_arbitrary_payloads_give_a_message_or_a_protocol_error(data: bytes, kind
 )
 def test_a_message_comes_back_as_it_was(message: Manage) -> None:
     assert decode(encode(message), Manage) == message
+
+
+@pytest.mark.parametrize("event", ["backgrounded", "session", "question", "factor", "connected", "shared", "block", ""])
+def test_a_host_cannot_forge_what_the_node_says(event: str) -> None:
+    """A notice becomes an event of the command: it would take others than a session's for its own node's."""
+    with pytest.raises(IroshError) as caught:
+        decode(msgspec.msgpack.encode({"event": event, "who": "host"}), Notice)
+    assert caught.value.code is ErrorCode.PROTOCOL

@@ -21,7 +21,7 @@ from irosh.faces.cli.questions import Questions
 from irosh.faces.cli.screen import Screen
 from irosh.faces.cli.session_escapes import SessionEscapes
 from irosh.faces.cli.terminal import LocalTerminal
-from irosh.faces.cli.writing import write_all
+from irosh.faces.cli.writing import unwritten, write_all
 from irosh.node.control_client import ControlClient, checked
 from irosh.node.control_wire import FrameParser, Kind, pack, pack_message, parse_message
 
@@ -296,6 +296,10 @@ class _Carrier:
                 write_all(descriptor, data)
             else:
                 self._terminal.write(descriptor, data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise unwritten(error) from None
         finally:
             self._writing = False
 

@@ -21,7 +21,7 @@ from irosh.faces.cli.options import Settings, common_options
 from irosh.faces.cli.running import Abandoned
 from irosh.faces.cli.session_escapes import SessionEscapes, begin_foreground
 from irosh.faces.cli.session_exit import cut_short, ended
-from irosh.faces.cli.session_flags import session_option, session_request
+from irosh.faces.cli.session_flags import check_stays, session_option, session_request
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.ssh_options import SSHOptions, environment, sent_environment, ssh_options
 from irosh.faces.cli.standard_streams import take_no_input
@@ -124,6 +124,9 @@ def connect(
     else:
         terminal = None
     escapes = escapes if "terminal" in asked else replace(escapes, character=None)
+    # Its programs would go on without the agent when this side leaves.
+    agent_asked = reach["forward_agent"] not in (None, "no")
+    check_stays(session, {"-A": agent_asked, "-N": forwards.no_command, "-W": forwards.stdio is not None})
     try:
         forwards.check(command)
         if (status := without_session(settings, reach, forwards, network)) is not None:

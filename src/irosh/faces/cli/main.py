@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import sys
@@ -17,6 +18,7 @@ from irosh.faces.cli.output import report_error
 from irosh.faces.cli.standard_streams import open_standard_streams
 
 _SOFTWARE = 70  # EX_SOFTWARE, sysexits.h
+_READER_LEFT = 141  # as of a program that SIGPIPE ended (`irosh audit | head`): not an error worth a message
 
 # name: (module, attribute, one line of help). The help stands here so that `irosh --help` imports none of them.
 COMMANDS = {
@@ -90,6 +92,19 @@ class LazyGroup(click.Group):
             raise IroshError(ErrorCode.USAGE, f"there is no command {args[0]!r}", hint)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command. What its output meets with ends it here: click would end quietly, with status 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise click.exceptions.Exit(_READER_LEFT) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+                raise
+            from irosh.faces.cli.writing import unwritten
+
+            raise unwritten(error) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
@@ -107,8 +122,8 @@ def cli(settings: Settings) -> None:
 def main() -> None:
     """The program. Leaves at once: taking the interpreter down would cost a command a tenth of a second."""
     status = _SOFTWARE
-    open_standard_streams()
     try:
+        open_standard_streams()
         status = run()
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
@@ -139,8 +154,6 @@ def _status_of(error: BaseException) -> int:
             return error.exit_code
         case KeyboardInterrupt() | click.Abort():
             return 130
-        case BrokenPipeError():
-            return 141  # whoever read our output has left (`irosh audit | head`): not an error worth a message
         case SystemExit():
             return error.code if isinstance(error.code, int) else 0
         case _:
@@ -155,7 +168,7 @@ def _tell(error: BaseException, *, as_json: bool) -> None:
             click.echo(error.format_message(), err=True)
         case click.ClickException():
             report_error(_usage(error), as_json=as_json)
-        case KeyboardInterrupt() | click.Abort() | BrokenPipeError() | SystemExit():
+        case KeyboardInterrupt() | click.Abort() | SystemExit():
             pass
         case _:
             import traceback

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from irosh.faces.cli.options import Settings, common_options
+from irosh.faces.cli.through_flags import jump_flags, proxy_options
 
 
 @click.command("mount")
@@ -14,15 +15,25 @@ from irosh.faces.cli.options import Settings, common_options
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--read-only", is_flag=True, help="Let nothing be changed through DIR.")
 @click.option("-o", "options", multiple=True, metavar="OPTION", help="A further option of sshfs(1).")
+@jump_flags
 @common_options
-def mount(settings: Settings, source: str, directory: Path, read_only: bool, options: tuple[str, ...]) -> None:
+def mount(
+    settings: Settings,
+    source: str,
+    directory: Path,
+    read_only: bool,
+    options: tuple[str, ...],
+    hops: tuple[str, ...],
+    accept_new: bool,
+) -> None:
     """Have PATH of a peer appear at DIR, an empty directory here. Without PATH: the home, or the tree you may use.
 
     It stays until `irosh umount DIR`, also while the link is down. It needs sshfs.
     """
     from irosh.faces.cli.sshfs import Mounting, mount_peer
 
-    asked = Mounting.parsed(source, directory, read_only=read_only, options=options)
+    through = proxy_options(hops, accept_new=accept_new)
+    asked = Mounting.parsed(source, directory, read_only=read_only, options=options, through=through)
     peer = mount_peer(settings, asked)
     fields = {"peer": peer, "path": asked.path, "directory": str(asked.directory), "read_only": read_only}
     settings.output.result(

@@ -10,8 +10,10 @@ from irosh.faces.cli.options import Settings
 from irosh.faces.cli.output import report_error
 from irosh.faces.cli.running import Abandoned
 from irosh.faces.cli.session_flags import finished
+from irosh.faces.cli.table import printable
 
 EXIT_LOST = 255
+_STATUS = 0xFF  # what a process can say of its end; a host may say anything
 
 
 def ended(settings: Settings, end: SessionEnd) -> int:
@@ -19,8 +21,8 @@ def ended(settings: Settings, end: SessionEnd) -> int:
     if (status := finished(settings, end.answer)) is not None:
         return status
     fields: dict[str, Any] = {"status": end.status, "signal": end.signal}
-    settings.output.event("exit", fields, f"irosh: ended by signal {end.signal}" if end.signal else None)
-    return EXIT_LOST if end.status is None else end.status
+    settings.output.event("exit", fields, f"irosh: ended by signal {printable(end.signal)}" if end.signal else None)
+    return EXIT_LOST if end.status is None else end.status & _STATUS
 
 
 def cut_short(settings: Settings, why: Abandoned | IroshError) -> int:

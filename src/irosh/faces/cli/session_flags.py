@@ -40,6 +40,15 @@ def session_option(function: F) -> F:
     )(function)
 
 
+def check_stays(session: str | None, given: Mapping[str, bool]) -> None:
+    """``click.UsageError`` when there is to be a session that stays, and one of the options ``given`` cannot be had
+    with it.
+    """
+    for option, is_given in given.items():
+        if session is not None and is_given:
+            raise click.UsageError(f"{option} does not go with --session")
+
+
 def session_request(request: Mapping[str, Any], name: str | None, *, create: bool) -> dict[str, Any]:
     """The arguments of operation ``session.attach``, from those of ``connect``."""
     session = {key: request[key] for key in _OF_SESSION if key in request}
@@ -91,7 +100,7 @@ def others_text(event: str, fields: Mapping[str, Any]) -> str:
     """What is said when another one comes or goes (``joined``, ``left``), or may type or not (``keyboard``)."""
     who = printable(str(fields["who"]))
     if event == "keyboard":
-        return f"{who} may type" if fields["may_type"] else f"{who} may only look"
+        return f"{who} may type" if fields.get("may_type") else f"{who} may only look"
     here = fields["participants"]
     return f"{who} {'has joined' if event == 'joined' else 'has left'}; {here} {'is' if here == 1 else 'are'} here"
 
@@ -120,7 +129,9 @@ def finished(settings: Settings, answer: Mapping[str, Any]) -> int | None:
         return 0 if reason in ("detached", "share-over") else EXIT_TAKEN_AWAY
     if (ended_at := answer.get("ended_at")) is not None:
         how = (
-            f"by signal {answer['exit_signal']}" if "exit_signal" in answer else f"with status {answer['exit_status']}"
+            f"by signal {printable(str(answer['exit_signal']))}"
+            if "exit_signal" in answer
+            else f"with status {answer['exit_status']}"
         )
         when = clock_time(ended_at) if time.time() - ended_at > 60 else "just now"
         fields = {"session": name, "ended_at": ended_at}

@@ -104,12 +104,14 @@ def named_peer(known: Peer | None, name: str) -> Peer:
     return known
 
 
-def host_block(known: Peer, program: Sequence[str]) -> str:
-    """What ssh_config(5) must say of a peer. ``program``: how irosh is called, with its state directory."""
+def host_block(known: Peer, program: Sequence[str], through: Sequence[str] = ()) -> str:
+    """What ssh_config(5) must say of a peer. ``program``: how irosh is called, with its state directory; ``through``:
+    the options of `irosh proxy` about the way there.
+    """
     lines = [
         *_head([known.petname], known.remote_user),
         f"    HostKeyAlias {known.petname}",
-        f"    ProxyCommand {_shell_words(program)} proxy '%h'",
+        f"    ProxyCommand {_shell_words([*program, 'proxy', *through])} '%h'",
         f"    KnownHostsCommand {_ssh_words(program)} identity export-ssh %H",
         # Only the pinned identity counts, whatever these files say of a machine with the same name.
         "    UserKnownHostsFile none",

@@ -31,7 +31,9 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True)
 class Mounting:
-    """What shall be mounted where. ``path`` empty: where the peer's host lets us begin."""
+    """What shall be mounted where. ``path`` empty: where the peer's host lets us begin. ``through``: the options of
+    `irosh proxy` about the way there.
+    """
 
     user: str | None
     peer: str
@@ -39,14 +41,18 @@ class Mounting:
     directory: Path
     read_only: bool
     options: tuple[str, ...]
+    through: Sequence[str]
 
     @classmethod
-    def parsed(cls, source: str, directory: Path, *, read_only: bool, options: tuple[str, ...]) -> Mounting:
+    def parsed(
+        cls, source: str, directory: Path, *, read_only: bool, options: tuple[str, ...], through: Sequence[str]
+    ) -> Mounting:
         """``source`` is ``[USER@]PEER:[PATH]``."""
         found = _SOURCE.fullmatch(source)
         if found is None or not (found["user"] is None or is_user_name(found["user"])):
             raise click.UsageError(f"{escape(source, 80)!r} is not PEER:PATH, like server:/srv/share")
-        return cls(found["user"], found["peer"], found["path"], mount_point(directory), read_only, options)
+        place = mount_point(directory)
+        return cls(found["user"], found["peer"], found["path"], place, read_only, options, through)
 
 
 def mount_point(directory: Path) -> Path:
@@ -70,7 +76,7 @@ def mount_peer(settings: Settings, asked: Mounting) -> str:
     command = [*own_command(), "--state", str(state.path)]
     configuration = _configuration(state, asked.directory)
     configuration.parent.mkdir(mode=0o700, exist_ok=True)
-    write_private_file(configuration, f"{host_block(peer, command)}\n    BatchMode yes\n".encode())
+    write_private_file(configuration, f"{host_block(peer, command, asked.through)}\n    BatchMode yes\n".encode())
     # Without keepalives of SSH: the session waits for the link, and only when it is lost ssh ends and is started again.
     options = ["reconnect", "idmap=user", *(["ro"] if asked.read_only else []), *asked.options]
     user = f"{asked.user}@" if asked.user else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -35,14 +36,22 @@ def printable(text: str) -> str:
 
 def clock_time(timestamp: float | None) -> str:
     """Unix seconds as local date and time."""
-    return "never" if timestamp is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))
+    if timestamp is None:
+        return "never"
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))
+    except (ValueError, OverflowError, OSError):  # a peer may say anything
+        return "unknown"
 
 
 def age(timestamp: float | None) -> str:
     """How long ago ``timestamp`` (Unix seconds) was, in its one or two largest units: ``3d4h``, ``12m``."""
     if timestamp is None:
         return "never"
-    seconds = max(0, int(time.time() - timestamp))
+    passed = time.time() - timestamp
+    if not math.isfinite(passed):
+        return "unknown"
+    seconds = max(0, int(passed))
     days, hours, minutes = seconds // 86_400, seconds // 3_600 % 24, seconds // 60 % 60
     if days:
         return f"{days}d{hours}h" if days < 10 and hours else f"{days}d"

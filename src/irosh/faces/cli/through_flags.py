@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from irosh.core.ssh_url import is_ssh_url
 from irosh.faces.cli.target_completion import complete_station
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 AGENT_VARIABLE = "SSH_AUTH_SOCK"
 
@@ -26,6 +28,18 @@ def jump_options(option: Callable[..., Callable[[Any], Any]]) -> list[Callable[[
         ),
         option("--accept-new", is_flag=True, help="Trust an SSH server on the way that is seen for the first time."),
     ]
+
+
+def jump_flags(function: F) -> F:
+    """Add them to a command, as the keyword arguments ``hops`` and ``accept_new``."""
+    for each in reversed(jump_options(click.option)):
+        function = each(function)
+    return function
+
+
+def proxy_options(hops: tuple[str, ...], *, accept_new: bool) -> list[str]:
+    """The same options for a command of our own that another program runs."""
+    return [*(word for hop in hops for word in ("-J", hop)), *(["--accept-new"] if accept_new else [])]
 
 
 def taken_jump(given: dict[str, Any]) -> dict[str, Any]:

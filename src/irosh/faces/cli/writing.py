@@ -1,4 +1,4 @@
-"""Writing to a descriptor that somebody may have set not to block."""
+"""Writing to a descriptor that somebody may have set not to block, and what becomes of output that nobody takes."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import errno
 import os
 import select
 
-from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.errors import ErrorCode, IroshError, system_message
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of ``data`` to a standard stream. ``IroshError`` (disk-full) when that is a file that takes no more."""
+    """Write all of ``data``."""
     view = memoryview(data)
     while view:
         try:
             view = view[os.write(descriptor, view) :]
         except BlockingIOError:
             select.select([], [descriptor], [])
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            where = "output" if descriptor == 1 else "error"
-            raise IroshError(ErrorCode.DISK_FULL, f"cannot write standard {where}: {error.strerror}") from None
+
+
+def unwritten(error: OSError) -> IroshError:
+    """That output cannot be written, for another reason than that its reader has left."""
+    code = ErrorCode.DISK_FULL if error.errno in _FULL else ErrorCode.FILE
+    return IroshError(code, f"cannot write the output: {system_message(error)}")

@@ -35,7 +35,22 @@ def long_name(name: bytes, found: os.stat_result, *, with_names: bool) -> bytes:
     uid, gid = found.st_uid, found.st_gid
     user = (user_name(uid) if with_names else b"") or b"%d" % uid
     group = (group_name(gid) if with_names else b"") or b"%d" % gid
-    age = time.time() - found.st_mtime
-    when = time.strftime("%b %e %H:%M" if 0 <= age < _HALF_A_YEAR else "%b %e  %Y", time.localtime(found.st_mtime))
     mode = stat.filemode(found.st_mode).encode()
-    return b"%s %3d %-8s %-8s %8d %s %s" % (mode, found.st_nlink, user, group, found.st_size, when.encode(), name)
+    return b"%s %3d %-8s %-8s %8d %s %s" % (
+        mode,
+        found.st_nlink,
+        user,
+        group,
+        found.st_size,
+        _when(found.st_mtime),
+        name,
+    )
+
+
+def _when(changed: float) -> bytes:
+    age = time.time() - changed
+    try:
+        shown = time.strftime("%b %e %H:%M" if 0 <= age < _HALF_A_YEAR else "%b %e  %Y", time.localtime(changed))
+    except (ValueError, OverflowError, OSError):  # some file systems keep any time that is set
+        shown = "?"
+    return shown.encode()

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 from irosh.services.files.open_file import Change, OpenFile
@@ -199,7 +200,8 @@ class ScpServer:
         found = [b"/" if pattern.startswith(b"/") else b""]
         for part in pattern.split(b"/"):
             if part:
-                found = [path for base in found for path in self._expanded(base, part)][:MAX_MATCHES]
+                # Folders that hold links to one another would make any number of paths.
+                found = list(islice((path for base in found for path in self._expanded(base, part)), MAX_MATCHES))
         yield from found
 
     def _expanded(self, base: bytes, part: bytes) -> list[bytes]:

@@ -68,7 +68,7 @@ class Listeners:
         if len(self._live) >= MAX_LISTENERS:
             raise IroshError(ErrorCode.BUSY, f"{MAX_LISTENERS} listeners of one connection are enough")
         grants = await self._granted(specs)
-        bound = await bind_all([spec for grant in grants for spec in grant.sockets()])
+        bound = await bind_all([spec for grant in grants for spec in grant.sockets()], follow_links=False)
         listener = _Listener(bound, self._live.discard)
         if self._ended:
             listener.close()
@@ -127,7 +127,7 @@ class _Listener(asyncssh.SSHListener):
 
     def _close(self) -> None:
         while self._bound:
-            close_listener(*self._bound.pop())
+            close_listener(self._bound.pop()[1])
 
     async def wait_closed(self) -> None:
         await asyncio.gather(*self.tasks, return_exceptions=True)

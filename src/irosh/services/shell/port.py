@@ -60,7 +60,7 @@ async def _open(
                 finally:
                     serving.cancel()
         finally:
-            close_listener(listen, listener)
+            close_listener(listener)
 
 
 @dataclass

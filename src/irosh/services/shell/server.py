@@ -9,7 +9,7 @@ from typing import Any
 import asyncssh
 
 from irosh.core.capability import parse_source
-from irosh.core.errors import ErrorCode, IroshError
+from irosh.core.errors import ErrorCode, IroshError, system_message
 from irosh.core.petname import DOMAIN
 from irosh.core.second_factor import Factor
 from irosh.core.socket_spec import SocketSpec
@@ -23,6 +23,8 @@ from irosh.services.shell.onward import Way, way_to_server
 from irosh.services.shell.server_session import ServerSession
 from irosh.services.shell.ssh_context import SSHContext
 from irosh.services.shell.ssh_factors import Challenge, SSHFactors, hold_back_success
+from irosh.services.shell.ssh_limits import limit_connection, limit_environment
+from irosh.transport.unix_sockets import without_links
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class IroshSSHServer(asyncssh.SSHServer):
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
+        limit_connection(conn)
         if self._factors is not None:
             hold_back_success(conn, self._check_method, self._is_authenticated)
         # Asked anew each time: who a guest is turns out later.
@@ -116,6 +119,7 @@ class IroshSSHServer(asyncssh.SSHServer):
         session = ServerSession(self._context, self._account)
         chan = self._connection.create_server_channel(encoding=None)
         end_when_closed(chan)
+        limit_environment(chan)
         forward_agent(self._connection, chan, session.agent_requested)
         return chan, session
 
@@ -143,7 +147,11 @@ class IroshSSHServer(asyncssh.SSHServer):
     async def unix_connection_requested(self, dest_path: str) -> Any:
         assert self._connection is not None
         (path,) = await self._granted(SocketSpec("unix", path=dest_path), checked_by=parse_source)
-        return await self._connection.forward_unix_connection(path)
+        try:
+            with without_links(path) as target:
+                return await self._connection.forward_unix_connection(target)
+        except OSError as error:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, system_message(error)) from None
 
     async def _lead_on(self, name: str) -> ChannelStream:
         if self._context.lead_on is None:

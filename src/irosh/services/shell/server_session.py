@@ -57,6 +57,7 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         self._chan = chan
+        self._context.sessions[self.end] = None
 
     def end(self) -> None:
         """End it at once."""
@@ -117,8 +118,8 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         return True
 
     def session_started(self) -> None:
-        self._context.sessions[self.end] = None
         self._task = self._context.group.create_task(self._run())
+        self._task.add_done_callback(self._forget)
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         if self._given_away is not None:
@@ -166,8 +167,13 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
         self._writable.set()
         if self._task is not None:
             self._task.cancel()
-        elif self._agent is not None:
+            return
+        self._forget()
+        if self._agent is not None:
             self._agent.close()  # nothing was run with it
+
+    def _forget(self, _ended: object = None) -> None:
+        self._context.sessions.pop(self.end, None)
 
     # -- the life of the process
 
@@ -176,24 +182,21 @@ class ServerSession(asyncssh.SSHServerSession[bytes]):
             await self._run_process()
 
     async def _run_process(self) -> None:
-        try:
-            with ExitStack() as places:
-                try:
-                    process = await self._start(places)
-                except IroshError as error:
-                    self._chan.write_stderr(f"irosh: {error}\n".encode())
-                    self._chan.exit(_CANNOT_START)
-                    return
-                self._process = process
-                self._works.append(asyncio.create_task(self._feed(process)))
-                try:
-                    with self._offered():
-                        await self._serve(process)
-                finally:
-                    # The lost channel and the ending connection both cancel this task, one maybe during the other.
-                    await to_the_end(self._end(process))
-        finally:
-            self._context.sessions.pop(self.end, None)
+        with ExitStack() as places:
+            try:
+                process = await self._start(places)
+            except IroshError as error:
+                self._chan.write_stderr(f"irosh: {error}\n".encode())
+                self._chan.exit(_CANNOT_START)
+                return
+            self._process = process
+            self._works.append(asyncio.create_task(self._feed(process)))
+            try:
+                with self._offered():
+                    await self._serve(process)
+            finally:
+                # The lost channel and the ending connection both cancel this task, one maybe during the other.
+                await to_the_end(self._end(process))
 
     async def _start(self, places: ExitStack) -> SessionProcess:
         if self._refusal:

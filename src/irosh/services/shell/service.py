@@ -21,12 +21,13 @@ from irosh.node.link_events import link_events
 from irosh.node.machine_names import with_gateways
 from irosh.node.node import Node
 from irosh.node.operations import reached_summary
+from irosh.node.places import Places
 from irosh.node.services import IncomingStream
 from irosh.node.ways import Passage, Way
 from irosh.services.shell.messages import ConnectRequest, GuestRequest, ProxyRequest, ShellRequest, WayRequest, is_plain
 from irosh.services.shell.port import serve_port_request
 from irosh.services.shell.ssh_library import load_ssh_library
-from irosh.services.shell.subsystems import ProgramLimit, Subsystems
+from irosh.services.shell.subsystems import Subsystems
 from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.tasks import task_group
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_PROGRAMS = 64  # of one peer: each takes some 10 MB
 # Any of these lets a peer speak SSH to the host, for itself or for others; each channel is then checked by itself.
 ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward", "listen", "jump", "gateway")
 
@@ -47,11 +47,11 @@ class ShellService:
     name = "shell"
     request_type = ShellRequest
 
-    def __init__(self, identity: Identity, subsystems: Subsystems, kept: SessionService) -> None:
+    def __init__(self, identity: Identity, subsystems: Subsystems, programs: Places, kept: SessionService) -> None:
         self._identity = identity
         self._subsystems = subsystems
         self._kept = kept
-        self._programs = ProgramLimit(MAX_PROGRAMS)
+        self._programs = programs
         self._clients: SSHClients | None = None
         self._node: Node | None = None
 

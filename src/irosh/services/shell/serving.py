@@ -15,6 +15,7 @@ from irosh.core.identity import Identity
 from irosh.core.policy import PlainCapability
 from irosh.node.actions import Use
 from irosh.node.node import Node
+from irosh.node.places import Places
 from irosh.node.services import IncomingStream
 from irosh.node.verification import Verification
 from irosh.services.shell.adoption import Adoptables
@@ -27,7 +28,7 @@ from irosh.services.shell.onward import Way, way_to_peer
 from irosh.services.shell.server import IroshSSHServer
 from irosh.services.shell.ssh_context import SSHContext
 from irosh.services.shell.ssh_factors import SSHFactors
-from irosh.services.shell.subsystems import ProgramLimit, Subsystems
+from irosh.services.shell.subsystems import Subsystems
 from irosh.transport.asyncio_transport import StreamTunnel
 from irosh.transport.tasks import task_group
 
@@ -43,7 +44,7 @@ class SSHHost:
     node: Node
     identity: Identity
     subsystems: Subsystems
-    programs: ProgramLimit
+    programs: Places
     entry: tuple[PlainCapability, ...]
     adoptables: Adoptables
 

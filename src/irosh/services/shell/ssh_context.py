@@ -37,4 +37,4 @@ class SSHContext:
     """Lets a session go on as one that stays, if its client asks for that by the name it gave; None: it cannot."""
     pace: Pace = field(default_factory=Pace)
     sessions: dict[Callable[[], None], None] = field(default_factory=dict)
-    """How to end each session that runs."""
+    """How to end each session that is open, whether or not it runs anything."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Protocol
 
-from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.accounts import Account
 from irosh.node.actions import Grant, Immediate
 
@@ -35,24 +32,3 @@ class Subsystems(Protocol):
 
     def standing_in_for(self, command: str) -> HostProgram | None:
         """For a command that the peer may not run, but that we can serve without running it."""
-
-
-class ProgramLimit:
-    """How many programs of the host a peer may have running at once, over all its connections: they take memory."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._running: Counter[str] = Counter()
-
-    @contextmanager
-    def place(self, peer_id: str) -> Iterator[None]:
-        """A place for one more. ``IroshError`` (busy)."""
-        if self._running[peer_id] >= self._most:
-            raise IroshError(ErrorCode.BUSY, f"you have {self._most} sessions for files open, which is the most")
-        self._running[peer_id] += 1
-        try:
-            yield
-        finally:
-            self._running[peer_id] -= 1
-            if not self._running[peer_id]:
-                del self._running[peer_id]

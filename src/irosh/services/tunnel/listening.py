@@ -62,7 +62,7 @@ class ListenService:
 
 async def _listen(incoming: IncomingStream) -> None:
     try:
-        listeners = await bind_all(await _granted(incoming))
+        listeners = await bind_all(await _granted(incoming), follow_links=False)
     except IroshError as error:
         await incoming.refuse(error)
         return
@@ -132,4 +132,4 @@ async def _until_ended(stream: Stream) -> None:
 
 def _close(listeners: list[Bound]) -> None:
     while listeners:
-        close_listener(*listeners.pop())
+        close_listener(listeners.pop()[1])

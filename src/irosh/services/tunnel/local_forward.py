@@ -45,8 +45,8 @@ class LocalForward(Forward):
 
     async def stop(self) -> None:
         await self._listening.close()
-        for spec, listener in self._listeners:
-            close_listener(spec, listener)
+        for _, listener in self._listeners:
+            close_listener(listener)
         self._listeners.clear()
 
     async def abort(self) -> None:

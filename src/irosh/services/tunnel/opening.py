@@ -95,8 +95,8 @@ async def _listeners(mappings: Sequence[Mapping]) -> AsyncIterator[list[tuple[Ma
             bound.append((Mapping(mapping.source, bound_spec(mapping.listen, sock)), sock))
         yield bound
     finally:
-        for mapping, sock in bound:
-            close_listener(mapping.listen, sock)
+        for _, sock in bound:
+            close_listener(sock)
 
 
 @dataclass

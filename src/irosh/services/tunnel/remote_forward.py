@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
@@ -174,7 +175,7 @@ async def dynamic(stream: Stream, carried: Carried) -> socket.socket:
 async def connected(target: SocketSpec) -> socket.socket:
     """A connection from this machine. No policy is asked: who asked for the forward asked for this."""
     if target.protocol == "unix":
-        return await connect_source(target, [target.path])
+        return await connect_source(target, [await asyncio.to_thread(os.path.realpath, target.path)])
     return await connect_source(target, await resolve(target) or [target.host])
 
 

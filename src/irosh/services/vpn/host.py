@@ -10,6 +10,7 @@ from functools import partial
 from irosh.core.errors import IroshError
 from irosh.core.ip_packet import ICMP, ICMPV6, TCP, UDP, addresses_of, upper_of
 from irosh.node.packet_filter import PacketFilter
+from irosh.node.places import Places
 from irosh.node.services import IncomingStream
 from irosh.services.vpn.carrying import carry_packets
 from irosh.services.vpn.host_network import INTERFACES, HostNetwork
@@ -26,19 +27,20 @@ from irosh.transport.tasks import first_to_end
 log = logging.getLogger(__name__)
 
 
-async def serve_client(incoming: IncomingStream, network: HostNetwork, keep: float) -> None:
+async def serve_client(incoming: IncomingStream, network: HostNetwork, places: Places, keep: float) -> None:
     """Carry the packets of one client until it leaves, or tell it why not.
 
     It has left also when it gave no sign of life for ``keep`` seconds, though its session may go on after that.
     """
     client = _Client(incoming)
     try:
-        async with network.used() as pool:
-            lease = pool.lease(client.request.wanted4, client.request.wanted6)
-            try:
-                await first_to_end(client.serve(pool, lease), _gone(incoming.connection.session, keep))
-            finally:
-                pool.release(lease)
+        with places.place(incoming.connection.peer_id):
+            async with network.used() as pool:
+                lease = pool.lease(client.request.wanted4, client.request.wanted6)
+                try:
+                    await first_to_end(client.serve(pool, lease), _gone(incoming.connection.session, keep))
+                finally:
+                    pool.release(lease)
     except IroshError as error:
         if client.accepted:
             raise

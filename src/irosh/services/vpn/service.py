@@ -9,10 +9,13 @@ from irosh.core.config import VpnConfig
 from irosh.node.actions import Action, Use
 from irosh.node.control import Channel, Operation
 from irosh.node.node import Node
+from irosh.node.places import Places
 from irosh.node.services import IncomingStream
 from irosh.services.vpn.host_network import HostNetwork
 from irosh.services.vpn.messages import VpnRequest
 from irosh.services.vpn.pool import Pool, network6, networks4
+
+MAX_OF_ONE = 32  # of one peer: each takes an interface, and addresses of which there are some hundred for all
 
 
 class VpnService:
@@ -25,6 +28,7 @@ class VpnService:
         choices = [config.pool] if config.pool is not None else list(networks4(endpoint_id))
         self._network = HostNetwork([Pool(each, config.pool6 or network6(endpoint_id)) for each in choices])
         self._keep = config.keep
+        self._places = Places(MAX_OF_ONE, "VPNs open")
 
     def operations(self, node: Node) -> dict[str, Operation]:
         async def open_vpn(channel: Channel, request: dict[str, Any]) -> None:
@@ -40,4 +44,4 @@ class VpnService:
     async def serve(self, incoming: IncomingStream) -> None:
         from irosh.services.vpn.host import serve_client
 
-        await serve_client(incoming, self._network, self._keep)
+        await serve_client(incoming, self._network, self._places, self._keep)

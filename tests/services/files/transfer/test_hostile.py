@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import subprocess
 import tempfile
@@ -10,17 +11,22 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 from blake3 import blake3
 
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.services.files.transfer import scanning
+from irosh.services.files.transfer.access import WholeAccess
 from irosh.services.files.transfer.frames import (
     HOLE,
     Abort,
+    Answer,
     Answers,
     Arrived,
     Begin,
     End,
+    Failure,
     Folder,
     Kind,
     Link,
@@ -32,7 +38,10 @@ from irosh.services.files.transfer.frames import (
     SmallFile,
     Source,
 )
+from irosh.services.files.transfer.scanning import find_starts
+from irosh.services.files.transfer.sending import Sender
 from irosh.services.files.transfer.tree_access import TreeAccess
+from irosh.services.files.transfer.wire import FrameSocket
 from irosh.services.files.view import confined
 from tests.services.files.transfer.ends import Watched, foreign_sender, order, transfer
 from tests.services.files.transfer.trees import MEBIBYTE, hidden, tree
@@ -426,3 +435,65 @@ def test_permissions_that_are_missing(open_place: Path) -> None:
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("seconds", [2**40, 2**62, -(2**62)])
+def test_a_time_that_nobody_lives_to_see_stops_nothing(small_disk: Path, tmp_path: Path, seconds: int) -> None:
+    """Some file systems keep any that is set, by whoever may write there."""
+    folder = small_disk / "folder"
+    folder.mkdir()
+    (folder / "link").symlink_to("small")
+    (folder / "small").write_bytes(b"content")
+    (folder / "large").write_bytes(bytes(MEBIBYTE))
+    for each in (*folder.iterdir(), folder):
+        os.utime(each, ns=(seconds * 10**9, seconds * 10**9), follow_symlinks=False)
+    for resume in (False, True):
+        assert transfer(order(folder, links=True, resume=resume), tmp_path).failed == 0
+    assert tree(tmp_path / "folder").keys() == tree(folder).keys()
+
+
+class TestAReceiver:
+    """That answers without end what it was not asked: the sender remembers none of it."""
+
+    @pytest.mark.parametrize(
+        ("kind", "said"),
+        [
+            (Kind.ANSWERS, Answers([Answer(number) for number in range(256)])),
+            (Kind.ANSWERS, Answers([Answer(1), Answer(1)])),
+            (Kind.FAILURE, Failure(7, 0, [b"big"], "no")),
+        ],
+    )
+    def test_that_answers_what_it_was_not_asked(self, tmp_path: Path, kind: Kind, said: msgspec.Struct) -> None:
+        (tmp_path / "big").write_bytes(bytes(MEBIBYTE))
+        asked = order(tmp_path / "big", resume=True)
+        near, far = socket.socketpair()
+        with near, far:
+            receiver = FrameSocket(far)
+            receiver.send(kind, said)
+            receiver.end_sending()
+            starts = find_starts(WholeAccess(), asked, patterns=False)
+            with pytest.raises(IroshError, match="what it was not asked"):
+                Sender(FrameSocket(near), WholeAccess(), asked, starts, Watched()).run()
+
+
+class Counted(WholeAccess):
+    """Counts the folders that are looked into."""
+
+    def __init__(self) -> None:
+        self.looked_into = 0
+
+    def open_folder(self, path: bytes, *, writing: bool = False) -> int:
+        self.looked_into += 1
+        return super().open_folder(path, writing=writing)
+
+
+def test_patterns_name_no_more_than_can_be_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links that lead round make more paths of a few characters than any memory holds."""
+    monkeypatch.setattr(scanning, "MAX_EXPANDED", 500)
+    for name in range(100):
+        (tmp_path / f"{name:03}").symlink_to(".")
+    pattern, access = tmp_path / "*" / "*" / "*", Counted()
+    assert len(find_starts(access, order(pattern), patterns=True)) == 500
+    assert access.looked_into < 20
+    with pytest.raises(IroshError, match="more than 500 things"):
+        find_starts(access, order(pattern, pattern), patterns=True)

@@ -9,6 +9,7 @@ them.
 
 from __future__ import annotations
 
+import os
 import struct
 from enum import IntEnum
 from typing import Annotated, TypeVar
@@ -61,7 +62,8 @@ class Kind(IntEnum):
 Name = Annotated[bytes, Meta(min_length=1, max_length=255)]
 Parts = Annotated[list[Name], Meta(max_length=512)]
 Mode = Annotated[int, Meta(ge=0, le=0o7777)]
-Time = Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]  # nanoseconds since 1970
+_LATEST = 1 << 62
+Time = Annotated[int, Meta(ge=-_LATEST, le=_LATEST)]  # nanoseconds since 1970
 Count = Annotated[int, Meta(ge=0, le=1 << 62)]
 Number = Annotated[int, Meta(ge=0, le=1 << 48)]
 Digest = Annotated[bytes, Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
@@ -292,6 +294,11 @@ def checked_parts(parts: list[bytes]) -> tuple[bytes, ...]:
         if part in (b".", b"..") or b"/" in part or b"\0" in part:
             raise IroshError(ErrorCode.PROTOCOL, f"the peer names a file {part!r}, which no folder can have"[:300])
     return tuple(parts)
+
+
+def time_of(status: os.stat_result) -> int:
+    """When a file was changed, as near to it as a frame can say: some file systems keep any time that is set."""
+    return max(-_LATEST, min(status.st_mtime_ns, _LATEST))
 
 
 class FrameBuffer:

@@ -11,7 +11,7 @@ import time
 from blake3 import blake3
 
 from irosh.services.files.transfer.access import FolderHandle
-from irosh.services.files.transfer.frames import Answer, Answers, Offer, Offers, Same, decode
+from irosh.services.files.transfer.frames import Answer, Answers, Offer, Offers, Same, decode, time_of
 from irosh.services.files.transfer.hashing import hash_file
 from irosh.services.files.transfer.partial import Partial, find_partial
 from irosh.services.files.transfer.storing import Store
@@ -65,7 +65,7 @@ class Resuming:
                 return Answer(offer.number)
             there = _regular(folder, name)
             same_size = there is not None and there.st_size == offer.size
-            same_time = there is not None and there.st_mtime_ns == offer.mtime
+            same_time = there is not None and time_of(there) == offer.mtime
             if same_size and same_time and self._store.order.quick:
                 self._store.leftovers.replaced(folder, name)
                 self._store.unchanged(offer.size)
@@ -120,7 +120,7 @@ def _take_over(folder: FolderHandle, name: bytes, mode: int, mtime: int) -> None
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         if stat.S_IMODE(status.st_mode) != mode:
             os.fchmod(descriptor, mode)
-        if status.st_mtime_ns != mtime:
+        if time_of(status) != mtime:
             os.utime(descriptor, ns=(mtime, mtime))
     finally:
         os.close(descriptor)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from queue import SimpleQueue
 
 from irosh.core.errors import ErrorCode, IroshError, system_message
@@ -21,6 +22,7 @@ _BATCH = 256
 _BATCHES = 256  # found and not yet sent
 MAX_DEPTH = 400
 MAX_EXPANDED = 65_536
+"""Things that one order may name; the limit of :class:`Sources`."""
 _SPECIAL = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -65,7 +67,7 @@ def find_starts(access: Access, order: Order, *, patterns: bool) -> list[Start]:
 
     ``IroshError`` (file-error) when one of them names nothing, or a folder without ``recursive``.
     """
-    starts = []
+    starts: list[Start] = []
     for number, path in enumerate(order.paths):
         for each in _expanded(access, path) if patterns else [path]:
             try:
@@ -75,6 +77,10 @@ def find_starts(access: Access, order: Order, *, patterns: bool) -> list[Start]:
             folder = stat.S_ISDIR(status.st_mode)
             if folder and not order.recursive:
                 raise IroshError(ErrorCode.FILE, f"{named(each)} is a folder", "-r takes folders with all below them")
+            if len(starts) >= MAX_EXPANDED:
+                raise IroshError(
+                    ErrorCode.FILE, f"more than {MAX_EXPANDED} things are named", "name the folder they are in, with -r"
+                )
             starts.append(Start(Source(number, source_name(each), folder), each))
     return starts
 
@@ -97,10 +103,11 @@ def _expanded(access: Access, path: bytes) -> list[bytes]:
     found = [b"/"] if path.startswith(b"/") else [b""]
     for segment in path.strip(b"/").split(b"/"):
         if has_pattern(segment):
-            found = [each + name for each in found for name in _matching(access, each, segment)]
+            expanded = (each + name for each in found for name in _matching(access, each, segment))
         else:
-            found = [each + segment for each in found if _exists(access, each + segment)]
-        found = [each + b"/" for each in found[:MAX_EXPANDED]]
+            expanded = (each + segment for each in found if _exists(access, each + segment))
+        # Folders that hold links to one another would make any number of paths.
+        found = [each + b"/" for each in islice(expanded, MAX_EXPANDED)]
     return [each.rstrip(b"/") for each in found] or [path]
 
 

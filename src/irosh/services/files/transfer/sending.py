@@ -42,6 +42,7 @@ from irosh.services.files.transfer.frames import (
     Totals,
     decode,
     encode,
+    time_of,
 )
 from irosh.services.files.transfer.hashing import hash_file, hash_zeros
 from irosh.services.files.transfer.observing import Observer, shown_name
@@ -76,6 +77,7 @@ class Sender:
         self._offered = 0  # bytes of them
         self._waiting: deque[tuple[Found, int | None]] = deque()
         self._answers: SimpleQueue[Answer | None] = SimpleQueue()
+        self._asked = self._answered = 0  # offers
         self._refused: set[int] = set()
         self._error: IroshError | None = None
         self._result: Result | None = None
@@ -122,11 +124,17 @@ class Sender:
 
     def _heard(self, kind: Kind, payload: memoryview) -> None:
         if kind is Kind.ANSWERS:
-            for answer in decode(payload, Answers).answers:
+            answers = decode(payload, Answers).answers
+            self._answered += len(answers)
+            if self._answered > self._asked:  # nobody would take them from the queue
+                raise _not_asked()
+            for answer in answers:
                 self._answers.put(answer)
         elif kind is Kind.FAILURE:
             failure = decode(payload, Failure)
             if failure.number is not None:
+                if failure.number > self._number:
+                    raise _not_asked()
                 self._refused.add(failure.number)
             self._observer.problem(
                 shown_name(self._sources, failure.source, failure.parts), failure.message, harmless=False
@@ -153,9 +161,7 @@ class Sender:
         if found.what is What.FILE:
             assert found.status is not None
             number = self._next_number()
-            self._offers.append(
-                Offer(number, found.source, found.parts, found.status.st_size, found.status.st_mtime_ns)
-            )
+            self._offers.append(Offer(number, found.source, found.parts, found.status.st_size, time_of(found.status)))
             self._offered += _room_for_name(found.parts)
         self._waiting.append((found, number))
         if len(self._offers) >= PACK_FILES or self._offered > PACK_BYTES:
@@ -164,6 +170,7 @@ class Sender:
 
     def _send_offers(self) -> None:
         if self._offers:
+            self._asked += len(self._offers)
             self._wire.send(Kind.OFFERS, Offers(self._offers))
             self._offers, self._offered = [], 0
 
@@ -186,7 +193,7 @@ class Sender:
         if answer is None:
             raise self._error or IroshError(ErrorCode.CONNECTION_LOST, "the transfer was cut off")
         if answer.number != number:
-            raise IroshError(ErrorCode.PROTOCOL, "the receiver of files answers what it was not asked")
+            raise _not_asked()
         return answer
 
     def _next_number(self) -> int:
@@ -222,11 +229,11 @@ class Sender:
             assert found.status is not None
             mode = stat.S_IMODE(found.status.st_mode)
             self._flush()
-            self._wire.send(Kind.FOLDER, Folder(found.source, found.parts, mode, found.status.st_mtime_ns))
+            self._wire.send(Kind.FOLDER, Folder(found.source, found.parts, mode, time_of(found.status)))
         elif what is What.LINK:
             assert found.status is not None
             self._flush()
-            self._wire.send(Kind.LINK, Link(found.source, found.parts, found.target, found.status.st_mtime_ns))
+            self._wire.send(Kind.LINK, Link(found.source, found.parts, found.target, time_of(found.status)))
         else:
             self._problem(found, found.message, harmless=what is What.HARMLESS)
 
@@ -263,7 +270,7 @@ class Sender:
         same = answer.have == status.st_size == hash_file(descriptor, status.st_size, hasher, self._sign_of_life)
         if same and hasher.digest() == answer.digest:
             mode = status.st_mode & _PERMISSIONS
-            self._wire.send(Kind.SAME, Same(found.source, found.parts, status.st_size, mode, status.st_mtime_ns))
+            self._wire.send(Kind.SAME, Same(found.source, found.parts, status.st_size, mode, time_of(status)))
             self._observer.moved(status.st_size, 1)
         elif status.st_size > SMALL_FILE:
             self._send_large(found, number, descriptor, status, None)
@@ -284,7 +291,7 @@ class Sender:
             self._flush()
         mode = status.st_mode & _PERMISSIONS
         digest = blake3(data).digest()
-        self._pack.append(SmallFile(found.source, found.parts, mode, status.st_mtime_ns, digest, data))
+        self._pack.append(SmallFile(found.source, found.parts, mode, time_of(status), digest, data))
         self._pack_size += len(data)
         self._packed += room
 
@@ -313,7 +320,7 @@ class Sender:
         self._observer.moved(offset)
         self._wire.send(
             Kind.BEGIN,
-            Begin(number, found.source, found.parts, status.st_size, mode, status.st_mtime_ns, offset, sparse),
+            Begin(number, found.source, found.parts, status.st_size, mode, time_of(status), offset, sparse),
         )
         try:
             sent = self._send_content(number, descriptor, offset, status.st_size, sparse, hasher)
@@ -364,6 +371,10 @@ class Sender:
         hash_zeros(hasher, size)
         self._wire.send_bytes(Kind.HOLE, HOLE.pack(size))
         self._observer.moved(size)
+
+
+def _not_asked() -> IroshError:
+    return IroshError(ErrorCode.PROTOCOL, "the receiver of files answers what it was not asked")
 
 
 def _room_for_name(parts: list[bytes]) -> int:

@@ -23,6 +23,7 @@ from irosh.node.link_events import link_events
 from irosh.node.node import Node
 from irosh.node.operations import reached_summary
 from irosh.node.peer_connection import PeerConnection
+from irosh.node.places import Places
 from irosh.node.services import IncomingStream
 from irosh.services.files.transfer.messages import FilesRequest, LinkRequest, TransferRequest
 from irosh.services.files.transfer.setup import Setup
@@ -43,7 +44,8 @@ class FilesService:
     name = "files"
     request_type = FilesRequest
 
-    def __init__(self) -> None:
+    def __init__(self, programs: Places) -> None:
+        self._programs = programs
         self._transfers: dict[socket.socket, PeerConnection] = {}
 
     def required(self, request: Any) -> Sequence[Action]:
@@ -52,6 +54,15 @@ class FilesService:
         return (use,) if is_own_account(request.user) else (use, AsUser(request.user))
 
     async def serve(self, incoming: IncomingStream) -> None:
+        with contextlib.ExitStack() as places:
+            try:
+                places.enter_context(self._programs.place(incoming.connection.peer_id))
+            except IroshError as error:
+                await incoming.refuse(error)
+                return
+            await self._serve(incoming)
+
+    async def _serve(self, incoming: IncomingStream) -> None:
         request: FilesRequest = incoming.request
         trees = incoming.grants[0].trees
         ours, theirs = socket.socketpair()

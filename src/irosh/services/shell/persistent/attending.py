@@ -14,15 +14,23 @@ from irosh.services.shell.persistent.session import MAX_PARTICIPANTS, Persistent
 from irosh.transport.tasks import first_to_end
 
 FAREWELL = 10.0  # seconds in which somebody who has been put out may still take the end of what they are sent
+MOST_OF_A_GUEST = 4  # terminals
+OF_THE_OWNER = 16  # places that are left to the owner
 RESIZE_PAUSE = 0.1  # seconds after a guest's change of size in which nothing more is heard from it
 
 ManageSession = Callable[[Manage, PersistentSession], dict[str, Any]]
 
 
-def check_room(session: PersistentSession) -> None:
-    """``IroshError`` (busy) when too many are at it already."""
-    if len(session.participants) >= MAX_PARTICIPANTS:
-        raise IroshError(ErrorCode.BUSY, f"{MAX_PARTICIPANTS} terminals are at this session already")
+def check_room(session: PersistentSession, guest: str | None = None) -> None:
+    """``IroshError`` (busy) when too many terminals are at it already.
+
+    ``guest``: the endpoint id of a guest who comes; none may take the places of the owner, or of all others.
+    """
+    there = session.participants
+    if guest is not None and sum(not each.owner and each.peer_id == guest for each in there) >= MOST_OF_A_GUEST:
+        raise IroshError(ErrorCode.BUSY, f"you are at this session with {MOST_OF_A_GUEST} terminals already")
+    if len(there) >= (MAX_PARTICIPANTS if guest is None else MAX_PARTICIPANTS - OF_THE_OWNER):
+        raise IroshError(ErrorCode.BUSY, f"{len(there)} terminals are at this session already")
 
 
 async def attend(
@@ -35,8 +43,9 @@ async def attend(
 ) -> None:
     """Until the participant leaves, is made to leave, or the session ends; returns when it has been told.
 
-    ``manage`` does what the participant may ask; None for a guest, who may ask nothing.
+    ``manage`` does what the participant may ask; None for a guest, who may ask nothing. ``IroshError`` (busy).
     """
+    check_room(session, None if participant.owner else participant.peer_id)  # others may have come meanwhile
     session.add(participant)
     try:
         welcome = Welcome(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -34,6 +34,7 @@ class FrameKind(IntEnum):
 
 
 Frame = tuple[FrameKind, bytes]
+NoticeEvent = Literal["joined", "left", "keyboard", "resized"]
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -127,9 +128,12 @@ class Welcome(msgspec.Struct):
 
 
 class Notice(msgspec.Struct, omit_defaults=True):
-    """Something that happened: ``event`` with its fields, as ``--json`` shows them."""
+    """Something that happened: ``event`` with its fields, as ``--json`` shows them.
 
-    event: str
+    Of these kinds only: the command would take others for what its own node says.
+    """
+
+    event: NoticeEvent
     who: str = ""
     participants: int = 0
     may_type: bool | None = None

@@ -129,7 +129,7 @@ class SessionHost:
         guests = {each.peer_id for each in session.participants if not each.owner}
         if peer_id not in guests and len(guests) >= share.users:
             raise IroshError(ErrorCode.BUSY, f"{len(guests)} guests are at this session, and no more may be")
-        check_room(session)
+        check_room(session, peer_id)
         may_type = share.keyboard.get(peer_id, not share.read_only)
         who = Participant(incoming.petname, peer_id, owner=False, may_type=may_type, size=_size(request))
 

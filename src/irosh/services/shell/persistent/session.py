@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from irosh.services.shell.descriptors import read_descriptor, until_writable
-from irosh.services.shell.persistent.codec import End, Notice, Size
+from irosh.services.shell.persistent.codec import End, Notice, NoticeEvent, Size
 from irosh.services.shell.persistent.model import TerminalModel
 from irosh.services.shell.persistent.pace import Pace
 from irosh.services.shell.persistent.painter import Painter
@@ -206,7 +206,7 @@ class PersistentSession:
         if participant.painter is not None:
             self._fresh.set()
 
-    def _tell_others(self, participant: Participant, event: str, *, may_type: bool | None = None) -> None:
+    def _tell_others(self, participant: Participant, event: NoticeEvent, *, may_type: bool | None = None) -> None:
         notice = Notice(event, who=participant.who, participants=len(self.participants), may_type=may_type)
         for other in self.participants:
             if other is not participant:
