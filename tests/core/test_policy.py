@@ -431,3 +431,13 @@ def test_a_requests_text_is_the_capability_that_permits_it(request_: Request, re
     assert permits_request(granted, request_, resolved)
     for other in (Simple("shell"), AsUser("root"), Forward("tcp", "192.0.2.2", 443), Listen("tcp", "192.0.2.1", 1)):
         assert not permits_request(granted, other, resolved)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254", "240.0.0.1", "0.1.2.3"],
+)
+def test_no_name_leads_to_what_a_cloud_tells_the_machine_itself(address: str) -> None:
+    """Who runs a name's zone may answer with anything; these are also none of a remote machine's addresses."""
+    assert reach(["forward:tcp://name.example:80"], address, "10.1.2.3") == ["10.1.2.3"]
+    assert reach(["forward:tcp://name.example:80", "forward:tcp://*:80"], address) == [address]

@@ -222,3 +222,10 @@ def test_git_clones_and_pushes(ssh: OpenSSH, tmp_path: Path) -> None:
     again = tmp_path / "again"
     git("clone", "--quiet", f"{PEER}:{origin}", str(again))
     assert (again / "data").read_bytes() == (clone / "data").read_bytes()
+
+
+def test_the_proxy_tells_that_the_host_takes_nothing_more(routed_pair: Pair) -> None:
+    with open("/dev/zero", "rb") as zeros:
+        done = routed_pair.client.run("proxy", PEER, stdin=zeros)
+    assert (done.returncode, done.stdout[:4]) == (1, b"SSH-")
+    assert done.stderr == b"irosh: the connection was broken off at its far end\n"

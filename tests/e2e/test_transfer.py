@@ -133,6 +133,20 @@ def test_a_killed_command_is_resumed(loopback_pair: Pair, tmp_path: Path, direct
     assert partial(tmp_path / "there") is None
 
 
+@pytest.mark.parametrize("direction", ["put", "get"])
+def test_why_it_was_broken_off_is_told(loopback_pair: Pair, tmp_path: Path, direction: str) -> None:
+    client = loopback_pair.add_client(tmp_path / "client", allow=["files"])
+    write_large(tmp_path / "large")
+    (tmp_path / "there").mkdir()
+    source, target = str(tmp_path / "large"), str(tmp_path / "there")
+    words = [source, f"{PEER}:{target}"] if direction == "put" else [f"{PEER}:{source}", target]
+    with client.start(direction, SLOW, *words) as process:
+        arriving(tmp_path / "there", MEBIBYTE)
+        loopback_pair.host.call("peer", "revoke", client.call("identity", "show")["id"])
+        error = process.wait_failure()
+    assert (error["code"], error["hint"]) == ("revoked", "--resume goes on where it ended")
+
+
 def test_a_changed_source_is_not_gone_on_with(loopback_pair: Pair, tmp_path: Path) -> None:
     write_large(tmp_path / "large")
     (tmp_path / "there").mkdir()

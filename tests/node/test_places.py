@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 from contextlib import ExitStack
 from pathlib import Path
+from types import ModuleType
 
+import msgspec
 import pytest
 
 from irosh import assembly
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.places import Places
 from irosh.services.files.transfer.messages import FilesRequest
+from irosh.services.shell import service as shell_service
+from irosh.services.shell.messages import ShellRequest
+from irosh.services.tunnel import service as tunnel_service
+from irosh.services.tunnel.messages import TunnelRequest
 from irosh.services.vpn import service as vpn_service
 from irosh.services.vpn.messages import VpnRequest
 from tests.support.admitted import admitted, ask, refusal
@@ -49,11 +55,27 @@ def test_transfers_have_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     asyncio.run(scenario())
 
 
-def test_vpns_have_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vpn_service, "MAX_OF_ONE", 0)
+@pytest.mark.parametrize(
+    ("module", "most", "capability", "service", "request_"),
+    [
+        (tunnel_service, "MAX_TUNNELS", "forward:tcp://127.0.0.1:9", "tunnel", TunnelRequest("tcp://127.0.0.1:9")),
+        (shell_service, "MAX_CONNECTIONS", "exec", "shell", ShellRequest()),
+        (vpn_service, "MAX_OF_ONE", "vpn:10.0.0.0/8", "vpn", VpnRequest(2)),
+    ],
+)
+def test_so_have(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    most: str,
+    capability: str,
+    service: str,
+    request_: msgspec.Struct,
+) -> None:
+    monkeypatch.setattr(module, most, 0)
 
     async def scenario() -> None:
-        async with admitted(tmp_path, ["vpn:10.0.0.0/8"]) as (_, connection, _):
-            assert await refusal(connection, "vpn", VpnRequest(2)) is ErrorCode.BUSY
+        async with admitted(tmp_path, [capability]) as (_, connection, _):
+            assert await refusal(connection, service, request_) is ErrorCode.BUSY
 
     asyncio.run(scenario())

@@ -12,8 +12,9 @@ The rules for addresses, all of which hold for every rule text alike:
 * A rule that names a host permits requests for exactly this name (any case, with or without the final dot),
   not for its addresses. The host's owner wrote the name and the host's own resolver answers for it, so the
   answer may be any address, private ones too, but for those which no remote name has a reason to mean:
-  loopback, link-local (cloud metadata), multicast and unspecified ones. Otherwise whoever runs the name's DNS
-  zone could turn the rule into access to the host itself. A rule for these addresses permits them as ever.
+  loopback, link-local, multicast, reserved and unspecified ones, and those where clouds tell a machine its own
+  secrets. Otherwise whoever runs the name's DNS zone could turn the rule into access to the host itself. A rule
+  for these addresses permits them as ever.
   ``localhost`` and names that end in ``.localhost`` are the reverse: loopback addresses only (RFC 6761).
 * Packets (``vpn``) to loopback, link-local, multicast, reserved and unspecified addresses, and to those where clouds
   tell a machine its own secrets, need a rule that writes such an address or a network within their range; a rule
@@ -196,7 +197,7 @@ def _covers(rule: Capability, ip: IPAddress, name: str | None) -> bool:
         return False
     if name == "localhost" or name.endswith(".localhost"):
         return ip.is_loopback
-    return not (ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified)
+    return not any(ip in network for network in _KEPT_BACK)
 
 
 def _every_interface(network: IPNetwork, ip: IPAddress) -> bool:

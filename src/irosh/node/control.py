@@ -31,7 +31,6 @@ from irosh.node.control_wire import (
     parse_message,
     parse_prefix,
 )
-from irosh.transport.interfaces import SpliceCounters, Stream
 from irosh.transport.socket_owner import is_own
 from irosh.transport.tasks import first_to_end, task_group
 
@@ -206,21 +205,6 @@ class Channel:
             await ready
         finally:
             remove(self._socket)
-
-    async def carry(self, stream: Stream) -> None:
-        """Be nothing but the bytes of ``stream`` from now on, until both ends of it have ended.
-
-        A client that has left, not only ended what it sends, is past waiting for the peer.
-        """
-        async with self.minding():
-            await stream.splice(self.socket, SpliceCounters())
-
-    @property
-    def socket(self) -> socket.socket:
-        """The socket, for plain bytes from now on. The client sends none before it has the answer that says so."""
-        if self._received:
-            raise IroshError(ErrorCode.PROTOCOL, "the client did not wait for the answer")
-        return self._socket
 
     async def _have(self, size: int) -> None:
         while len(self._received) < size:

@@ -12,13 +12,11 @@ from typing import Any
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.control_wire import (
     CONTROL_VERSION,
-    PREFIX,
     FrameParser,
     Kind,
     pack,
     pack_message,
     parse_message,
-    parse_prefix,
 )
 
 _RECEIVE = 256 * 1024
@@ -138,33 +136,6 @@ class ControlClient:
             answer = message
         return {name: value for name, value in answer.items() if name != "ok"}
 
-    def switch(
-        self,
-        op: str,
-        arguments: Mapping[str, Any],
-        on_event: Callable[[dict[str, Any]], object] | None = None,
-        wait: Callable[[], object] | None = None,
-    ) -> None:
-        """Ask for an operation after whose good answer the socket carries plain bytes; none of these is read here.
-
-        ``on_event`` gets what comes before; ``wait`` as in :meth:`messages`.
-        """
-        self.request(op, arguments)
-        answered = False
-        while not answered:
-            if wait is not None:
-                wait()
-            length, kind = parse_prefix(self._exactly(PREFIX.size))
-            payload = self._exactly(length)
-            if kind is not Kind.MESSAGE:
-                continue
-            message = parse_message(payload)
-            if "ok" in message:
-                checked(message)
-                answered = True
-            elif not self.asked(message) and on_event is not None:
-                on_event(message)
-
     def open_stream(
         self,
         op: str,
@@ -174,7 +145,8 @@ class ControlClient:
     ) -> socket.socket:
         """Ask for an operation that carries a stream; returns the socket that its bytes go by.
 
-        :meth:`finish` tells how the stream has ended. Arguments as in :meth:`switch`.
+        :meth:`finish` tells how the stream has ended. ``on_event`` gets what comes before; ``wait`` as in
+        :meth:`messages`.
         """
         self.request(op, arguments)
         for message in self.messages(wait):
@@ -190,18 +162,6 @@ class ControlClient:
         """Wait for the final answer. Raises the ``IroshError`` of a bad one."""
         for _ in self.messages():
             pass
-
-    def _exactly(self, size: int) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            try:
-                chunk = self.socket.recv(size - len(data))
-            except OSError:
-                raise _node_gone() from None
-            if not chunk:
-                raise _node_gone()
-            data += chunk
-        return bytes(data)
 
 
 def checked(answer: dict[str, Any]) -> dict[str, Any]:

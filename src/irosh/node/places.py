@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from irosh.core.errors import ErrorCode, IroshError
+from irosh.node.services import IncomingStream
 
 
 class Places:
@@ -29,3 +30,13 @@ class Places:
             self._taken[peer_id] -= 1
             if not self._taken[peer_id]:
                 del self._taken[peer_id]
+
+    async def serve(self, incoming: IncomingStream, serve: Callable[[IncomingStream], Awaitable[None]]) -> None:
+        """Have ``serve`` serve the stream in a place of its peer; it is refused when there is none."""
+        with ExitStack() as place:
+            try:
+                place.enter_context(self.place(incoming.connection.peer_id))
+            except IroshError as error:
+                await incoming.refuse(error)
+                return
+            await serve(incoming)

@@ -21,7 +21,7 @@ from irosh.faces.cli.questions import Questions
 from irosh.faces.cli.screen import Screen
 from irosh.faces.cli.session_escapes import SessionEscapes
 from irosh.faces.cli.terminal import LocalTerminal
-from irosh.faces.cli.writing import unwritten, write_all
+from irosh.faces.cli.writing import telling_unwritten, write_all
 from irosh.node.control_client import ControlClient, checked
 from irosh.node.control_wire import FrameParser, Kind, pack, pack_message, parse_message
 
@@ -291,15 +291,12 @@ class _Carrier:
     def _put(self, descriptor: int, data: bytes) -> None:
         self._writing = True
         try:
-            # The prompt waits for the terminal, and so does what comes above it.
-            if self._terminal is None or self._console is not None:
-                write_all(descriptor, data)
-            else:
-                self._terminal.write(descriptor, data)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise unwritten(error) from None
+            with telling_unwritten():
+                # The prompt waits for the terminal, and so does what comes above it.
+                if self._terminal is None or self._console is not None:
+                    write_all(descriptor, data)
+                else:
+                    self._terminal.write(descriptor, data)
         finally:
             self._writing = False
 

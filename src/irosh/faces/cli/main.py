@@ -122,8 +122,8 @@ def cli(settings: Settings) -> None:
 def main() -> None:
     """The program. Leaves at once: taking the interpreter down would cost a command a tenth of a second."""
     status = _SOFTWARE
+    open_standard_streams()
     try:
-        open_standard_streams()
         status = run()
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()

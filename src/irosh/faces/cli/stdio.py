@@ -8,7 +8,7 @@ import socket
 import threading
 from contextlib import suppress
 
-from irosh.faces.cli.writing import write_all
+from irosh.faces.cli.writing import telling_unwritten, write_all
 from irosh.node.control_client import ControlClient
 
 _CHUNK = 256 * 1024
@@ -21,10 +21,18 @@ def carry_stdio(client: ControlClient, sock: socket.socket) -> None:
     """
     # Each way has a thread of its own, so that neither waits for the other when both are full.
     threading.Thread(target=_feed, args=(sock,), daemon=True).start()
-    while data := sock.recv(_CHUNK):
-        write_all(1, data)
+    while data := _received(sock):
+        with telling_unwritten():
+            write_all(1, data)
     _end(sock)
     client.finish()
+
+
+def _received(sock: socket.socket) -> bytes:
+    try:
+        return sock.recv(_CHUNK)
+    except ConnectionResetError:  # the stream has ended before all that we sent was taken
+        return b""
 
 
 def _feed(sock: socket.socket) -> None:

@@ -1,7 +1,7 @@
 """Putting files on a peer and getting them, for the commands that do and for the prompt in a session.
 
 Blocking. The command reads and writes the files itself, with its own working directory and umask; the node carries
-the bytes between the control connection and the peer.
+the bytes between a socket of the command's and the peer.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.faces.cli.blocks import Blocks
+from irosh.faces.cli.link_notices import LinkNotices
 from irosh.faces.cli.link_watch import LinkWatch
 from irosh.faces.cli.options import Settings
 from irosh.faces.cli.output import Output
@@ -126,21 +127,37 @@ def opened(settings: Settings, peer_id: str, options: TransferOptions, *, writin
         blocks = Blocks(output, options.files, stdin=True, stdout=True)
         request = {**options.request, "target": peer_id, "user": options.user, "writing": writing}
 
-        peers: list[str] = []
-
         def told(message: dict[str, Any]) -> None:
             if not blocks.handle(message):
-                peers.append(str(message.get("id")))
                 _connected(output, message)
 
-        client.switch("files.transfer", request, told, lambda: blocks.wait(client))
-        with LinkWatch(settings, peers[-1]) if options.tell_link else nullcontext():
+        notices = LinkNotices(output, on_terminal=False) if options.tell_link else None
+        with (
+            client.open_stream("files.transfer", request, told, lambda: blocks.wait(client)) as sock,
+            LinkWatch(client, notices) as watch,
+        ):
             try:
-                yield client.socket
+                yield sock
+            except IroshError as error:
+                raise _explained(error, sock, watch) from None
             finally:
-                # A thread that still reads would keep it open.
-                with suppress(OSError):
-                    client.socket.shutdown(socket.SHUT_RDWR)
+                _end(sock)
+
+
+def _explained(error: IroshError, sock: socket.socket, watch: LinkWatch) -> IroshError:
+    """``error``, or what the node says of the end of the stream, if it says more than that."""
+    if error.code is not ErrorCode.CONNECTION_LOST:
+        return error
+    _end(sock)
+    why = watch.failure()
+    if why is None or why.code is ErrorCode.CONNECTION_LOST:
+        return error
+    return IroshError(why.code, why.message, why.hint or error.hint)
+
+
+def _end(sock: socket.socket) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)  # closing would not do: a thread that still reads would keep it open
 
 
 def _connected(output: Output, message: dict[str, Any]) -> None:

@@ -6,7 +6,9 @@ import logging
 import os
 import sys
 from dataclasses import dataclass
+from typing import Any
 
+from irosh.core.wording import printable
 from irosh.faces.cli.terminal import line_end
 
 
@@ -18,6 +20,7 @@ class _Level:
     ssh_library: int
 
 
+_LONGEST = 8192  # characters of a line
 _NOTHING = logging.CRITICAL + 1
 _LEVELS = {
     -1: _Level("QUIET", _NOTHING, _NOTHING, _NOTHING),
@@ -27,6 +30,16 @@ _LEVELS = {
     3: _Level("DEBUG2", logging.WARNING, logging.DEBUG, logging.INFO),
 }
 LEAST, MOST = min(_LEVELS), max(_LEVELS)
+
+
+class LineFormatter(logging.Formatter):
+    """One line for a message: what peers have put into it neither moves the cursor nor forges another line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record), _LONGEST)
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(printable(line, _LONGEST) for line in super().formatException(ei).split("\n"))
 
 
 class _TerminalHandler(logging.StreamHandler):  # type: ignore[type-arg]
@@ -44,7 +57,7 @@ def show_log(verbosity: int) -> str:
     root = logging.getLogger()
     if not root.handlers:
         handler = _TerminalHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(handler)
     root.setLevel(level.everybody)
     logging.getLogger("irosh").setLevel(level.own)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import select
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from irosh.core.errors import ErrorCode, IroshError, system_message
 
@@ -19,6 +21,17 @@ def write_all(descriptor: int, data: bytes) -> None:
             view = view[os.write(descriptor, view) :]
         except BlockingIOError:
             select.select([], [descriptor], [])
+
+
+@contextmanager
+def telling_unwritten() -> Iterator[None]:
+    """``IroshError`` for output that cannot be written in the block; ``BrokenPipeError`` when its reader has left."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise unwritten(error) from None
 
 
 def unwritten(error: OSError) -> IroshError:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MAX_CONNECTIONS = 256  # of SSH, of one peer; all commands of a user share one
 # Any of these lets a peer speak SSH to the host, for itself or for others; each channel is then checked by itself.
 ENTRY: tuple[PlainCapability, ...] = ("shell", "exec", "files", "forward", "listen", "jump", "gateway")
 
@@ -52,6 +53,7 @@ class ShellService:
         self._subsystems = subsystems
         self._kept = kept
         self._programs = programs
+        self._places = Places(MAX_CONNECTIONS, "SSH connections open")
         self._clients: SSHClients | None = None
         self._node: Node | None = None
 
@@ -64,6 +66,9 @@ class ShellService:
         return (entry, Use(("agent",))) if request.agent else (entry,)
 
     async def serve(self, incoming: IncomingStream) -> None:
+        await self._places.serve(incoming, self._serve)
+
+    async def _serve(self, incoming: IncomingStream) -> None:
         await load_ssh_library()
         from irosh.services.shell.serving import SSHHost, serve_ssh
 

@@ -17,6 +17,7 @@ from irosh.node.control import Channel, Operation
 from irosh.node.datagram_flow import DatagramFlow
 from irosh.node.forward_way import FindWay
 from irosh.node.node import Node
+from irosh.node.places import Places
 from irosh.node.services import IncomingStream
 from irosh.services.tunnel.forwarding import Forwarding
 from irosh.services.tunnel.messages import TunnelRequest
@@ -26,6 +27,8 @@ from irosh.transport.interfaces import SpliceCounters
 from irosh.transport.sockets import closed_on_failure, connect_source
 
 log = logging.getLogger(__name__)
+
+MAX_TUNNELS = 16_384  # of one peer: each takes an open file, of which a process has some 65,000
 
 
 class TunnelService:
@@ -37,6 +40,7 @@ class TunnelService:
     def __init__(self, find_way: FindWay, *, udp_idle: float) -> None:
         self._find_way = find_way
         self._udp_idle = udp_idle
+        self._places = Places(MAX_TUNNELS, "tunnels open")
         self.promises = Promises()
         self._forwarding: Forwarding | None = None
 
@@ -59,13 +63,17 @@ class TunnelService:
 
     async def serve(self, incoming: IncomingStream) -> None:
         request: TunnelRequest = incoming.request
-        grant = incoming.grants[0]
-        assert isinstance(grant.action, Reach)
-        spec = grant.action.spec
         if request.probe:
             await incoming.accept()
             await incoming.stream.finish()
             return
+        await self._places.serve(incoming, self._connect)
+
+    async def _connect(self, incoming: IncomingStream) -> None:
+        request: TunnelRequest = incoming.request
+        grant = incoming.grants[0]
+        assert isinstance(grant.action, Reach)
+        spec = grant.action.spec
         try:
             sock = await connect_source(spec, grant.addresses)
         except IroshError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -18,8 +19,8 @@ log = logging.getLogger(__name__)
 
 DNS_PORT = 53
 RESOLV_CONF = Path("/etc/resolv.conf")
-MAX_ASKED = 128  # questions of one client that wait for an answer
-MAX_CONNECTIONS = 32
+MAX_ASKED, ALL_ASKED = 128, 1024  # questions that wait for an answer, of one client and of all
+MAX_CONNECTIONS, ALL_CONNECTIONS = 16, 128
 ANSWER_DEADLINE = 5.0
 CONNECTION_DEADLINE = 30.0
 _MOST = 65_535
@@ -37,17 +38,25 @@ async def name_service(addresses: Sequence[str]) -> AsyncIterator[None]:
     servers: list[asyncio.Server] = []
     transports: list[asyncio.DatagramTransport] = []
     loop = asyncio.get_running_loop()
-    connections = asyncio.Semaphore(MAX_CONNECTIONS)
+    questions, connections = _Crowd(MAX_ASKED, ALL_ASKED), _Crowd(MAX_CONNECTIONS, ALL_CONNECTIONS)
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with connections:
+        client = str((writer.get_extra_info("peername") or ("",))[0])
+        if not connections.enter(client):
+            writer.close()
+            return
+        try:
             await _carry_connection(reader, writer)
+        finally:
+            connections.leave(client)
 
     try:
         for address in addresses:
             try:
                 sock = _bound(address, socket.SOCK_DGRAM)
-                transports.append((await loop.create_datagram_endpoint(lambda: _Questions(tasks), sock=sock))[0])
+                transports.append(
+                    (await loop.create_datagram_endpoint(lambda: _Questions(tasks, questions), sock=sock))[0]
+                )
                 servers.append(await asyncio.start_server(connected, sock=_bound(address, socket.SOCK_STREAM)))
             except OSError as error:
                 log.warning("no name service at %s: %s", address, error.strerror)
@@ -90,18 +99,37 @@ def present_servers() -> list[str]:
         return []
 
 
+class _Crowd:
+    """Counts what is open, so that no client takes the places of the others."""
+
+    def __init__(self, most: int, most_of_all: int) -> None:
+        self._most, self._most_of_all = most, most_of_all
+        self._open: Counter[str] = Counter()
+
+    def enter(self, client: str) -> bool:
+        """Whether there is a place for one more of ``client``, which then has it until :meth:`leave`."""
+        if self._open[client] >= self._most or self._open.total() >= self._most_of_all:
+            return False
+        self._open[client] += 1
+        return True
+
+    def leave(self, client: str) -> None:
+        self._open[client] -= 1
+        if not self._open[client]:
+            del self._open[client]
+
+
 class _Questions(asyncio.DatagramProtocol):
-    def __init__(self, tasks: TaskSet) -> None:
+    def __init__(self, tasks: TaskSet, crowd: _Crowd) -> None:
         self._tasks = tasks
-        self._asked = 0
+        self._crowd = crowd
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)  # asyncio's own is not of that class
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if self._asked < MAX_ASKED:
-            self._asked += 1
+        if self._crowd.enter(addr[0]):
             self._tasks.start(self._answer(data, addr))
 
     async def _answer(self, question: bytes, client: tuple[str, int]) -> None:
@@ -113,7 +141,7 @@ class _Questions(asyncio.DatagramProtocol):
                         self._transport.sendto(answer, client)
                     return
         finally:
-            self._asked -= 1
+            self._crowd.leave(client[0])
 
 
 async def _ask(server: str, question: bytes) -> bytes:

@@ -16,7 +16,7 @@ import pytest
 from blake3 import blake3
 
 from irosh.core.errors import ErrorCode, IroshError
-from irosh.services.files.transfer import scanning
+from irosh.services.files.transfer import scanning, structure
 from irosh.services.files.transfer.access import WholeAccess
 from irosh.services.files.transfer.frames import (
     HOLE,
@@ -497,3 +497,17 @@ def test_patterns_name_no_more_than_can_be_sent(tmp_path: Path, monkeypatch: pyt
     assert access.looked_into < 20
     with pytest.raises(IroshError, match="more than 500 things"):
         find_starts(access, order(pattern, pattern), patterns=True)
+
+
+def test_folders_without_end(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in memory until the end is bounded, also where the same folders are announced again and again."""
+    monkeypatch.setattr(structure, "MAX_NAMES", 1000)
+    with foreign_sender(place, order("/far/source")) as sender:
+        sender.announce(HERE)
+        sender.say(Kind.FOLDER, Folder(0, [], 0o755, TIME))
+        for depth in range(1, 11):
+            sender.say(Kind.FOLDER, Folder(0, [b"x"] * depth, 0o755, TIME))
+        for _ in range(100):
+            sender.say(Kind.FOLDER, Folder(0, [b"x"] * 10, 0o755, TIME))
+    assert sender.error is not None and sender.error.code is ErrorCode.PROTOCOL
+    assert "borne in mind" in sender.error.message

@@ -21,13 +21,7 @@ class FilesRequest(msgspec.Struct, omit_defaults=True):
 
 
 class TransferRequest(TargetRequest, kw_only=True):
-    """Operation ``files.transfer``: after its answer the control connection carries the transfer."""
+    """Operation ``files.transfer``: see :mod:`irosh.node.handed_socket`."""
 
     user: str | None = None
     writing: bool = False
-
-
-class LinkRequest(msgspec.Struct):
-    """Operation ``files.link``: tell what happens to the session with ``peer``, an identity."""
-
-    peer: str

@@ -19,13 +19,14 @@ from irosh.node.accounts import DEFAULT_USER, Account, find_account, is_own_acco
 from irosh.node.actions import Action, AsUser, Files
 from irosh.node.control import Channel, Operation, parsed_request
 from irosh.node.exchange import ChannelExchange
+from irosh.node.handed_socket import join_handed_socket
 from irosh.node.link_events import link_events
 from irosh.node.node import Node
 from irosh.node.operations import reached_summary
 from irosh.node.peer_connection import PeerConnection
 from irosh.node.places import Places
 from irosh.node.services import IncomingStream
-from irosh.services.files.transfer.messages import FilesRequest, LinkRequest, TransferRequest
+from irosh.services.files.transfer.messages import FilesRequest, TransferRequest
 from irosh.services.files.transfer.setup import Setup
 from irosh.services.files.transfer.wire import widen
 from irosh.transport.interfaces import SpliceCounters
@@ -54,13 +55,7 @@ class FilesService:
         return (use,) if is_own_account(request.user) else (use, AsUser(request.user))
 
     async def serve(self, incoming: IncomingStream) -> None:
-        with contextlib.ExitStack() as places:
-            try:
-                places.enter_context(self._programs.place(incoming.connection.peer_id))
-            except IroshError as error:
-                await incoming.refuse(error)
-                return
-            await self._serve(incoming)
+        await self._programs.serve(incoming, self._serve)
 
     async def _serve(self, incoming: IncomingStream) -> None:
         request: FilesRequest = incoming.request
@@ -108,34 +103,24 @@ class FilesService:
         async def transfer(channel: Channel, request: dict[str, Any]) -> None:
             await _transfer(node, channel, request)
 
-        async def link(channel: Channel, request: dict[str, Any]) -> None:
-            await _watch_link(node, channel, request)
-
-        return {"files.transfer": transfer, "files.link": link}
+        return {"files.transfer": transfer}
 
 
 async def _transfer(node: Node, channel: Channel, request: dict[str, Any]) -> None:
-    """Operation ``files.transfer``: after one answer the control connection carries the bytes of the stream itself."""
+    """Operation ``files.transfer``: a stream by a socket of the command's, which is told of the link meanwhile."""
     asked = parsed_request(request, TransferRequest)
     reached = await channel.while_connected(node.reach(asked, ChannelExchange(channel)))
     opened = await reached.connection.open("files", FilesRequest(asked.user or DEFAULT_USER, asked.writing))
     await opened.answer()
     await channel.event("connected", **reached_summary(reached))
-    await channel.answer()
-    if not in_this_process(channel.socket):  # where both would only keep each other from running
-        widen(channel.socket)
-    await channel.carry(opened.stream)
 
+    async def join(sock: socket.socket) -> Exception | None:
+        if not in_this_process(sock):  # where both would only keep each other from running
+            widen(sock)
+        async with link_events(reached.connection.session, channel):
+            return await opened.stream.splice(sock, SpliceCounters())
 
-async def _watch_link(node: Node, channel: Channel, request: dict[str, Any]) -> None:
-    """Operation ``files.link``: what happens to the session with a peer, beside a control connection that is a stream.
-
-    Until the client leaves, or the session ends.
-    """
-    asked = parsed_request(request, LinkRequest)
-    for connection in node.links.connections(asked.peer)[:1]:
-        async with link_events(connection.session, channel):
-            await channel.while_connected(asyncio.Event().wait())
+    await join_handed_socket(channel, {}, join)
 
 
 async def _start(

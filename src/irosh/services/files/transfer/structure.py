@@ -13,6 +13,8 @@ from irosh.services.files.transfer.partial import PREFIX
 from irosh.services.files.transfer.storing import Store, check_target
 
 MAX_FOLDERS = 1_000_000
+MAX_NAMES = 8_000_000
+"""On the ways to all of them: they stay in memory until all is there."""
 
 
 class Structure:
@@ -22,12 +24,14 @@ class Structure:
         self._store = store
         self._confined = confined
         self._made: list[Folder] = []
+        self._names = 0
 
     def folder(self, payload: memoryview) -> None:
         """A folder is announced."""
         folder = decode(payload, Folder)
-        if len(self._made) >= MAX_FOLDERS:
-            raise IroshError(ErrorCode.PROTOCOL, f"more than {MAX_FOLDERS} folders")
+        self._names += len(folder.parts)
+        if len(self._made) >= MAX_FOLDERS or self._names > MAX_NAMES:
+            raise IroshError(ErrorCode.PROTOCOL, "more folders than can be borne in mind")
         store = self._store
         try:
             parent, name = store.locate(folder.source, folder.parts)
