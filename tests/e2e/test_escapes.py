@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import termios
 import time
@@ -20,8 +21,8 @@ from tests.lab.pair import PEER, Pair
 from tests.lab.processes import processes_with, wait_until
 from tests.lab.requirements import requires, requires_netns
 from tests.lab.routed import routed
+from tests.lab.servers import TIMEOUT
 from tests.lab.terminal import Terminal
-from tests.support.unread import STUCK, unread
 
 pytestmark = requires("tmux")
 
@@ -56,12 +57,9 @@ def test_terminate_while_the_terminal_takes_nothing(loopback_pair: Pair) -> None
     )
     try:
         assert b"y\r\n" in os.read(emulator, 4096)
-        seen = -1
-        while (waiting := unread(emulator)) != seen:
-            seen = waiting
-            time.sleep(STUCK)
+        wait_until(lambda: not select.select([], [terminal], [], 0)[1], what="the terminal takes no more")
         os.write(emulator, b"\r~?\r~C\r~&\r~.")
-        assert session.wait(QUICK) == 255
+        assert session.wait(TIMEOUT) == 255
         assert termios.tcgetattr(terminal) == modes
     finally:
         session.kill()

@@ -211,7 +211,8 @@ def ping(machine: Host, address: str) -> bool:
 
 
 def ask(machine: Host, *options: str) -> str:
-    return machine.run("dig", "+short", "+time=3", "+tries=1", *options, NAME, check=False).stdout.decode().strip()
+    """What the name server says, if any does. A packet may get lost while the machine is busy."""
+    return machine.run("dig", "+short", "+time=3", "+tries=4", *options, NAME, check=False).stdout.decode().strip()
 
 
 def test_without_the_capability_it_is_denied(place: Place) -> None:
