@@ -20,3 +20,9 @@ def test_a_command_outlives_its_terminal_under_nohup(loopback_pair: Pair) -> Non
         process.stdin.close()
         assert process.stdout.read() == b"goes on\n"
         assert process.wait(TIMEOUT) == 0
+
+
+def test_n_leaves_the_input_to_others(loopback_pair: Pair) -> None:
+    irosh = (*loopback_pair.client.command, "connect", "-n", PEER, "cat; echo ran")
+    done = LOCAL.run("sh", "-c", '"$@"; cat', "sh", *irosh, stdin=b"left\n")
+    assert done.stdout == b"ran\nleft\n"

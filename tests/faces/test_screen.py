@@ -87,3 +87,9 @@ def test_text_of_our_own_is_kept_within_bounds() -> None:
         assert full.waiting == kept
         _emptied(full, emulator)
         full.end()
+
+
+def test_a_terminal_of_no_kind_is_a_dumb_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "")  # without a name there would be no terminal on the other side
+    with terminal_ends() as (_, descriptor):
+        assert LocalTerminal(descriptor).request()["terminal"] == "dumb"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+from irosh.faces.cli.standard_streams import take_no_input
+
 _READY = b"ready"
 
 
@@ -43,8 +45,6 @@ class Background:
     def stand(self) -> None:
         """Leave the terminal: nothing is typed here any more, and its signals are for others."""
         os.setsid()
-        nothing = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nothing, 0)
-        os.close(nothing)
+        take_no_input()
         os.write(self._pipe, _READY)
         os.close(self._pipe)

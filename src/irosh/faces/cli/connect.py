@@ -24,6 +24,7 @@ from irosh.faces.cli.session_exit import cut_short, ended
 from irosh.faces.cli.session_flags import check_stays, session_option, session_request
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.ssh_options import SSHOptions, environment, sent_environment, ssh_options
+from irosh.faces.cli.standard_streams import take_no_input
 from irosh.faces.cli.status_bar_flag import status_bar_option, with_status_bar
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.target_completion import complete_station
@@ -60,6 +61,7 @@ class ConnectCommand(MeetingCommand):
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND...]")
 @click.option("-t", "force_tty", is_flag=True, help="Use a terminal, also for a command.")
 @click.option("-T", "no_tty", is_flag=True, help="Use no terminal, also for a shell.")
+@click.option("-n", "no_input", is_flag=True, help="Take no input: read /dev/null.")
 @agent_flags
 @click.option("--name", metavar="NAME", help="Petname to remember the peer by (default: its host name).")
 @ssh_options
@@ -75,6 +77,7 @@ def connect(
     command: tuple[str, ...],
     force_tty: bool,
     no_tty: bool,
+    no_input: bool,
     agent: str | None,
     escapes: EscapeFlags,
     status_bar: bool,
@@ -95,6 +98,8 @@ def connect(
 
     When the network is lost, the session waits for it, for ten minutes unless the configuration says otherwise.
     """
+    if no_input:
+        take_no_input()
     user, target = _split_user(target)
     check_link(
         target, {"-O": forwards.control is not None, "--session": session is not None, "--name": name is not None}

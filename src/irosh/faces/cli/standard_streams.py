@@ -14,3 +14,10 @@ def open_standard_streams() -> None:
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest number that is free: this one
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
+def take_no_input() -> None:
+    """Have standard input be ``/dev/null`` from now on."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)

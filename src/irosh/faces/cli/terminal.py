@@ -38,7 +38,7 @@ class LocalTerminal:
         from irosh.services.shell.terminal_modes import read_modes
 
         return {
-            "terminal": os.environ.get("TERM", "dumb"),
+            "terminal": os.environ.get("TERM") or "dumb",
             "size": self.size(),
             "modes": {str(opcode): value for opcode, value in read_modes(self.descriptor).items()},
         }
