@@ -91,6 +91,10 @@ def test_why_it_cannot_be_mounted(loopback_pair: Pair, share: Path, place: Path,
     guest = loopback_pair.add_client(tmp_path / "guest", allow=["exec"])
     refused = guest.failure("mount", f"{PEER}:{share}", str(place))
     assert "the host does not let you use `files`" in refused["message"]
+    loopback_pair.host.run("peer", "allow", guest.call("identity", "show")["id"], "files")
+    required = ("peer", "require", guest.call("identity", "show")["id"], "password")
+    assert loopback_pair.host.run(*required, stdin=b"correct horse battery\n").returncode == 0
+    assert "by `irosh verify`" in guest.failure("mount", f"{PEER}:{share}", str(place))["message"]
     astray = client.failure("mount", "-J", "nosuchhop", f"{PEER}:{share}", str(place))
     assert astray["message"].endswith("no peer is named 'nosuchhop'")
     bare = client.run("mount", f"{PEER}:{share}", str(place), environment={"PATH": "/nowhere"})

@@ -19,7 +19,16 @@ from hypothesis import strategies as st
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.control import Channel
 from irosh.node.control_client import ControlClient, attach
-from irosh.node.control_wire import MAX_PAYLOAD, PREFIX, FrameParser, Kind, pack, pack_message, parse_message
+from irosh.node.control_wire import (
+    CONTROL_VERSION,
+    MAX_PAYLOAD,
+    PREFIX,
+    FrameParser,
+    Kind,
+    pack,
+    pack_message,
+    parse_message,
+)
 from irosh.node.node import Node
 from irosh.transport.tasks import first_to_end
 from tests.support.nodes import DEADLINE, running_node
@@ -96,12 +105,12 @@ def test_status_and_unknown_operations(tmp_path: Path) -> None:
         pack(Kind.MESSAGE, b"[]"),
         pack(Kind.STDIN, b"x"),
         pack_message({"op": "status", "version": 999}),
-        pack_message({"op": "peers", "version": 1, "command": "list", "arguments": {"no": "such"}}),
-        pack_message({"op": "peers", "version": 1}),
-        pack_message({"op": "connect", "version": 1}),
-        pack_message({"op": "connect", "version": 1, "target": "nobody", "size": "wide"}),
-        pack_message({"op": "tunnel.open", "version": 1, "target": "nobody", "maps": [{}]}),
-        pack_message({"op": "tunnel.open", "version": 1, "target": "nobody", "maps": "x"}),
+        pack_message({"op": "peers", "version": CONTROL_VERSION, "command": "list", "arguments": {"no": "such"}}),
+        pack_message({"op": "peers", "version": CONTROL_VERSION}),
+        pack_message({"op": "connect", "version": CONTROL_VERSION}),
+        pack_message({"op": "connect", "version": CONTROL_VERSION, "target": "nobody", "size": "wide"}),
+        pack_message({"op": "tunnel.open", "version": CONTROL_VERSION, "target": "nobody", "maps": [{}]}),
+        pack_message({"op": "tunnel.open", "version": CONTROL_VERSION, "target": "nobody", "maps": "x"}),
     ],
 )
 def test_malformed_requests_are_answered_and_the_node_goes_on(tmp_path: Path, sent: bytes) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from irosh.core.errors import ErrorCode, IroshError
 
-CONTROL_VERSION = 1
+CONTROL_VERSION = 2
 PREFIX = struct.Struct(">IB")
 MAX_PAYLOAD = 4 * 1024 * 1024  # the status of thousands of connections
 

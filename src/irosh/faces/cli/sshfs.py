@@ -149,6 +149,8 @@ def _reason(destination: str, configuration: Path) -> str:
         return escape(ours[0], 300)
     if any("subsystem request failed" in line for line in lines):
         return "the host does not let you use `files`"
+    if any("Permission denied" in line for line in lines):  # nobody is asked by what sshfs runs
+        return "the host asks for a second factor; give it to a node that runs here first, by `irosh verify`"
     return ""
 
 
