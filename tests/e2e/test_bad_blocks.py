@@ -87,6 +87,8 @@ def test_a_host_says_what_is_wrong_with_answers(mode: Mode, tmp_path: Path) -> N
         block = str(hosting.wait_event("block", kind="offer")["block"])
         offer = read_offer(block, mode=mode, own=STRANGER.id, now=time.time())
         good = answer_to(offer, STRANGER)
+        # What it opens to read what is pasted is open from the first one on.
+        assert refused(hosting, "nothing of the kind\n-----END IROSH ANSWER-----").startswith("invalid-block")
         ports, descriptors = udp_ports(hosting.pid), hosting.descriptors()
         another = Offer(mode, offer.sender, offer.expires_at, offer.body)
         other_mode = next(str(each) for each in MANUAL_MODES if each is not mode)
