@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import irosh
+from tests.support.rc_files import hide_rc_files
 
 # How long one example takes says how busy the machine is, and nothing of the code.
 settings.register_profile("irosh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -23,7 +24,9 @@ for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the package, as an installation does: where Python may not write what it has compiled, each of the
-    thousand programs that the tests start would do it anew, which takes a third of its start."""
+    """Once for all workers, which are started after this."""
     if not hasattr(config, "workerinput"):
+        # As an installation does: where Python may not write what it has compiled, each of the thousand programs that
+        # the tests start would do it anew, which takes a third of its start.
         compileall.compile_dir(Path(irosh.__file__).parent, quiet=1)
+        hide_rc_files()
