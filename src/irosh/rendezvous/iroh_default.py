@@ -104,7 +104,9 @@ class IrohDefault:
     def contact(self) -> Contact:
         route = self._endpoint.route()
         relays = dict.fromkeys([*route.relays, *(self._settings.relays or ())])
-        return Contact(route.endpoint_id, tuple(relays), _most_useful_first(route.addresses))
+        # The engine takes some time to count those that it was told of.
+        addresses = tuple(dict.fromkeys([*self._node.reflexive, *route.addresses]))
+        return Contact(route.endpoint_id, tuple(relays), _most_useful_first(addresses))
 
     async def dial(self, contact: Contact, exchange: Exchange | None) -> Meeting:
         route = contact.route()
