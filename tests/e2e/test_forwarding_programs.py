@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import socket
 import struct
@@ -16,6 +15,7 @@ import pytest
 
 from irosh.core.socks import pack_datagram
 from tests.lab.forwards import Forwards, forwarding
+from tests.lab.iperf import iperf3
 from tests.lab.machine import LOCAL
 from tests.lab.pair import PEER, Pair
 from tests.lab.processes import wait_until
@@ -132,9 +132,8 @@ def test_iperf3(loopback_pair: Pair, flag: str, direction: tuple[str, ...]) -> N
         LOCAL.running("iperf3", "-s", "-B", "127.0.0.1", "-p", str(there), ready=lambda: listens(there)),
         forwarding(loopback_pair.client, PEER, flag, f"127.0.0.1:0:127.0.0.1:{there}") as forwards,
     ):
-        port = str(forwards.address()[1])
-        done = LOCAL.run("iperf3", "-J", "-c", "127.0.0.1", "-p", port, "-n", "100M", *direction, timeout=120)
-    assert json.loads(done.stdout)["end"]["sum_received"]["bytes"] >= 50 * 1024 * 1024
+        end = iperf3(forwards.address()[1], "-n", "100M", *direction)
+    assert end["sum_received"]["bytes"] >= 50 * 1024 * 1024
 
 
 # -- UDP ASSOCIATE

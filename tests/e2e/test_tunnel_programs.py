@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.lab.iperf import iperf3
 from tests.lab.irosh_process import Tunnel
 from tests.lab.machine import LOCAL
 from tests.lab.pair import PEER, Pair
@@ -40,30 +39,21 @@ def iperf3_tunnel(loopback_pair: Pair) -> Iterator[Tunnel]:
 class TestIperf3:
     """Throughput, in both directions, and UDP with packets that fit a QUIC datagram and that do not."""
 
-    def measure(self, tunnel: Tunnel, *options: str) -> dict[str, Any]:
-        """The summary of one run of the client."""
-        port = str(tunnel.address()[1])
-        done = LOCAL.run("iperf3", "-J", "-c", "127.0.0.1", "-p", port, *options, timeout=120)
-        report = json.loads(done.stdout)
-        assert "error" not in report, report["error"]  # with -J, iperf3 3.12 ends with 0 also when it failed
-        end: dict[str, Any] = report["end"]
-        return end
-
     @pytest.mark.parametrize("direction", [(), ("-R",)], ids=["up", "down"])
     def test_tcp(self, iperf3_tunnel: Tunnel, direction: tuple[str, ...]) -> None:
-        end = self.measure(iperf3_tunnel, "-n", "100M", *direction)
+        end = iperf3(iperf3_tunnel.address()[1], "-n", "100M", *direction)
         # The server counts until the client says that it has sent all; the rest is still on the way through the tunnel.
         assert end["sum_received"]["bytes"] >= 50 * 1024 * 1024
 
     def test_tcp_with_parallel_streams(self, iperf3_tunnel: Tunnel) -> None:
-        end = self.measure(iperf3_tunnel, "-t", "2", "-P", "8")  # by bytes, the first could take all
+        end = iperf3(iperf3_tunnel.address()[1], "-t", "2", "-P", "8")  # by bytes, the first could take all
         assert len(end["streams"]) == 8
         assert all(stream["receiver"]["bytes"] > 0 for stream in end["streams"])
 
     @pytest.mark.parametrize("direction", [(), ("-R",)], ids=["up", "down"])
     @pytest.mark.parametrize("size", [1_000, 8_000])
     def test_udp(self, iperf3_tunnel: Tunnel, size: int, direction: tuple[str, ...]) -> None:
-        end = self.measure(iperf3_tunnel, "-u", "-l", str(size), "-b", "8M", "-n", "2M", *direction)
+        end = iperf3(iperf3_tunnel.address()[1], "-u", "-l", str(size), "-b", "8M", "-n", "2M", *direction)
         assert end["sum"]["packets"] > 0
         # The network loses nothing; what a busy machine drops is bounded generously.
         assert end["sum"]["lost_percent"] < 20
