@@ -20,6 +20,7 @@ class BackgroundNode:
         self._settings = settings
         self._output = output
         self._ready = threading.Event()
+        self._ended = threading.Event()
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._node: Any = None
@@ -33,9 +34,14 @@ class BackgroundNode:
             raise self._error
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._call_stop()
-        self._thread.join()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._stop()
+        except KeyboardInterrupt:
+            if kind is not None:
+                raise  # once more: somebody insists
+            self._stop()  # it was ending by itself, and is not left half done
+            raise
         if self._error is not None:
             raise self._error
 
@@ -58,10 +64,12 @@ class BackgroundNode:
                     self._output.event("waiting", {"attached": self._node.control.attached}, text)
                     told = True
 
-    def _call_stop(self) -> None:
+    def _stop(self) -> None:
         if self._node is not None and self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended by itself
                 self._loop.call_soon_threadsafe(self._node.stop)
+        # Not by joining the thread: Python takes one for ended whose join was interrupted (CPython's issue 90882).
+        self._ended.wait()
 
     def _run(self) -> None:
         try:
@@ -70,6 +78,7 @@ class BackgroundNode:
             self._error = error
         finally:
             self._ready.set()
+            self._ended.set()
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
