@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import signal
 import termios
 import time
@@ -57,8 +56,7 @@ def test_terminate_while_the_terminal_takes_nothing(loopback_pair: Pair) -> None
     )
     try:
         assert b"y\r\n" in os.read(emulator, 4096)
-        wait_until(lambda: not select.select([], [terminal], [], 0)[1], what="the terminal takes no more")
-        os.write(emulator, b"\r~?\r~C\r~&\r~.")
+        os.write(emulator, b"\r~?\r~.")  # nobody reads what the flood fills it with
         assert session.wait(TIMEOUT) == 255
         assert termios.tcgetattr(terminal) == modes
     finally:
