@@ -9,11 +9,19 @@ import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from irosh.core.escapes import DEFAULT_ESCAPE
 from irosh.faces.cli import screen
+from irosh.faces.cli.escape_flags import EscapeFlags
+from irosh.faces.cli.options import Settings
+from irosh.faces.cli.prompt.console import Console
+from irosh.faces.cli.prompt.context import PromptContext
 from irosh.faces.cli.screen import Screen
+from irosh.faces.cli.session_escapes import SessionEscapes
 from irosh.faces.cli.terminal import LocalTerminal
 from tests.lab.servers import TIMEOUT
 
@@ -76,6 +84,41 @@ def test_whoever_leaves_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) ->
         assert termios.tcgetattr(descriptor) == before
         _seen(full, emulator, b"farewell\r\n")
         full.end()
+
+
+class Typed:
+    """Whoever carries a session: remembers what is sent there, and has no prompt."""
+
+    def __init__(self) -> None:
+        self.keys = b""
+
+    def send(self, keys: bytes) -> None:
+        self.keys += keys
+
+    def message(self, fields: dict[str, Any]) -> None:
+        raise AssertionError(fields)
+
+    def lend(self, console: Console, context: PromptContext, typed: bytes) -> bytes:
+        raise AssertionError("the prompt was opened")
+
+    def detach(self, *, at_once: bool) -> None:
+        raise AssertionError("it went to the background")
+
+
+def test_escapes_that_need_the_screen_wait_for_another_time(tmp_path: Path) -> None:
+    with terminal_ends() as (emulator, descriptor):
+        terminal, session = LocalTerminal(descriptor), Typed()
+        flags = EscapeFlags(DEFAULT_ESCAPE, command_line=True)
+        with terminal.raw(), SessionEscapes(Settings(state=tmp_path), flags, terminal) as escapes:
+            escapes.begin(session, {"peer": "box", "id": "0" * 64, "node": 0})
+            terminal.write(1, DATA)
+            full = terminal.stalled
+            assert full is not None
+            escapes.typed(b"\r~C\r~&\rls")
+            assert session.keys == b"\r\r\rls"
+            print("the end", file=sys.stderr, flush=True)
+            shown = _seen(full, emulator, b"the end\n").removeprefix(DATA)
+        assert shown.count(b"[not available: the terminal takes no output]") == 2
 
 
 def test_text_of_our_own_is_kept_within_bounds() -> None:

@@ -128,10 +128,12 @@ class SessionEscapes:
             keys = found.rest
             if found.send:
                 self._session.send(found.send)
-            if found.escape is Escape.COMMAND_LINE and self._can(found.escape):
+            if found.escape is None or not self._can(found.escape):
+                continue
+            if found.escape is Escape.COMMAND_LINE:
                 # What is pasted in one go with `~C` was meant for the prompt.
                 keys = self._open_prompt(keys)
-            elif found.escape is not None and self._can(found.escape):
+            else:
                 self._actions[found.escape](found.escape)
                 if found.escape is Escape.BACKGROUND:
                     return
