@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import socket
+import struct
+import termios
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -12,10 +15,17 @@ from pathlib import Path
 import pytest
 
 from irosh.node import control
+from irosh.node.control_client import ControlClient
 from irosh.node.control_wire import Kind, pack
 from tests.lab.processes import processes_with
 from tests.support.attached import attached, stdio
-from tests.support.unread import STUCK, unread
+
+STUCK = 0.3  # seconds for which nothing moves any more
+
+
+def unread(command: ControlClient) -> int:
+    """Bytes that the node has sent to ``command``, and that nobody has read."""
+    return int(struct.unpack("i", fcntl.ioctl(command.socket, termios.FIONREAD, bytes(4)))[0])
 
 
 async def fill(sock: socket.socket, data: bytes) -> None:
@@ -68,7 +78,7 @@ def test_a_node_ends_though_a_command_takes_nothing(tmp_path: Path) -> None:
             command.request("session.attach", {"target": host.identity.id, "session": session})
             await begun(marker)
             seen = -1
-            while (waiting := unread(command.socket)) != seen:
+            while (waiting := unread(command)) != seen:
                 seen = waiting
                 await asyncio.sleep(STUCK)
             begin = time.monotonic()

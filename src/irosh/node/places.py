@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from irosh.core.crowd import Crowd
 from irosh.core.errors import ErrorCode, IroshError
 from irosh.node.services import IncomingStream
 
@@ -14,22 +14,18 @@ class Places:
     """At most ``most`` for each peer, over all its connections. ``what`` they are, for the peer that wants more."""
 
     def __init__(self, most: int, what: str) -> None:
-        self._most = most
         self._what = what
-        self._taken: Counter[str] = Counter()
+        self._crowd = Crowd(most)
 
     @contextmanager
     def place(self, peer_id: str) -> Iterator[None]:
         """A place for one more. ``IroshError`` (busy)."""
-        if self._taken[peer_id] >= self._most:
-            raise IroshError(ErrorCode.BUSY, f"you have {self._most} {self._what}, which is the most")
-        self._taken[peer_id] += 1
+        if not self._crowd.enter(peer_id):
+            raise IroshError(ErrorCode.BUSY, f"you have {self._crowd.most} {self._what}, which is the most")
         try:
             yield
         finally:
-            self._taken[peer_id] -= 1
-            if not self._taken[peer_id]:
-                del self._taken[peer_id]
+            self._crowd.leave(peer_id)
 
     async def serve(self, incoming: IncomingStream, serve: Callable[[IncomingStream], Awaitable[None]]) -> None:
         """Have ``serve`` serve the stream in a place of its peer; it is refused when there is none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from irosh.faces.cli.standard_streams import take_no_input
+from irosh.faces.cli.standard_streams import lead_to_nothing
 
 _READY = b"ready"
 
@@ -45,6 +45,6 @@ class Background:
     def stand(self) -> None:
         """Leave the terminal: nothing is typed here any more, and its signals are for others."""
         os.setsid()
-        take_no_input()
+        lead_to_nothing(0)
         os.write(self._pipe, _READY)
         os.close(self._pipe)

@@ -24,7 +24,7 @@ from irosh.faces.cli.session_exit import cut_short, ended
 from irosh.faces.cli.session_flags import check_stays, session_option, session_request
 from irosh.faces.cli.signals import ended_as_interrupted
 from irosh.faces.cli.ssh_options import SSHOptions, environment, sent_environment, ssh_options
-from irosh.faces.cli.standard_streams import take_no_input
+from irosh.faces.cli.standard_streams import lead_to_nothing
 from irosh.faces.cli.status_bar_flag import status_bar_option, with_status_bar
 from irosh.faces.cli.target import read_target
 from irosh.faces.cli.target_completion import complete_station
@@ -99,7 +99,7 @@ def connect(
     When the network is lost, the session waits for it, for ten minutes unless the configuration says otherwise.
     """
     if no_input:
-        take_no_input()
+        lead_to_nothing(0)
     user, target = _split_user(target)
     check_link(
         target, {"-O": forwards.control is not None, "--session": session is not None, "--name": name is not None}

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import signal
 
+from irosh.faces.cli.standard_streams import lead_to_nothing
+
 _PASSED = {signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGCONT}
 _RELEASE = signal.SIGUSR1
 _KERNEL = 0x80  # SI_KERNEL: from the terminal, which mostly tells the whole process group
@@ -46,11 +48,7 @@ class Foreground:
         os.setsid()  # first: where no shell waits, the terminal hangs up when the other process has gone
         os.kill(self._waiting, _RELEASE)
         os.read(self.descriptor, 1)  # until it has gone: the shell has the terminal from then on
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            if os.isatty(stream):
-                os.dup2(nothing, stream)
-        os.close(nothing)
+        lead_to_nothing(*filter(os.isatty, (0, 1, 2)))
 
 
 def _wait(child: int, watched: set[signal.Signals]) -> int:

@@ -16,8 +16,9 @@ def open_standard_streams() -> None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
-def take_no_input() -> None:
-    """Have standard input be ``/dev/null`` from now on."""
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
+def lead_to_nothing(*numbers: int) -> None:
+    """Have these standard streams be ``/dev/null`` from now on."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in numbers:
+        os.dup2(nothing, number)
     os.close(nothing)

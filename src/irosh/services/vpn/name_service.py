@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import cast
 
 from irosh.core.addresses import parse_ip
+from irosh.core.crowd import Crowd
 from irosh.transport.sockets import closed_on_failure
 from irosh.transport.tasks import TaskSet
 
@@ -38,7 +38,7 @@ async def name_service(addresses: Sequence[str]) -> AsyncIterator[None]:
     servers: list[asyncio.Server] = []
     transports: list[asyncio.DatagramTransport] = []
     loop = asyncio.get_running_loop()
-    questions, connections = _Crowd(MAX_ASKED, ALL_ASKED), _Crowd(MAX_CONNECTIONS, ALL_CONNECTIONS)
+    questions, connections = Crowd(MAX_ASKED, ALL_ASKED), Crowd(MAX_CONNECTIONS, ALL_CONNECTIONS)
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = str((writer.get_extra_info("peername") or ("",))[0])
@@ -99,28 +99,8 @@ def present_servers() -> list[str]:
         return []
 
 
-class _Crowd:
-    """Counts what is open, so that no client takes the places of the others."""
-
-    def __init__(self, most: int, most_of_all: int) -> None:
-        self._most, self._most_of_all = most, most_of_all
-        self._open: Counter[str] = Counter()
-
-    def enter(self, client: str) -> bool:
-        """Whether there is a place for one more of ``client``, which then has it until :meth:`leave`."""
-        if self._open[client] >= self._most or self._open.total() >= self._most_of_all:
-            return False
-        self._open[client] += 1
-        return True
-
-    def leave(self, client: str) -> None:
-        self._open[client] -= 1
-        if not self._open[client]:
-            del self._open[client]
-
-
 class _Questions(asyncio.DatagramProtocol):
-    def __init__(self, tasks: TaskSet, crowd: _Crowd) -> None:
+    def __init__(self, tasks: TaskSet, crowd: Crowd) -> None:
         self._tasks = tasks
         self._crowd = crowd
         self._transport: asyncio.DatagramTransport | None = None
